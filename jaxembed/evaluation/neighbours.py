@@ -1,0 +1,95 @@
+"""Nearest neighbours by cosine: many queries at once, in bounded memory."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+class WordVectors(Protocol):
+    """What the evaluations need of a `KeyedVectors`, ours or gensim's: keys, most frequent first, and a matrix."""
+
+    @property
+    def index_to_key(self) -> Sequence[str]:
+        """The keys, row by row."""
+        ...
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The matrix [n, d]."""
+        ...
+
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """Rows [..., d] scaled to length 1, in float32; a row of zeros stays zero."""
+    vectors = vectors.astype(jnp.float32)
+    norms = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / jnp.maximum(norms, jnp.finfo(jnp.float32).tiny)
+
+
+def cosines(queries: jax.Array, candidates: jax.Array) -> jax.Array:
+    """The product of unit rows [q, d] and [n, d] -> [q, n], in full float32 on every device."""
+    return jnp.matmul(queries, candidates.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def nearest(
+    matrix: ArrayLike, queries: ArrayLike, k: int = 10, *, exclude: ArrayLike | None = None, chunk: int = 8192
+) -> tuple[jax.Array, jax.Array]:
+    """The `k` rows of `matrix` [n, d] with the highest cosine to each query [q, d]: cosines and rows, both [q, k].
+
+    `exclude` [q, m] holds rows that a query must not find (its own, say; negative: none); where fewer than k rows are
+    left, the cosine is -inf. Candidates pass by in blocks of `chunk`, so the memory does not grow with n.
+    """
+    matrix, queries = jnp.asarray(matrix), jnp.asarray(queries)
+    if k < 1 or queries.ndim != 2 or matrix.ndim != 2 or queries.shape[1] != matrix.shape[1] or not len(matrix):
+        raise ValueError(
+            f"expected a matrix [n, d], queries [q, d] and k >= 1, found {matrix.shape}, {queries.shape} and k = {k}"
+        )
+    banned = jnp.full((len(queries), 1), -1) if exclude is None else jnp.asarray(exclude)
+    return _nearest(matrix, queries, banned, min(k, len(matrix)), min(chunk, len(matrix)))
+
+
+@partial(jax.jit, static_argnames=("k", "chunk"))
+def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, chunk: int):
+    last = len(matrix) - chunk
+
+    def visit(best, start, queries, exclude):
+        at = jnp.minimum(start, last)  # the last block is moved back to be whole: its first rows were seen before
+        rows = at + jnp.arange(chunk)
+        scores = cosines(queries, unit(jax.lax.dynamic_slice_in_dim(matrix, at, chunk)))
+        banned = (rows < start)[None, :] | (rows[None, None, :] == exclude[:, :, None]).any(1)
+        scores = jnp.concatenate([best[0], jnp.where(banned, -jnp.inf, scores)], axis=1)
+        rows = jnp.concatenate([best[1], jnp.broadcast_to(rows[None, :], banned.shape)], axis=1)
+        top, places = jax.lax.top_k(scores, k)
+        return (top, jnp.take_along_axis(rows, places, axis=1)), None
+
+    def search(block):
+        queries, exclude = unit(block[0]), block[1]
+        best = jnp.full((len(queries), k), -jnp.inf), jnp.zeros((len(queries), k), jnp.int32)
+        starts = jnp.arange(0, len(matrix), chunk)
+        return jax.lax.scan(lambda best, start: visit(best, start, queries, exclude), best, starts)[0]
+
+    size = max(1, min(len(queries), 2**23 // chunk))
+    pad = -len(queries) % size
+    blocks = [jnp.pad(array, ((0, pad), (0, 0))).reshape(-1, size, array.shape[1]) for array in (queries, exclude)]
+    scores, rows = jax.lax.map(search, tuple(blocks))
+    return scores.reshape(-1, k)[: len(queries)], rows.reshape(-1, k)[: len(queries)]
+
+
+def neighbours(vectors: WordVectors, words: Sequence[str], topn: int = 10) -> dict[str, list[tuple[str, float]]]:
+    """The `topn` nearest words of each of `words`, with their cosines, the word itself left out.
+
+    Raises KeyError for a word that is not in the vocabulary.
+    """
+    keys = vectors.index_to_key
+    place = {key: row for row, key in enumerate(keys)}
+    rows = np.array([place[word] for word in words], np.int32)
+    scores, found = nearest(vectors.vectors, vectors.vectors[rows], topn, exclude=rows[:, None])
+    near: dict[str, list[tuple[str, float]]] = {}
+    for word, cosine, row in zip(words, np.asarray(scores), np.asarray(found), strict=True):
+        near[word] = [(keys[int(r)], float(c)) for r, c in zip(row, cosine, strict=True) if c > -np.inf]
+    return near
