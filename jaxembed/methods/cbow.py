@@ -1,0 +1,60 @@
+"""CBOW: the mean of a word's neighbours is scored with the word (Mikolov et al. 2013a)."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxembed.methods.words import WordMethod
+from jaxembed.sampling import windows
+from jaxembed.scores import dot
+from jaxembed.training.method import Lookups
+
+
+@dataclass(frozen=True)
+class CBOW(WordMethod):
+    """Continuous bag of words with any pairwise objective.
+
+    The gradient of a mean reaches each neighbour divided by their number: autodiff does by itself what word2vec.c forgets
+    (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).
+
+    cbow_mean: mean of the neighbours, else their sum.
+    """
+
+    cbow_mean: bool = True
+
+    def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
+        """Neighbours from `in`; centres and candidates from `out`."""
+        neighbours = ("in", batch["tokens"])
+        if "nodes" in batch:
+            return {"neighbours": neighbours, "path": ("out", batch["nodes"])}
+        centres = self.centres(batch["tokens"])
+        if "everybody" in batch:
+            return {"neighbours": neighbours, "centres": ("out", centres), "everybody": ("out", batch["everybody"])}
+        return {"neighbours": neighbours, "candidates": ("out", jnp.concatenate([centres, batch["negatives"]], 1))}
+
+    def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
+        """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
+        weights = windows.mean_window_weights if self.cbow_mean else windows.window_weights
+        weight = self.pair_weights(batch, weights(self.tile, self.window))
+        present = (jnp.sum(weight, -1) > 0).astype(jnp.float32)[..., None]
+        if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
+            weight /= jnp.maximum(jnp.sum(weight, -1, keepdims=True), 1e-9)
+        context = jnp.einsum("ntij,ntjd->ntid", weight, self.halo_tiles(rows["neighbours"]))
+        inner = lambda candidates: jnp.sum(context * self.centre_tiles(candidates), -1)[..., None]
+        if "nodes" in batch:
+            turns = self.centre_tiles(batch["turns"])
+            scores = jnp.einsum("ntid,ntihd->ntih", context, self.centre_tiles(rows["path"]))
+            left, right = (((sign * turns) > 0) * present for sign in (1, -1))
+            loss = self.objective(scores, left, scores, right)
+        elif "everybody" in batch:
+            everybody = dot(context.reshape(-1, context.shape[-1]), rows["everybody"])
+            everybody = everybody.reshape(*context.shape[:-1], -1)
+            loss = self.objective(inner(rows["centres"]), present, everybody, 1.0)
+        else:
+            centres, drawn = jnp.split(rows["candidates"], [self.block], axis=1)
+            flat = context.reshape(context.shape[0], self.block, -1)
+            neg = self.centre_tiles(dot(flat, drawn))
+            loss = self.objective(inner(centres), present, neg, self.negative_weights(batch, present[..., 0]))
+        total = jnp.sum(loss)
+        return total, {"loss": total, "weight": jnp.sum(present)}

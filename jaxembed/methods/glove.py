@@ -1,0 +1,126 @@
+"""GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.objectives import glove_weight, weighted_squares
+from jaxembed.sampling import random
+from jaxembed.tables import padded
+from jaxembed.training.method import Lookups, Params, Shard, Source
+
+if TYPE_CHECKING:
+    from jaxembed.data.cooccurrence import Cooccurrences
+
+
+@dataclass(frozen=True)
+class GloVe:
+    """GloVe on the triangle of a symmetric count matrix: an entry (i, j) is trained as (i, j) and as (j, i).
+
+    A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
+
+    vector_size: dimension of the vectors.
+    x_max, alpha: an entry weighs `min(1, count / x_max)^alpha`.
+    step_entries: entries of the full matrix in a step; shard_entries: entries of the triangle on the device at a time.
+    run: consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
+    """
+
+    vector_size: int = 100
+    x_max: float = 10.0
+    alpha: float = 0.75
+    step_entries: int = 4096
+    shard_entries: int = 1 << 23
+    run: int = 64
+
+    def __post_init__(self):
+        for name in ("vector_size", "step_entries", "shard_entries", "run"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not (self.x_max > 0 and self.alpha >= 0):
+            raise ValueError(f"x_max must be above 0 and alpha at least 0, not {self.x_max} and {self.alpha}")
+
+    def source(self, counts: "Cooccurrences") -> Source:
+        """The entries in pieces of `shard_entries`; a pass is as many examples as the full matrix has entries."""
+        entries = len(counts.counts)
+        if not entries:
+            raise ValueError("there are no co-occurrences to train on: the corpus has no two words within the window")
+        pieces = -(-entries // self.shard_entries)
+        length = -(-entries // pieces)
+
+        def piece(i: int) -> dict[str, np.ndarray]:
+            part = slice(i * length, min((i + 1) * length, entries))
+            fill = (0, length - (part.stop - part.start))
+            columns = {"rows": counts.rows, "columns": counts.columns, "counts": counts.counts}
+            return {name: np.pad(np.asarray(values[part]), fill) for name, values in columns.items()}
+
+        words = counts.vocabulary.words
+        constants = {"words": np.zeros(len(words), np.bool_)}
+        return Source(constants, pieces, piece, counts.nnz_full, "entries", words)
+
+    @property
+    def row_size(self) -> int:
+        """Columns of a row that are not padding."""
+        return self.vector_size + 1
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """The reference's start: everything, biases too, uniform in +-0.5 / d."""
+        rows, fill = shard["words"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
+        tables = {}
+        for name, table_key in zip(("word", "context"), jax.random.split(key), strict=True):
+            start = jax.random.uniform(table_key, (rows, self.row_size), minval=-0.5, maxval=0.5) / self.vector_size
+            tables[name] = jnp.pad(start, fill)
+        return Params(tables)
+
+    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+        """The order of a pass."""
+        return {"order": key}
+
+    @property
+    def _runs(self) -> int:
+        return max(1, self.step_entries // (2 * self.run))
+
+    def _places(self, shard: Shard) -> int:
+        return random.shuffle_size(-(-shard["counts"].shape[0] // self.run))
+
+    def steps(self, shard: Shard) -> int:
+        """Batches in a shard."""
+        return -(-self._places(shard) // self._runs)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Runs of entries in shuffled order: `rows, columns, counts [E]`; a count of 0 marks padding."""
+        places, size = self._places(shard), shard["counts"].shape[0]
+        turn = step * self._runs + jnp.arange(self._runs)
+        start = random.shuffled(shard["order"], places, jnp.minimum(turn, places - 1)) * self.run
+        start = jnp.where(turn < places, start, size)
+        at = (start[:, None] + jnp.arange(self.run)).reshape(-1)
+        take = lambda name: shard[name].at[at].get(mode="fill", fill_value=0)
+        return {name: take(name) for name in ("rows", "columns", "counts")}
+
+    def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
+        """Both directions of each entry."""
+        rows, columns = batch["rows"], batch["columns"]
+        return {
+            "words": ("word", jnp.concatenate([rows, columns])),
+            "contexts": ("context", jnp.concatenate([columns, rows])),
+        }
+
+    def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
+        """Half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
+        count, word, context = batch["counts"], rows["words"], rows["contexts"]
+        # The columns are told apart by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
+        column = jnp.arange(word.shape[-1])
+        vector, bias = column < self.vector_size, column == self.vector_size
+        prediction = jnp.sum(jnp.where(vector, word * context, jnp.where(bias, word + context, 0)), -1)
+        # A diagonal entry is one entry of the full matrix: its mirror image does not count.
+        mirrored = jnp.where(batch["rows"] == batch["columns"], 0.0, count)
+        weight = glove_weight(jnp.concatenate([count, mirrored]), self.x_max, self.alpha)
+        target = jnp.tile(jnp.log(jnp.maximum(count, 1e-30)), 2)
+        total = jnp.sum(weighted_squares(prediction, target, weight))
+        return total, {"loss": total, "weight": jnp.sum((weight > 0).astype(jnp.float32))}
+
+    def vectors(self, params: Params) -> jax.Array:
+        """Words and contexts added up (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
+        return (params.tables["word"] + params.tables["context"])[:, : self.vector_size]

@@ -1,0 +1,156 @@
+"""What Skip-gram and CBOW share: a subsampled stream in blocks, and candidates for every kind of objective."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.data.text import Corpus
+from jaxembed.objectives import Logistic
+from jaxembed.sampling import negatives, random, windows
+from jaxembed.sampling.huffman import huffman_paths
+from jaxembed.tables import padded
+from jaxembed.training.method import Params, Shard, Source, Static
+
+
+@dataclass(frozen=True)
+class WordMethod:
+    """Hyper-parameters of methods that learn words from their windows.
+
+    vector_size: dimension of the vectors.
+    window: farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
+    negative: negatives that each positive is weighed against (objectives with sampled negatives).
+    ns_exponent: negatives are drawn in proportion to count^ns_exponent.
+    sample: threshold of subsampling of frequent words; 0 keeps all.
+    objective: any pairwise objective.
+    block: consecutive tokens that share a halo of neighbours and their negatives; a multiple of `tile`.
+    tile: tokens of a block scored in one matrix product.
+    shared_negatives: negatives drawn for each block, reweighted to `negative` a positive.
+    step_tokens: tokens in a step.
+    shard_tokens: tokens on the device at a time.
+    """
+
+    vector_size: int = 100
+    window: int = 5
+    negative: float = 5
+    ns_exponent: float = 0.75
+    sample: float = 1e-3
+    objective: Any = field(default_factory=Logistic)
+    block: int = 64
+    tile: int = 16
+    shared_negatives: int = 16
+    step_tokens: int = 1024
+    shard_tokens: int = 1 << 24
+
+    def __post_init__(self):
+        for name in ("vector_size", "window", "block", "tile", "shared_negatives", "step_tokens", "shard_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.negative <= 0:
+            raise ValueError(f"negative must be above 0, not {self.negative}; for none, choose hierarchical_softmax")
+        if self.block % self.tile:
+            raise ValueError(f"block must be a multiple of tile, but {self.block} is not one of {self.tile}")
+        if self.sample < 0:
+            raise ValueError(f"sample must be 0 (keep every word) or more, not {self.sample}")
+
+    def source(self, corpus: Corpus) -> Source:
+        """The corpus in pieces of `shard_tokens`, with the tables that sampling needs."""
+        counts = np.asarray(corpus.vocabulary.counts)
+        keep = windows.keep_probability(counts, self.sample)
+        pieces = max(1, -(-len(corpus.tokens) // self.shard_tokens))
+        length = -(-len(corpus.tokens) // pieces)
+        slack = 0.02 if pieces > 1 else 0.0  # parts of a corpus differ from the whole
+        constants = {"keep": keep, "capacity": Static(windows.kept_capacity(counts, keep, length, slack))}
+        if self.objective.negatives == "path":
+            constants |= huffman_paths(counts)._asdict()
+        elif self.objective.negatives != "everybody":
+            constants |= negatives.unigram_table(counts, self.ns_exponent)._asdict()
+
+        def piece(i: int) -> dict[str, np.ndarray]:
+            return windows.piece(corpus.tokens, corpus.offsets, i * length, length)
+
+        return Source(constants, pieces, piece, len(corpus.tokens), "words", corpus.vocabulary.words)
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """word2vec's start: inputs uniform in +-1 / (2 d), outputs zero. Tables are stored padded to whole lanes."""
+        rows, width = shard["keep"].shape[0], padded(self.vector_size)
+        table = jax.random.uniform(key, (rows, self.vector_size), minval=-0.5, maxval=0.5) / self.vector_size
+        fill = ((0, 0), (0, width - self.vector_size))
+        return Params({"in": jnp.pad(table, fill), "out": jnp.zeros((rows, width))})
+
+    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+        """Subsamples and closes the gaps; the blocks of a pass are met in an order that `key` decides."""
+        keep_key, order_key = jax.random.split(key)
+        stream = windows.subsample(
+            shard["tokens"], shard["documents"], shard["keep"], keep_key, shard["capacity"].value
+        )
+        return {"tokens": stream[0], "documents": stream[1], "order": order_key}
+
+    def steps(self, shard: Shard) -> int:
+        """Batches in a prepared shard."""
+        return -(-windows.block_count(shard["capacity"].value, self.block) // self._blocks)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * window."""
+        blocks = windows.block_count(shard["capacity"].value, self.block)
+        place = step * self._blocks + jnp.arange(self._blocks)
+        drawn = random.shuffled(shard["order"], blocks, jnp.minimum(place, blocks - 1))
+        starts = jnp.where(place < blocks, drawn * self.block, shard["tokens"].shape[0] + self.window)
+        tokens, documents = windows.take_blocks(
+            shard["tokens"], shard["documents"], starts, self.block, self.window
+        )
+        batch = {"tokens": tokens, "documents": documents}
+        if self.objective.negatives == "path":
+            centres = self.centres(tokens)
+            batch |= {"nodes": shard["nodes"][centres], "turns": shard["turns"][centres]}
+        elif self.objective.negatives == "everybody":
+            batch["everybody"] = jnp.arange(shard["keep"].shape[0])
+        else:
+            table = negatives.AliasTable(shard["threshold"], shard["alias"], shard["log_probability"])
+            drawn = negatives.draw(key, table, (self._blocks, self.shared_negatives))
+            batch["negatives"] = drawn
+            if self.objective.negatives == "importance":
+                batch["log_probability"] = table.log_probability[drawn]
+        return batch
+
+    def vectors(self, params: Params) -> jax.Array:
+        """The input vectors, `[V, vector_size]`."""
+        return params.tables["in"][:, : self.vector_size]
+
+    @property
+    def row_size(self) -> int:
+        """Columns of a row that are not padding."""
+        return self.vector_size
+
+    @property
+    def _blocks(self) -> int:
+        return max(1, self.step_tokens // self.block)
+
+    def centres(self, halo: jax.Array) -> jax.Array:
+        """The block itself out of block and halo: `[..., L]` -> `[..., block]`."""
+        return halo[..., self.window : self.window + self.block]
+
+    def centre_tiles(self, centres: jax.Array) -> jax.Array:
+        """A block cut into tiles: `[B, block, ...]` -> `[B, tiles, tile, ...]`."""
+        return centres.reshape(centres.shape[0], -1, self.tile, *centres.shape[2:])
+
+    def halo_tiles(self, halo: jax.Array) -> jax.Array:
+        """Each tile's own halo: `[B, block + 2 * window, ...]` -> `[B, tiles, tile + 2 * window, ...]`."""
+        width = self.tile + 2 * self.window
+        return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
+
+    def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
+        """`band [tile, tile + 2 * window]` where centre and neighbour share a document, else 0: `[B, tiles, T, L]`."""
+        documents = batch["documents"]
+        centres, halo = self.centre_tiles(self.centres(documents)), self.halo_tiles(documents)
+        same = (centres[..., :, None] == halo[..., None, :]) & (centres[..., :, None] >= 0)
+        return jnp.where(same, jnp.asarray(band), 0)
+
+    def negative_weights(self, batch: dict[str, jax.Array], positives: jax.Array) -> jax.Array:
+        """Weights of the shared negatives, `[B, tiles, T, 1 or N]`; `positives [B, tiles, T]` is what each token has."""
+        if self.objective.negatives == "noise":
+            return (self.negative / self.shared_negatives) * positives[..., None]
+        # 1 / (N q): the draws then stand for the whole vocabulary.
+        return jnp.exp(-batch["log_probability"])[:, None, None, :] / self.shared_negatives

@@ -1,0 +1,110 @@
+"""Windows over a stream of tokens: subsampled, cut into blocks, weighted as word2vec's shrinking window is on average."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxembed.sampling import random
+
+
+def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
+    """The chance that an occurrence of each word is kept: `sqrt(t / c) + t / c`, at most 1, with `t = sample * tokens`.
+
+    `counts [V]` -> float32 `[V]`; `sample` 0 keeps all. Source: word2vec.c, as gensim has it.
+    """
+    counts = np.asarray(counts, np.float64)
+    if sample <= 0:
+        return np.ones(len(counts), np.float32)
+    ratio = sample * counts.sum() / np.maximum(counts, 1)
+    return np.minimum(1.0, np.sqrt(ratio) + ratio).astype(np.float32)
+
+
+def kept_capacity(counts: np.ndarray, keep: np.ndarray, length: int, slack: float) -> int:
+    """A length that the kept part of `length` tokens of a corpus stays under, all but certainly.
+
+    The mean and six standard deviations; `slack` is a share of the mean on top, for parts that differ from the whole.
+    Never more than `length`.
+    """
+    share = np.asarray(counts, np.float64) / np.sum(counts)
+    mean = min(1.0, float(share @ keep))
+    return min(length, math.ceil(length * mean * (1 + slack) + 6 * math.sqrt(length * mean * (1 - mean)) + 1))
+
+
+def piece(tokens: np.ndarray, offsets: np.ndarray, start: int, length: int) -> dict[str, np.ndarray]:
+    """Tokens `start` to `start + length` of a corpus with the document of each: int32 `[length]`, padded with -1.
+
+    `tokens [n]`, `offsets [documents + 1]`. Reads only this part of a memory-mapped array.
+    """
+    stop = min(start + length, len(tokens))
+    first, last = np.searchsorted(offsets, [start, stop - 1], side="right") - 1
+    borders = np.clip(offsets[first : last + 2], start, stop)
+    documents = np.full(length, -1, np.int32)
+    documents[: stop - start] = np.repeat(np.arange(last - first + 1, dtype=np.int32), np.diff(borders))
+    part = np.zeros(length, np.int32)
+    part[: stop - start] = tokens[start:stop]
+    return {"tokens": part, "documents": documents}
+
+
+def compact(tokens: jax.Array, documents: jax.Array, kept: jax.Array, capacity: int) -> tuple[jax.Array, ...]:
+    """Moves the kept tokens to the front: `(tokens [capacity], documents [capacity], count)`.
+
+    What lies behind `count` is token 0 of document -1. Kept tokens beyond `capacity` are dropped.
+    """
+    place = lax.associative_scan(jnp.add, kept.astype(jnp.int32))
+    target = jnp.where(kept, place - 1, capacity)
+    put = lambda fill, values: jnp.full(capacity, fill, jnp.int32).at[target].set(values, mode="drop", unique_indices=True)
+    return put(0, tokens), put(-1, documents), jnp.minimum(place[-1], capacity)
+
+
+def subsample(
+    tokens: jax.Array, documents: jax.Array, keep: jax.Array, key: jax.Array, capacity: int
+) -> tuple[jax.Array, ...]:
+    """Drops each token with probability `1 - keep[token]` and closes the gaps, as word2vec does.
+
+    `tokens, documents` int32 `[n]` (a document of -1 marks padding, always dropped), `keep [V]` -> as `compact`.
+    """
+    kept = (random.uniform(key, tokens.shape) < keep[tokens]) & (documents >= 0)
+    return compact(tokens, documents, kept, capacity)
+
+
+def window_weights(block: int, window: int) -> np.ndarray:
+    """Expected weight of each pair of a block with its halo: float32 `[block, block + 2 * window]`.
+
+    word2vec draws a window from 1..`window` for each centre, so a neighbour at distance d is used with probability
+    `(window + 1 - d) / window`. Row i is the token at place `i + window` of the halo.
+    """
+    distance = np.abs(np.arange(block + 2 * window)[None, :] - np.arange(block)[:, None] - window)
+    return np.where(distance > 0, np.clip((window + 1 - distance) / window, 0, 1), 0).astype(np.float32)
+
+
+def mean_window_weights(block: int, window: int) -> np.ndarray:
+    """Expected weight of each neighbour in CBOW's *mean* over a shrinking window: `[block, block + 2 * window]`.
+
+    A neighbour at distance d is used when the drawn window b >= d, and is then one of 2 b: `sum_{b >= d} 1 / (2 b window)`.
+    A full row sums to 1.
+    """
+    distance = np.abs(np.arange(block + 2 * window)[None, :] - np.arange(block)[:, None] - window)
+    tail = np.cumsum((1 / (2 * window * np.arange(1, window + 1)))[::-1])[::-1]  # tail[d - 1]
+    inside = (distance > 0) & (distance <= window)
+    return np.where(inside, tail[np.clip(distance, 1, window) - 1], 0).astype(np.float32)
+
+
+def block_count(capacity: int, block: int) -> int:
+    """How many blocks of `block` tokens a stream of at most `capacity` is cut into, rounded up to a shuffled domain."""
+    return random.shuffle_size(-(-capacity // block))
+
+
+def take_blocks(
+    tokens: jax.Array, documents: jax.Array, starts: jax.Array, block: int, window: int
+) -> tuple[jax.Array, jax.Array]:
+    """Blocks with their halo: int32 `[B, block + 2 * window]` tokens, and the same of documents.
+
+    `starts [B]` are places in the stream; what lies outside the stream is token 0 of document -1.
+    """
+    place = starts[:, None] + jnp.arange(-window, block + window)
+    inside = (place >= 0) & (place < tokens.shape[0])
+    place = jnp.clip(place, 0, tokens.shape[0] - 1)
+    return tokens[place], jnp.where(inside, documents[place], -1)

@@ -1,0 +1,129 @@
+"""One step: gather, differentiate with respect to the gathered rows, scatter; and many steps a dispatch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxembed.tables import RowOptimizer, gather
+from jaxembed.training.method import Method, Params, Shard
+
+
+class State(NamedTuple):
+    """Everything a run needs to go on: parameters, optimiser states, the number of steps done and the run's key."""
+
+    params: Params
+    rows: dict[str, Any]
+    net: Any
+    step: jax.Array
+    key: jax.Array
+
+
+class Optimizers(NamedTuple):
+    """How tables and the dense rest are updated, and with which learning rate at each step."""
+
+    rows: RowOptimizer
+    net: optax.GradientTransformation
+    schedule: Callable[[jax.Array], jax.Array]
+
+
+def init_state(method: Method, optimizers: Optimizers, shard: Shard, key: jax.Array) -> State:
+    """A fresh state; `key` decides everything random about the run."""
+    init_key, run_key = jax.random.split(key)
+    params = method.init(init_key, shard)
+    rows = {name: optimizers.rows.init(table) for name, table in params.tables.items()}
+    net = optimizers.net.init(params.net) if params.net is not None else None
+    return State(params, rows, net, jnp.zeros((), jnp.int32), run_key)
+
+
+def train_step(
+    method: Method, optimizers: Optimizers, state: State, shard: Shard, place: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+    """One update from the batch at `place` of a prepared shard; returns the batch's metrics (sums)."""
+    batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    batch = method.batch(shard, place, batch_key)
+    lookups = method.lookups(batch)
+    rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
+
+    def objective(rows, net):
+        return method.loss(rows, net, batch, loss_key)
+
+    (row_gradients, net_gradients), metrics = jax.grad(objective, (0, 1), has_aux=True)(rows, state.params.net)
+    rate = optimizers.schedule(state.step)
+    tables, row_states = dict(state.params.tables), dict(state.rows)
+    for table in tables:
+        used = [name for name, (of, _) in lookups.items() if of == table]
+        if not used:
+            continue
+        # All rows of a table in one scatter: with two, XLA copies the whole table in between.
+        ids = _joined([lookups[name][1].reshape(-1) for name in used])
+        gradients = _joined([row_gradients[name].reshape(-1, row_gradients[name].shape[-1]) for name in used])
+        tables[table], row_states[table] = optimizers.rows.update(
+            tables[table], row_states[table], ids, gradients, rate
+        )
+    net, net_state = state.params.net, state.net
+    if net is not None:
+        updates, net_state = optimizers.net.update(net_gradients, net_state, net)
+        net = optax.apply_updates(net, jax.tree.map(lambda update: rate * update, updates))
+    return State(Params(tables, net), row_states, net_state, state.step + 1, state.key), metrics
+
+
+def _joined(parts: list[jax.Array]) -> jax.Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+class Total(NamedTuple):
+    """A float32 sum that keeps what rounding lost: the exact sum to about 2^-48 (Neumaier 1974)."""
+
+    sum: jax.Array
+    lost: jax.Array
+
+    def add(self, value: jax.Array) -> "Total":
+        """The total with `value` added."""
+        total = self.sum + value
+        larger = jnp.abs(self.sum) >= jnp.abs(value)
+        lost = jnp.where(larger, (self.sum - total) + value, (value - total) + self.sum)
+        return Total(total, self.lost + lost)
+
+
+def _zero_totals(shapes: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Total]:
+    return {name: Total(jnp.zeros(s.shape, jnp.float32), jnp.zeros(s.shape, jnp.float32)) for name, s in shapes.items()}
+
+
+def train_steps(
+    method: Method, optimizers: Optimizers, state: State, shard: Shard, first: jax.Array, last: jax.Array
+) -> tuple[State, dict[str, Total]]:
+    """Steps at places `first` to `last - 1` of a prepared shard, in one dispatch; metrics are summed exactly.
+
+    The bounds are traced, so that one compilation serves any number of steps.
+    """
+    one = lambda state, place: train_step(method, optimizers, state, shard, place)
+
+    def body(place, carry):
+        state, totals = carry
+        state, metrics = one(state, place)
+        return state, {name: totals[name].add(metrics[name].astype(jnp.float32)) for name in totals}
+
+    _, shapes = jax.eval_shape(one, state, first)
+    return lax.fori_loop(first, last, body, (state, _zero_totals(shapes)))
+
+
+def evaluate_steps(
+    method: Method, params: Params, shard: Shard, key: jax.Array, first: jax.Array, last: jax.Array
+) -> dict[str, Total]:
+    """Metrics of the batches at places `first` to `last - 1` without an update: the held-out loss."""
+
+    def one(place):
+        batch_key, loss_key = jax.random.split(jax.random.fold_in(key, place))
+        batch = method.batch(shard, place, batch_key)
+        rows = {name: gather(params.tables[table], ids) for name, (table, ids) in method.lookups(batch).items()}
+        return method.loss(rows, params.net, batch, loss_key)[1]
+
+    def body(place, totals):
+        metrics = one(place)
+        return {name: totals[name].add(metrics[name].astype(jnp.float32)) for name in totals}
+
+    return lax.fori_loop(first, last, body, _zero_totals(jax.eval_shape(one, first)))
