@@ -1,0 +1,236 @@
+"""One `load(name)` over Hugging Face datasets: a local folder, what the package ships, or the hub at a pinned revision.
+
+Local folders hold `<name>/<split>.parquet`, or `<name>/<config>/<split>.parquet`; where a dataset has several tables
+(the word-similarity sets, say), `split` names the table.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxembed.data.cache import cache_folder, file_digest
+from jaxembed.data.vocabulary import near_matches
+
+if TYPE_CHECKING:
+    import datasets
+
+BUILTIN = Path(__file__).parent / "builtin"
+
+REVISIONS = {  # commits of the hub, so that a run means the same tomorrow; others are resolved once and recorded
+    "Salesforce/wikitext": "b08601e04326c79dfdd32d625aee71d232d685c3",
+    "fancyzhx/ag_news": "eb185aade064a813bc0b7f42de02595523103ca4",
+    "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+    "stanfordnlp/imdb": "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+}
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); a path with a leading dot or slash may not."""
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.endswith((".txt", ".gz"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a split of a dataset comes from, fixed: it loads the same content every time.
+
+    origin: "JAXEMBED_DATA", "builtin", "hub", or "hub cache" (no network, an earlier download).
+    revision: the hub's commit, None for a file. fingerprint: BLAKE2b of the file, or the hub's commit.
+    """
+
+    name: str
+    split: str | None
+    config: str | None
+    origin: str
+    fingerprint: str
+    revision: str | None = None
+    path: Path | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What a run's environment.json keeps, JSON-ready; the place on this machine is left out."""
+        return {key: value for key, value in asdict(self).items() if key not in ("path", "fingerprint")} | {
+            "data_fingerprint": self.fingerprint
+        }
+
+    def load(self) -> "datasets.Dataset":
+        """The dataset, memory-mapped. Raises as `jaxembed.data.load` does."""
+        return _read_parquet(self) if self.path else _read_hub(self)
+
+
+def load(
+    name: str, split: str | None = None, *, config: str | None = None, revision: str | None = None
+) -> "datasets.Dataset":
+    """Loads one split of a dataset by name.
+
+    Looked for in the folder that JAXEMBED_DATA names, then in what the package ships (`enwik8-small`,
+    `word-similarity`, `word-analogies`), then on the Hugging Face hub, always at one commit: `revision`, or the one
+    pinned in `REVISIONS`, or the newest. A `revision` asks for the hub outright. `split` may be left out where there is
+    only one. `resolve` tells which of these it is without loading.
+
+    Raises FileNotFoundError for an unknown dataset (near matches are named), ValueError for an unknown split, config or
+    revision (those there are are named), ConnectionError without network, OSError for a file that cannot be read.
+    """
+    return resolve(name, split, config=config, revision=revision).load()
+
+
+def resolve(name: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Source:
+    """Finds a dataset as `load` does, without loading it: what to record of a run so that it can be repeated."""
+    if not is_name(name):
+        raise ValueError(f"{name!r} cannot name a dataset: expected a name such as 'enwik8-small' or 'user/dataset'")
+    if revision is None:
+        tables: list[str] = []
+        for origin, root in _roots():
+            found = _tables(root / name)
+            wanted = _choose(found, config, split)
+            if wanted is not None:
+                path = found[wanted]
+                return Source(name, wanted.split("/")[-1], config, origin, file_digest(path), path=path)
+            tables += found
+        if tables:
+            asked = "/".join(part for part in (config, split) if part) or None
+            problem = f"has no split {asked!r}" if asked else "has several splits: choose one"
+            raise ValueError(f"dataset {name!r} {problem}; it has {', '.join(sorted(set(tables)))}")
+    return _resolve_on_hub(name, split, config, revision)
+
+
+def _roots() -> Iterator[tuple[str, Path]]:
+    if folder := os.environ.get("JAXEMBED_DATA"):
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"JAXEMBED_DATA names {folder}, which is not a folder")
+        yield "JAXEMBED_DATA", Path(folder)
+    yield "builtin", BUILTIN
+
+
+def _tables(folder: Path) -> dict[str, Path]:
+    """The parquet files of a dataset's folder by "split" or "config/split"."""
+    files = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(files)}
+
+
+def _choose(tables: dict[str, Path], config: str | None, split: str | None) -> str | None:
+    prefix = f"{config}/" if config else ""
+    if split is not None:
+        return prefix + split if prefix + split in tables else None
+    inside = [table for table in tables if table.startswith(prefix)]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _local_names() -> list[str]:
+    return sorted(
+        {path.parent.relative_to(root).as_posix() for _, root in _roots() for path in root.glob("*/*.parquet")}
+    )
+
+
+def _read_parquet(source: Source) -> "datasets.Dataset":
+    import datasets
+    import pyarrow as pa
+    from datasets.exceptions import DatasetGenerationError
+
+    folder = cache_folder() / "datasets" / source.fingerprint
+    split = datasets.NamedSplit(re.sub(r"\W", "_", source.split or "train"))  # its own rule for names of splits
+    try:
+        loaded = datasets.Dataset.from_parquet(str(source.path), split=split, cache_dir=str(folder))
+    except (pa.ArrowException, DatasetGenerationError) as error:
+        cause = str(error.__cause__ or error).rstrip(".")
+        raise OSError(f"{source.path} cannot be read as parquet: {cause}. Put back a whole copy of it") from error
+    assert isinstance(loaded, datasets.Dataset)
+    return loaded
+
+
+def _resolve_on_hub(name: str, split: str | None, config: str | None, revision: str | None) -> Source:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    revision = revision or REVISIONS.get(name)
+    try:
+        with _network(name):
+            commit = HfApi().dataset_info(name, revision=revision, timeout=10).sha
+    except GatedRepoError as error:
+        raise FileNotFoundError(
+            f"dataset {name!r} asks to accept its terms on the hub, then `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"dataset {name!r} has no revision {revision!r} on the hub: name a commit or a tag") from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(f"there is no dataset {name!r} here or on the hub. {_alternatives(name)}") from error
+    except ConnectionError:
+        builder = _cached_builder(name, config, revision)
+        if builder is None:
+            raise
+        return Source(name, split, config, "hub cache", str(builder.hash), str(builder.hash))
+    assert commit is not None
+    return Source(name, split, config, "hub", commit, commit)
+
+
+def _cached_builder(name: str, config: str | None, revision: str | None) -> "datasets.DatasetBuilder | None":
+    """The builder of an earlier download, if there is one of that revision."""
+    from datasets.packaged_modules.cache.cache import Cache
+
+    try:
+        builder = Cache(repo_id=name, dataset_name=name.split("/")[-1], config_name=config, version="auto", hash="auto")
+    except ValueError:
+        return None
+    return builder if revision in (None, builder.hash) else None
+
+
+def _read_hub(source: Source) -> "datasets.Dataset":
+    import datasets
+
+    with _network(source.name):
+        if source.origin == "hub cache":
+            builder = _cached_builder(source.name, source.config, source.revision)
+        else:
+            builder = datasets.load_dataset_builder(source.name, source.config, revision=source.revision)
+        if builder is None or builder.hash != source.revision:  # without network the library takes what it has
+            raise ConnectionError(f"revision {source.revision} could not be fetched")
+        _check_split(source, builder)  # before a long download where the card lists the splits, after it otherwise
+        builder.download_and_prepare()
+        _check_split(source, builder)
+        loaded = builder.as_dataset(split=source.split or next(iter(builder.info.splits or ["train"])))
+    assert isinstance(loaded, datasets.Dataset)
+    return loaded
+
+
+def _check_split(source: Source, builder: "datasets.DatasetBuilder") -> None:
+    splits = list(builder.info.splits or [])
+    if splits and source.split is None and len(splits) > 1:
+        raise ValueError(f"dataset {source.name!r} has several splits: choose one of {', '.join(splits)}")
+    if splits and source.split is not None and source.split not in splits:
+        raise ValueError(f"dataset {source.name!r} has no split {source.split!r}; it has {', '.join(splits)}")
+
+
+@contextmanager
+def _network(name: str) -> Iterator[None]:
+    """Turns whatever the HTTP libraries raise when the hub cannot be reached into one ConnectionError."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_network_failure(error):
+            raise
+        raise ConnectionError(
+            f"dataset {name!r} is not on this machine and the hub could not be reached ({type(error).__name__}: "
+            f"{str(error) or 'no answer'}). You seem to be offline: set JAXEMBED_DATA to a folder with "
+            f"{name}/<split>.parquet. {_alternatives(name)}"
+        ) from error
+
+
+def _is_network_failure(error: BaseException) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
+        return True
+    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests"):  # the hub's client, by its version
+        return True
+    return error.__cause__ is not None and _is_network_failure(error.__cause__)
+
+
+def _alternatives(name: str) -> str:
+    """What can be loaded here instead, the likely slip first."""
+    local = _local_names()
+    near = near_matches(name, local)
+    return (f"Did you mean {' or '.join(near)}? " if near else "") + f"On this machine: {', '.join(local)}"

@@ -1,0 +1,232 @@
+"""Texts to token ids: a corpus is a vocabulary and one long array of ids, memory-mapped from the cache."""
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from jaxembed.data import hub
+from jaxembed.data.cache import cache_folder
+from jaxembed.data.tokenise import CHUNK_BYTES, Sentences, Settings, Source, TextColumn, TextFile, build
+from jaxembed.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["Corpus", "Vocabulary", "hold_out", "read_corpus"]
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Documents as token ids; windows do not cross from one document into the next.
+
+    tokens: int32 [tokens], every document after the other, words outside the vocabulary left out.
+    offsets: int64 [documents + 1]; document i is `tokens[offsets[i]:offsets[i + 1]]`, which may be empty.
+    raw_words: the words read, with those left out.
+    fingerprint: 32 hexadecimal digits that depend on the text and the settings alone.
+    origin: where the text came from and how it was cut, for the record of a run (JSON-ready).
+    """
+
+    vocabulary: Vocabulary
+    tokens: np.ndarray
+    offsets: np.ndarray
+    raw_words: int
+    fingerprint: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are, empty ones included."""
+        return len(self.offsets) - 1
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's environment.json records of its data."""
+        sizes = {"documents": self.documents, "tokens": len(self.tokens), "raw_words": self.raw_words}
+        return {**self.origin, **sizes, "vocabulary": len(self.vocabulary), "fingerprint": self.fingerprint}
+
+    def shards(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The corpus in order, in parts of at most `size` tokens: (tokens [n], their offsets, from 0 to n).
+
+        A part ends where a document does; a document longer than `size` is cut. Empty documents are left out.
+        Raises ValueError for a size under 1.
+        """
+        if size < 1:
+            raise ValueError(f"a shard must hold 1 token or more, not {size}")
+        start, total = 0, len(self.tokens)
+        while start < total:
+            first = int(np.searchsorted(self.offsets, start, side="right"))
+            last = int(np.searchsorted(self.offsets, start + size, side="right"))
+            end = int(self.offsets[last - 1])
+            if end <= start:
+                end = start + size
+            yield self.tokens[start:end], np.unique(np.concatenate([[start], self.offsets[first:last], [end]])) - start
+            start = end
+
+
+def read_corpus(
+    source: "str | os.PathLike | datasets.Dataset | Iterable[Sequence[str]]",
+    column: str = "text",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    min_count: int = 5,
+    max_final_vocab: int | None = None,
+    lowercase: bool = False,
+    cache: bool = True,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Corpus:
+    """Reads a corpus of words, split at white space as `str.split` does.
+
+    `source` is a text file (a path; UTF-8, plain or gzip; a line is a document), the name of a dataset as
+    `jaxembed.data.load` takes it with `split`, `config` and `revision` (a row of `column` is a document, a text or a
+    list of words), a `datasets.Dataset`, or lists of words (gensim's `sentences`; read once).
+    Words that occur fewer than `min_count` times are left out, and all but the `max_final_vocab` most frequent.
+
+    Token ids of files and datasets are kept in the cache (see `jaxembed.data.cache`) under a hash of the content and
+    the settings, and memory-mapped: a second run starts at once, and a corpus may be larger than memory. Lists of
+    words, and everything when `cache` is false, are held in memory. About `chunk_bytes` of text are read at a time.
+
+    Raises FileNotFoundError for a missing file or dataset; ValueError for an unknown column, an empty corpus, one whose
+    words all fall under `min_count`, and text that is not UTF-8; OSError for a file that cannot be read, a damaged gzip
+    file and a cache folder that cannot be written.
+    """
+    settings = Settings(min_count, max_final_vocab, lowercase)
+    text, origin = _open(source, column, split, config, revision)
+    origin |= settings._asdict()
+    digest = text.digest()
+    if not cache or digest is None:
+        with tempfile.TemporaryDirectory() as folder:
+            build(text, settings, Path(folder), chunk_bytes)
+            return _read(Path(folder), origin, mmap=False)
+
+    entry = cache_folder() / "corpora" / settings.key(digest)
+    if entry.exists():
+        try:
+            return _read(entry, origin, mmap=True)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"the cached corpus {entry} is damaged ({error}): building it again", stacklevel=2)
+            shutil.rmtree(entry)
+    try:
+        part = entry.parent / f".{entry.name}.{uuid.uuid4().hex}.part"
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the cache folder {entry.parent} ({error.strerror}): name another with JAXEMBED_CACHE, "
+            f"or pass cache=False to hold the corpus in memory"
+        ) from error
+    try:
+        build(text, settings, part, chunk_bytes)
+        part.rename(entry)
+    except OSError:
+        if not entry.exists():  # otherwise another process has finished the same corpus meanwhile
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return _read(entry, origin, mmap=True)
+
+
+def _open(
+    source: "str | os.PathLike | datasets.Dataset | Iterable[Sequence[str]]",
+    column: str,
+    split: str | None,
+    config: str | None,
+    revision: str | None,
+) -> tuple[Source, dict[str, Any]]:
+    """What reads `source`, and what to write down about it."""
+    if isinstance(source, str) and not os.path.isfile(source) and hub.is_name(source):
+        found = hub.resolve(source, split, config=config, revision=revision)
+        return TextColumn(found.load(), column), {**found.record(), "column": column}
+    if isinstance(source, str | os.PathLike):
+        return TextFile(source), {"file": os.fspath(source)}
+    if hasattr(source, "column_names"):  # a datasets object, told without importing the library
+        import datasets
+
+        if not isinstance(source, datasets.Dataset):
+            kind = type(source).__name__
+            raise ValueError(f"expected one split of a dataset held on disk, not a {kind}: pass dataset['train'], say")
+        return TextColumn(source, column), {"dataset": source.info.dataset_name, "column": column}
+    if not isinstance(source, Iterable):
+        raise ValueError(f"expected a file, a dataset or lists of words, not {source!r:.60}")
+    return Sentences(cast("Iterable[Sequence[str]]", source)), {"sentences": type(source).__name__}
+
+
+def _read(folder: Path, origin: dict[str, Any], mmap: bool) -> Corpus:
+    """The corpus that `build` wrote; OSError, EOFError, ValueError, KeyError or TypeError where it is not whole."""
+    described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    vocabulary = Vocabulary(described["words"], np.array(described["counts"], np.int64))
+    tokens = np.load(folder / "tokens.npy", mmap_mode="r" if mmap else None)
+    offsets = np.load(folder / "offsets.npy", mmap_mode="r" if mmap else None)
+    if zlib.crc32(offsets, zlib.crc32(tokens)) != described["crc32"]:
+        raise ValueError("the token ids are not those that were written")
+    if len(vocabulary.words) != len(vocabulary.counts) or vocabulary.counts.sum() != len(tokens):
+        raise ValueError("the vocabulary is not the one that was written")
+    return Corpus(vocabulary, tokens, offsets, described["raw_words"], described["key"], origin)
+
+
+def hold_out(corpus: Corpus, fraction: float = 0.01) -> tuple[Corpus, Corpus]:
+    """Splits a corpus into one to train on and one to measure on, about `fraction` of it, with one vocabulary.
+
+    Every k-th document is held out, k = round(1 / fraction): spread evenly, and the same in every run. A corpus with
+    fewer documents than k is cut at its tail instead, inside a document. The vocabulary and its counts stay those of
+    the whole corpus. Raises ValueError for a fraction outside (0, 0.5] and where one of the two would be empty.
+    """
+    if not 0 < fraction <= 0.5:
+        raise ValueError(f"the fraction to hold out must lie in (0, 0.5], not {fraction}")
+    every, offsets = round(1 / fraction), corpus.offsets
+    if corpus.documents >= every:
+        first = np.arange(0, corpus.documents, every)  # each run of k documents: k - 1 to train on, then one held out
+        cuts = offsets[
+            np.stack([first, np.minimum(first + every - 1, corpus.documents), [*first[1:], len(offsets) - 1]])
+        ]
+        spans = (cuts[:2].T, cuts[1:].T)
+        is_held = np.arange(corpus.documents) % every == every - 1
+        lengths = np.diff(offsets)
+        borders = [np.concatenate([[0], np.cumsum(lengths[chosen])]) for chosen in (~is_held, is_held)]
+    else:
+        total = len(corpus.tokens)
+        cut = total - max(1, round(total * fraction))
+        spans = ([(0, cut)], [(cut, total)])
+        borders = [np.unique([0, *offsets[offsets < cut], cut]), np.unique([cut, *offsets[offsets > cut]]) - cut]
+    if not all(border[-1] for border in borders):
+        raise ValueError(
+            f"holding out {fraction:g} of {len(corpus.tokens):,} tokens in {corpus.documents:,} documents leaves "
+            f"nothing to train on or to measure on: pass a larger fraction or a larger corpus"
+        )
+    train, held = (
+        replace(
+            corpus,
+            tokens=_gather(corpus.tokens, span),
+            offsets=border,
+            raw_words=int(border[-1]),
+            fingerprint=Settings().key(f"{corpus.fingerprint} {part} {fraction!r}"),
+            origin={**corpus.origin, "part": part, "held_out": fraction},
+        )
+        for span, border, part in zip(spans, borders, ("train", "held out"), strict=True)
+    )
+    return train, held
+
+
+def _gather(tokens: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
+    """The spans [begin, end) of `tokens` one after the other; a file without a name where `tokens` is memory-mapped."""
+    spans = list(spans)
+    total = sum(int(end - begin) for begin, end in spans)
+    if isinstance(tokens, np.memmap):
+        with tempfile.TemporaryFile(dir=cache_folder()) as file:
+            out = np.memmap(file, np.int32, "w+", shape=(total,))
+    else:
+        out = np.empty(total, np.int32)
+    place = 0
+    for begin, end in spans:
+        out[place : place + end - begin] = tokens[begin:end]
+        place += end - begin
+    return out

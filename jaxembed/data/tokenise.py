@@ -1,0 +1,309 @@
+"""Texts to token ids in two streaming passes; memory holds one chunk of text and the vocabulary.
+
+The first pass numbers words as they appear and writes these provisional ids to a file; the second, when every count is
+known, drops the rare words and writes the final ids. Splitting and numbering inside a chunk are Arrow's compiled code;
+Python sees each distinct word of a chunk once.
+"""
+
+import codecs
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from jaxembed.data.cache import file_digest
+from jaxembed.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import datasets
+
+CHUNK_BYTES = 4 << 20  # of text, read at a time: 0.2 GB at the peak
+SLICE = 1 << 17  # words numbered at a time: Arrow's hash table stays in the processor's cache, twice as fast
+FORMAT = 1  # part of every cache key: raise it when the meaning of a cached file changes
+
+
+class Chunk(NamedTuple):
+    """A run of consecutive words: `words[codes]`; documents end at the positions `ends` of `codes`."""
+
+    words: Sequence[str]
+    codes: np.ndarray
+    ends: np.ndarray
+
+
+class Source(Protocol):
+    """Texts to be read, whatever they lie in. An empty word stands for nothing and is dropped."""
+
+    def digest(self) -> str | None:
+        """A hash of the content, or None where it is known only after reading."""
+        ...
+
+    def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
+        """The words in order, about `chunk_bytes` of text at a time."""
+        ...
+
+
+def _lengths(lists: Any) -> np.ndarray:
+    """The length of each list of an Arrow array, int64; 0 for a missing one."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(lists)  # pyright: ignore[reportAttributeAccessIssue]
+    return lengths.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _encode(documents: Any) -> Chunk:
+    """A chunk from an Arrow array of texts (split at white space, as by `str.split`) or of lists of words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if _is_text(documents.type):
+        documents = pc.utf8_split_whitespace(documents.fill_null(""))  # pyright: ignore[reportAttributeAccessIssue]
+    words = documents.flatten().fill_null("")
+    slices = [words.slice(i, SLICE).dictionary_encode() for i in range(0, max(len(words), 1), SLICE)]
+    slices = pa.chunked_array(slices).unify_dictionaries().chunks
+    spelt = slices[0].dictionary.to_numpy(zero_copy_only=False).tolist()
+    codes = np.concatenate([part.indices.to_numpy() for part in slices])
+    return Chunk(spelt, codes, np.cumsum(_lengths(documents)))
+
+
+class TextFile:
+    """A UTF-8 text file, plain or gzip: a line is a document."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no text file {self.path}")
+        if not self.path.is_file():
+            raise OSError(f"{self.path} is not a file: give one text file, a line a document")
+        with open(self.path, "rb") as file:
+            self.zipped = file.read(2) == b"\x1f\x8b"
+        if self.path.suffix == ".gz" and not self.zipped:
+            raise OSError(f"{self.path} is not a gzip file: drop the .gz from its name if it is plain text")
+
+    def digest(self) -> str:
+        """BLAKE2b of the bytes on disk."""
+        return "file " + file_digest(self.path)
+
+    def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
+        """Blocks cut at white space, so that lines longer than memory pass; see `Source`."""
+        import pyarrow as pa
+
+        read_bytes = read_lines = 0
+        unfinished = False
+        for block in self._blocks(chunk_bytes):
+            try:
+                block.decode()
+            except UnicodeDecodeError as error:
+                line = read_lines + block.count(b"\n", 0, error.start) + 1
+                raise ValueError(
+                    f"{self.path}: line {line} is not UTF-8 (byte {read_bytes + error.start}: {error.reason}). "
+                    f"Convert it first, for example with iconv -f latin1 -t utf-8"
+                ) from None
+            borders = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+            unfinished = not block.endswith(b"\n")  # the last line goes on in the next block
+            offsets = np.concatenate([[0], borders, [len(block)] * unfinished]).astype(np.int64)
+            lines = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block))
+            chunk = _encode(lines)
+            yield chunk._replace(ends=chunk.ends[:-1]) if unfinished else chunk
+            read_bytes += len(block)
+            read_lines += len(borders)
+        if unfinished:
+            yield Chunk([], np.zeros(0, np.int32), np.zeros(1, np.int64))
+
+    def _blocks(self, size: int) -> Iterator[bytes]:
+        """The text in blocks that end with whole words."""
+        rest = b""
+        try:
+            with gzip.open(self.path) if self.zipped else open(self.path, "rb") as file:
+                start = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+                while read := start + file.read(size):
+                    start = b""
+                    cut = max(read.rfind(b"\n"), read.rfind(b" ")) + 1
+                    if cut:
+                        yield rest + read[:cut]
+                        rest = b""
+                    rest += read[cut:]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise OSError(f"{self.path} is cut short or damaged ({error}): fetch it again") from error
+        if rest:
+            yield rest
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+class TextColumn:
+    """A column of a `datasets.Dataset`, of texts or of lists of words: a row is a document."""
+
+    def __init__(self, dataset: "datasets.Dataset", column: str):
+        fields = {field.name: field.type for field in dataset.features.arrow_schema}
+        texts = [name for name, kind in fields.items() if _is_text(getattr(kind, "value_type", kind))]
+        if column not in texts:
+            problem = f"holds {fields[column]}, not text" if column in fields else "does not exist"
+            raise ValueError(
+                f"column {column!r} {problem}: the columns with text are {texts}"
+                if texts
+                else f"column {column!r} {problem}, and no column of {list(fields)} holds text"
+            )
+        self.column = column
+        self.rows = dataset.select_columns([column]).with_format("arrow")
+
+    def _arrays(self, chunk_bytes: int) -> Iterator[Any]:
+        import pyarrow as pa
+
+        table = self.rows.data
+        rows = max(1, int(chunk_bytes * table.num_rows / max(table.select([self.column]).nbytes, 1)))
+        for batch in self.rows.iter(batch_size=rows):
+            for array in batch.column(self.column).chunks:  # pyright: ignore[reportAttributeAccessIssue]
+                yield array.cast(pa.large_string()) if _is_text(array.type) else array
+
+    def digest(self) -> str:
+        """BLAKE2b of the text and of its lengths, whatever chunks, files or selections of rows it lies in."""
+        import pyarrow as pa
+
+        content, lengths = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+        for array in self._arrays(CHUNK_BYTES):
+            if not _is_text(array.type):
+                lengths.update(_lengths(array).data)
+                array = array.flatten().cast(pa.large_string())
+            array = array.fill_null("")
+            offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+            lengths.update(np.diff(offsets).data)
+            if len(offsets) and offsets[-1] > offsets[0]:
+                content.update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
+        return f"column {content.hexdigest()} {lengths.hexdigest()}"
+
+    def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
+        """See `Source`."""
+        yield from map(_encode, self._arrays(chunk_bytes))
+
+
+class Sentences:
+    """Lists of words, as gensim's `sentences`: a list is a document. Read once, so an iterator will do."""
+
+    def __init__(self, sentences: Iterable[Sequence[str]]):
+        self.sentences = sentences
+
+    def digest(self) -> None:
+        """Unknown before the words are read."""
+
+    def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
+        """See `Source`."""
+        batch: list[Sequence[str]] = []
+        words = 0
+        for sentence in self.sentences:
+            if isinstance(sentence, str) or not isinstance(sentence, Iterable):
+                raise ValueError(f"each sentence must be a list of words, not {sentence!r:.60}: split it first")
+            batch.append(sentence if isinstance(sentence, Sequence) else list(sentence))
+            words += len(batch[-1])
+            if 8 * words >= chunk_bytes:
+                yield self._chunk(batch)
+                batch, words = [], 0
+        yield self._chunk(batch)
+
+    def _chunk(self, batch: list[Sequence[str]]) -> Chunk:
+        index: defaultdict[str, int] = defaultdict()
+        index.default_factory = index.__len__
+        codes = np.fromiter(map(index.__getitem__, chain.from_iterable(batch)), np.int32)
+        for word in index:
+            if not isinstance(word, str):
+                raise ValueError(f"each word must be a string, not {word!r:.60} of type {type(word).__name__}")
+        return Chunk(list(index), codes, np.cumsum([len(sentence) for sentence in batch], dtype=np.int64))
+
+
+class Settings(NamedTuple):
+    """What the token ids depend on beside the text."""
+
+    min_count: int = 5
+    max_final_vocab: int | None = None
+    lowercase: bool = False
+
+    def key(self, digest: str) -> str:
+        """A hash of content and settings, 32 hexadecimal digits: the corpus's fingerprint and its name in the cache."""
+        return hashlib.blake2b(repr((FORMAT, digest, *self)).encode(), digest_size=16).hexdigest()
+
+
+def build(source: Source, settings: Settings, folder: Path, chunk_bytes: int = CHUNK_BYTES) -> None:
+    """Writes a corpus into `folder`: tokens.npy (int32), offsets.npy (int64) and corpus.json.
+
+    Raises ValueError for an empty corpus, for one whose words all fall under `min_count`, and for text that is not
+    UTF-8; OSError for a file that cannot be read.
+    """
+    provisional, borders = folder / "provisional", folder / "borders"
+    spellings, spelling_counts = _number(source, provisional, borders, chunk_bytes)
+    digest = source.digest() or _digest_of_ids(spellings, provisional, borders)
+
+    # Folding case here, once a distinct word, is exact and free; folding the text would be neither.
+    words: dict[str, int] = {}
+    merged = [words.setdefault(word.lower() if settings.lowercase else word, len(words)) for word in spellings]
+    counts = np.zeros(len(words), np.int64)
+    np.add.at(counts, merged, spelling_counts)
+    if "" in words:
+        counts[words[""]] = 0
+    vocabulary = Vocabulary.build(list(words), counts, settings.min_count, settings.max_final_vocab)
+    final = np.array([vocabulary.index.get(word, -1) for word in words], np.int32)[merged]
+    checksum = _renumber(final, int(vocabulary.counts.sum()), provisional, borders, folder)
+    described = {"key": settings.key(digest), "crc32": checksum, "raw_words": int(counts.sum())}
+    described |= {"counts": vocabulary.counts.tolist(), "words": vocabulary.words}
+    (folder / "corpus.json").write_text(json.dumps(described), encoding="utf-8")
+    provisional.unlink()
+    borders.unlink()
+
+
+def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) -> tuple[list[str], np.ndarray]:
+    """First pass: ids by first appearance (int32) and document ends (int64) to files; the words and their counts."""
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__
+    counts = np.zeros(1 << 16, np.int64)
+    read = 0
+    with open(provisional, "wb") as ids_file, open(borders, "wb") as ends_file:
+        for words, codes, ends in source.chunks(chunk_bytes):
+            ids = np.fromiter(map(index.__getitem__, words), np.int32, len(words))
+            if len(index) > len(counts):
+                counts = np.concatenate([counts, np.zeros(len(index), np.int64)])
+            counts[ids] += np.bincount(codes, minlength=len(words))
+            ids[codes].tofile(ids_file)
+            (ends + read).tofile(ends_file)
+            read += len(codes)
+    if not read:
+        raise ValueError("the corpus is empty: it holds no words")
+    return list(index), counts[: len(index)]
+
+
+def _digest_of_ids(words: list[str], *files: Path) -> str:
+    # repr tells ["a b"] from ["a", "b"], and unlike UTF-8 it has an answer for lone surrogates
+    spelt = hashlib.blake2b(repr(words).encode(), digest_size=16).hexdigest()
+    return " ".join(["words", spelt, *map(file_digest, files)])
+
+
+def _renumber(final: np.ndarray, tokens: int, provisional: Path, borders: Path, folder: Path) -> int:
+    """Second pass: final ids in place of provisional ones, without those that are -1; the CRC-32 of both files."""
+    ends = np.memmap(borders, np.int64, "r")
+    out = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.int32, (tokens,))
+    offsets = np.lib.format.open_memmap(folder / "offsets.npy", "w+", np.int64, (len(ends) + 1,))
+    checksum = read = written = documents = 0
+    with open(provisional, "rb") as ids:
+        while len(part := final[np.fromfile(ids, np.int32, CHUNK_BYTES // 4)]):
+            kept = part >= 0
+            place = np.concatenate([[0], np.cumsum(kept)])
+            done = int(np.searchsorted(ends, read + len(part), side="right"))
+            offsets[documents + 1 : done + 1] = written + place[ends[documents:done] - read]
+            documents = done
+            read += len(part)
+            part = part[kept]
+            checksum = zlib.crc32(part.data, checksum)
+            out[written : written + len(part)] = part
+            written += len(part)
+    out.flush()
+    offsets.flush()
+    return zlib.crc32(offsets.data, checksum)

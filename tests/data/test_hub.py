@@ -1,0 +1,261 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxembed.data import load, resolve
+from jaxembed.data.hub import BUILTIN
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def write(path: Path, **columns) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+# -- local folders
+
+
+def test_shipped_data_is_what_its_readme_says():
+    rows = {
+        "rg65": 65,
+        "simlex999": 999,
+        "wordsim353": 353,
+        "wordsim353-relatedness": 252,
+        "wordsim353-similarity": 203,
+    }
+    for table, count in rows.items():
+        pairs = load("word-similarity", table)
+        assert (len(pairs), pairs.column_names) == (count, ["word1", "word2", "score"])
+    questions = load("word-analogies")  # the only table needs no name
+    assert questions.column_names == ["category", "kind", "a", "b", "c", "d"]
+    kinds = questions["kind"]
+    assert (len(questions), list(kinds).count("semantic")) == (19_544, 8_869)
+    assert len(set(questions["category"])) == 14
+    texts = load("enwik8-small", "train")["text"]
+    assert len(texts) == 4_000
+    assert {len(text.split()) for text in texts} == {1_000}
+    assert texts[0].startswith("anarchism originated as a term of abuse")
+    assert sum(path.stat().st_size for path in BUILTIN.rglob("*.parquet")) < 10e6
+
+
+@pytest.mark.skipif(not os.environ.get("JAXEMBED_DATA"), reason="JAXEMBED_DATA is not set: needs enwik8-text")
+def test_shipped_corpus_is_the_beginning_of_enwik8_text(monkeypatch, data_folder):
+    small = load("enwik8-small", "train")["text"]
+    monkeypatch.setenv("JAXEMBED_DATA", data_folder)
+    assert list(load("enwik8-text", "train").select(range(4_000))["text"]) == list(small)
+
+
+def test_the_folder_of_the_user_comes_before_the_shipped_data(tmp_path, monkeypatch):
+    write(tmp_path / "data/word-similarity/rg65.parquet", mine=["yes"])
+    assert resolve("word-similarity", "rg65").origin == "builtin"
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path / "data"))
+    assert resolve("word-similarity", "rg65").origin == "JAXEMBED_DATA"
+    assert load("word-similarity", "rg65")["mine"][:] == ["yes"]
+    assert len(load("word-similarity", "simlex999")) == 999  # what the folder lacks is still found
+
+
+def test_a_replaced_file_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    write(tmp_path / "mine/train.parquet", text=["old"])
+    before = resolve("mine")
+    assert before.load()["text"][:] == ["old"]
+    stat = (tmp_path / "mine/train.parquet").stat()
+    write(tmp_path / "mine/train.parquet", text=["new"])
+    os.utime(tmp_path / "mine/train.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = resolve("mine")
+    assert after.load()["text"][:] == ["new"]
+    assert before.record()["data_fingerprint"] != after.record()["data_fingerprint"]
+    assert str(tmp_path) not in json.dumps(after.record())
+
+
+def test_configs_are_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    write(tmp_path / "someone/wiki/tiny/train.parquet", text=["a"])
+    write(tmp_path / "someone/wiki/large/train.parquet", text=["b"])
+    assert load("someone/wiki", "train", config="large")["text"][:] == ["b"]
+    assert load("someone/wiki", config="tiny")["text"][:] == ["a"]
+    with pytest.raises(ValueError, match="no split 'huge'; it has large/train, tiny/train"):
+        load("someone/wiki", config="huge")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("word-similarity", "simlex"), ValueError, "no split 'simlex'; it has rg65, simlex999, wordsim353"),
+        (("word-similarity",), ValueError, "has several splits: choose one; it has rg65"),
+        (("../secrets", "train"), ValueError, "cannot name a dataset"),
+        (("", "train"), ValueError, "cannot name a dataset"),
+    ],
+)
+def test_wrong_names(arguments, error, message):
+    with pytest.raises(error, match=message):
+        load(*arguments)
+
+
+def test_wrong_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"JAXEMBED_DATA names .*nowhere, which is not a folder"):
+        load("word-similarity", "rg65")
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-20], lambda whole: whole[:50] + b"x" * 100 + whole[150:]])
+def test_damaged_file(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    path = write(tmp_path / "mine/train.parquet", text=[str(i) for i in range(1000)])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(OSError, match=r"train.parquet cannot be read as parquet: .* Put back a whole copy"):
+        load("mine", "train")
+
+
+# -- the hub, played by a server on this machine
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What `datasets` asks of the hub, for one dataset `someone/tiny`."""
+
+    files: dict[str, bytes]
+    revisions: list[str]  # asked for, in order
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        api, resolve = "/api/datasets/someone/tiny", "/datasets/someone/tiny/resolve/"
+        if path == api or path.startswith(api + "/revision/"):
+            revision = path.removeprefix(api).removeprefix("/revision/")
+            if revision not in ("", "main", "v1", COMMIT):
+                return self.answer(404, error="RevisionNotFound")
+            files = [{"rfilename": name} for name in self.files]
+            return self.answer(200, {"id": "someone/tiny", "sha": COMMIT, "siblings": files, "private": False})
+        if path.startswith(api + "/tree/"):
+            self.revisions.append(path.removeprefix(api + "/tree/").partition("/")[0])
+            return self.answer(200, [self.described(name) for name in self.files])
+        if path.startswith(resolve):
+            revision, _, name = path.removeprefix(resolve).partition("/")
+            self.revisions.append(revision)
+            if name in self.files:
+                return self.answer(200, self.files[name])
+            return self.answer(404, error="EntryNotFound")
+        return self.answer(404, error="RepoNotFound")
+
+    do_HEAD = do_GET
+
+    def do_POST(self):
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        asked = json.loads(form)["paths"] if form.startswith("{") else form
+        self.answer(200, [self.described(name) for name in self.files if name in asked])
+
+    def described(self, name):
+        content = self.files[name]
+        oid = hashlib.sha1(content).hexdigest()
+        return {"type": "file", "path": name, "size": len(content), "oid": oid}
+
+    def answer(self, status, body: object = b"", error=None):
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/octet-stream" if isinstance(body, bytes) else "application/json")
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path):
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n"
+    card += "  - {split: test, path: test.parquet}\n---\n"
+    train = write(tmp_path / "train.parquet", text=["one two", "three"]).read_bytes()
+    test = write(tmp_path / "test.parquet", text=["four"]).read_bytes()
+    files = {"README.md": card.encode(), "train.parquet": train, "test.parquet": test}
+    handler = type("Tiny", (Hub,), {"files": files, "revisions": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.revisions
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def in_a_fresh_process(code: str, tmp_path: Path, endpoint: str, **environment: str) -> list:
+    """What `code` prints as JSON on its last line; the hub's libraries read their environment at import."""
+    program = f"""
+import json
+from jaxembed.data import load, resolve
+def attempt(*arguments, **named):
+    try:
+        return load(*arguments, **named)["text"][:]
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+print(json.dumps({code}))
+"""
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | settings, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_hub(hub, tmp_path):
+    endpoint, revisions = hub
+    code = """[
+        resolve("someone/tiny", "train").record(), attempt("someone/tiny", "train"),
+        attempt("someone/tiny", "test", revision="v1"), attempt("someone/tiny"), attempt("someone/tiny", "dev"),
+        attempt("someone/tiny", "train", config="large"), attempt("someone/tiny", "train", revision="v2"),
+        attempt("word-similarities", "rg65"),
+    ]"""
+    record, train, tagged, several, split, config, revision, unknown = in_a_fresh_process(code, tmp_path, endpoint)
+    assert record == {
+        "name": "someone/tiny",
+        "split": "train",
+        "config": None,
+        "origin": "hub",
+        "revision": COMMIT,
+        "data_fingerprint": COMMIT,
+    }
+    assert train == ["one two", "three"]
+    assert tagged == ["four"]
+    assert set(revisions) == {COMMIT}  # never a branch or a tag, which may move
+    assert several[0] == "ValueError"
+    assert "choose one of train, test" in several[1]
+    assert split[0] == "ValueError"
+    assert "no split 'dev'; it has train, test" in split[1]
+    assert config[0] == "ValueError"
+    assert "default" in config[1]
+    assert revision[0] == "ValueError"
+    assert "no revision 'v2'" in revision[1]
+    assert unknown[0] == "FileNotFoundError"
+    assert "Did you mean word-similarity?" in unknown[1]
+
+    # afterwards, without network: the copy downloaded before, and nothing else
+    code = """[
+        resolve("someone/tiny", "train").record(), attempt("someone/tiny", "train"),
+        attempt("someone/tiny", "train", revision="v1"), attempt("someone/other", "train"),
+    ]"""
+    for environment in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
+        record, train, *lost = in_a_fresh_process(code, tmp_path, endpoint, **environment)
+        assert (record["origin"], record["revision"]) == ("hub cache", COMMIT)
+        assert train == ["one two", "three"]
+        for kind, message in lost:
+            assert kind == "ConnectionError"
+            assert "offline" in message
+            assert "JAXEMBED_DATA" in message
+            assert "enwik8-small" in message
