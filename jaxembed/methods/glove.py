@@ -1,7 +1,7 @@
 """GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,13 @@ class GloVe:
         words = counts.vocabulary.words
         constants = {"words": np.zeros(len(words), np.bool_)}
         return Source(constants, pieces, piece, counts.nnz_full, "entries", words)
+
+    def sized_for(self, entries: int) -> Self:
+        """The same method with steps small enough that a pass over `entries` has a few hundred of them."""
+        steps = self.step_entries
+        while steps > 2 * self.run and 2 * entries < 200 * steps:
+            steps //= 2
+        return replace(self, step_entries=steps)
 
     @property
     def row_size(self) -> int:

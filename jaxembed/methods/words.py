@@ -1,7 +1,7 @@
 """What Skip-gram and CBOW share: a subsampled stream in blocks, and candidates for every kind of objective."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +118,13 @@ class WordMethod:
     def vectors(self, params: Params) -> jax.Array:
         """The input vectors, `[V, vector_size]`."""
         return params.tables["in"][:, : self.vector_size]
+
+    def sized_for(self, tokens: int) -> Self:
+        """The same method with steps small enough that a pass over `tokens` has a few hundred of them."""
+        steps = self.step_tokens
+        while steps > self.block and tokens < 200 * steps:
+            steps //= 2
+        return replace(self, step_tokens=steps)
 
     @property
     def row_size(self) -> int:

@@ -1,0 +1,1 @@
+"""Arrays to batches, inside jit, on the device."""

@@ -1,0 +1,1 @@
+"""The engine: state, step, loop."""

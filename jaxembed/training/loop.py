@@ -113,6 +113,7 @@ def fit(
     training: Training | None = None,
     *,
     seeds: Sequence[int] = (0,),
+    init: Params | None = None,
     held_out: Any = None,
     report: Report | None = None,
     on_epoch: Callable[[int, Progress, Callable[[], jax.Array]], None] | None = None,
@@ -121,7 +122,7 @@ def fit(
 
     `report(progress, vectors)` is called `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
-    which the loss is measured after each pass and never trained.
+    which the loss is measured after each pass and never trained. `init` are parameters to start from (of all seeds).
 
     Raises Diverged as soon as a loss or a vector is not finite.
     """
@@ -129,6 +130,8 @@ def fit(
     _warn_of_slow_scatter()
     source = method.source(data)
     run = _Run(method, training, source, tuple(seeds))
+    if init is not None:
+        run.state = run.state._replace(params=jax.tree.map(jnp.array, init))  # a copy: the state is donated
     held = _HeldOut(run, method.source(held_out)) if held_out is not None else None
     losses, held_losses = [], []
     every = max(1, -(-run.total_steps // max(1, training.reports)))

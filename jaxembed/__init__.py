@@ -1,0 +1,28 @@
+"""jaxembed: a research kit for embeddings in JAX. One engine, interchangeable parts, numbers to trust."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxembed.models import GloVe, Word2Vec
+    from jaxembed.vectors import KeyedVectors, load_vectors
+
+__version__ = "0.1.0"
+__all__ = ["GloVe", "KeyedVectors", "Word2Vec", "load_vectors"]
+
+_HOMES = {
+    "GloVe": "jaxembed.models",
+    "Word2Vec": "jaxembed.models",
+    "KeyedVectors": "jaxembed.vectors",
+    "load_vectors": "jaxembed.vectors",
+}
+
+
+def __getattr__(name: str) -> Any:  # so that reading a vector file does not wait for the compiler's start
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'jaxembed' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""Runs on disk, their environment, and tables made from them."""

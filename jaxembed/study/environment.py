@@ -1,0 +1,121 @@
+"""Where and with what a result was made: what a reader needs to judge it or make it again."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("jaxembed", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Returns the commit, versions, device, machine, command and start time of this process, as JSON values.
+
+    `commit` is the one of the repository that holds this package's source (None when the package is installed), and
+    `dirty` says whether its code (jaxembed/ and experiments/) differs from that commit. Memory is in bytes,
+    `peak_memory` the largest resident size so far. The host's name and private paths are left out.
+    """
+    import jax
+
+    commit, dirty = _commit(Path(__file__).resolve().parents[1])
+    device = jax.devices()[0]
+    return {
+        "command": command(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "processes": jax.process_count(),
+        },
+        "machine": {
+            "platform": f"{platform.system()}-{platform.machine()}",
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "memory": _memory(),
+        },
+        "xla_flags": _without_private_paths(os.environ.get("XLA_FLAGS", "").split()),
+        "peak_memory": peak_memory(),
+    }
+
+
+def command(argv: list[str] | None = None) -> str:
+    """Returns the command line as one would type it: `python -m experiments.compare --preset smoke`.
+
+    Absolute paths become relative where they lie under the working folder, else only their name is kept.
+    """
+    argv = list(sys.orig_argv if argv is None else argv)
+    if len(argv) > 1 and Path(argv[1]).parent.name in ("bin", "Scripts"):  # an installed command, by its own name
+        return _without_private_paths([Path(argv[1]).name, *argv[2:]])
+    return _without_private_paths(["python", *argv[1:]])
+
+
+def peak_memory() -> int | None:
+    """Returns the largest resident size of this process so far, in bytes (None where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _commit(package: Path) -> tuple[str | None, bool | None]:
+    """The commit and state of the repository that tracks `package`: not of one that merely holds the environment."""
+    source = package / "__init__.py"
+    commit = _git(package, "ls-files", "--error-unmatch", source.name) and _git(package, "rev-parse", "HEAD")
+    if not commit:
+        return None, None
+    changes = _git(package.parent, "status", "--porcelain", "--", package.name, "experiments")
+    return commit, bool(changes)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        run = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _without_private_paths(arguments: list[str]) -> str:
+    return shlex.join(_public(argument) for argument in arguments)
+
+
+def _public(argument: str) -> str:
+    name, sign, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+    path = Path(value)
+    if path.is_absolute():
+        inside = path.is_relative_to(Path.cwd())
+        value = str(path.relative_to(Path.cwd()) if inside else Path(path.name))
+    return f"{name}{sign}{value}"

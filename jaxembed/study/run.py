@@ -1,0 +1,212 @@
+"""A run on disk: a folder with its settings, environment, metrics, vectors and TensorBoard files.
+
+    settings.json  environment.json  metrics.jsonl  vectors.safetensors  events.out.tfevents.*  summary.json
+
+`summary.json` is written last, so a run is finished exactly when it is there. A finished run that is run again keeps
+all its files until the new one has finished: the new one is written in the folder's `.next` and then takes its place.
+"""
+
+import dataclasses
+import enum
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from jaxembed.files import write_text
+from jaxembed.study.environment import environment, peak_memory
+from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, json_number, read_metrics
+
+if TYPE_CHECKING:
+    from jaxembed.vectors import KeyedVectors
+
+_NEXT = ".next"
+_SUMMARY = "summary.json"
+_OURS = (
+    "settings.json",
+    "environment.json",
+    "metrics.jsonl",
+    "vectors.safetensors",
+    "events.out.tfevents.*",
+    "projector*",
+)
+
+
+class Run:
+    """One run's folder; make it with `Run.create`, read it back with `Run.open`."""
+
+    def __init__(self, folder: Path, files: Path) -> None:
+        self.folder = folder
+        self._files = files  # where this run writes: the folder itself, or its .next
+        self._tracker: Trackers | None = None
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike, settings: Any, *, overwrite: bool = False) -> Self:
+        """Makes the folder and writes `settings` (a dataclass or mapping) and the environment into it.
+
+        When the folder holds a finished run with the same settings, that run is returned as it is: `.finished` is
+        True and the caller may skip it. With other settings ValueError is raised. With `overwrite` the run is made
+        anew in both cases. What an unfinished (killed) run left is removed.
+        """
+        folder = Path(folder)
+        text = json.dumps(as_json(settings), indent=2, allow_nan=False) + "\n"
+        _settle(folder)
+        run = cls(folder, folder)
+        if run.finished and not overwrite:
+            changed = _differences(run.settings, json.loads(text))
+            if not changed:
+                return run
+            raise ValueError(
+                f"{folder} holds a finished run with other settings ({'; '.join(changed)}): "
+                "choose another folder, or overwrite it"
+            )
+        if run.finished:
+            run = cls(folder, folder / _NEXT)
+        run._files.mkdir(parents=True, exist_ok=True)
+        _clear(run._files)
+        write_text(run._files / "settings.json", text)
+        run.note(**environment())
+        return run
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike) -> Self:
+        """Opens a run to read it; raises FileNotFoundError when there is none in the folder."""
+        folder = Path(folder)
+        _settle(folder)
+        if not (folder / "settings.json").exists():
+            raise FileNotFoundError(f"{folder} holds no run: it has no settings.json")
+        return cls(folder, folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the trackers; a run that was not finished stays marked so."""
+        if self._tracker is not None:
+            self._tracker.finish(None)
+            self._tracker = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, and all its files are there."""
+        return (self._files / _SUMMARY).exists()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings, as JSON values."""
+        return _read(self._files / "settings.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What `environment()` told, and what was noted."""
+        return _read(self._files / "environment.json")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The final figures; empty while the run is not finished."""
+        return _read(self._files / _SUMMARY) if self.finished else {}
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl in order, as far as the run came."""
+        path = self._files / "metrics.jsonl"
+        return read_metrics(path) if path.exists() else []
+
+    def vectors(self) -> "KeyedVectors":
+        """The vectors with their keys; raises FileNotFoundError when the run has saved none."""
+        from jaxembed.vectors import KeyedVectors
+
+        path = self._files / "vectors.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.folder} has no vectors.safetensors: the run has saved no vectors")
+        return KeyedVectors.load(path)
+
+    def tracker(self, *others: Tracker) -> Trackers:
+        """Returns the run's trackers (metrics.jsonl, TensorBoard, `others`), started; the run finishes them."""
+        self._tracker = Trackers(JsonLines(self._files / "metrics.jsonl"), TensorBoard(self._files), *others)
+        self._tracker.start(self.settings)
+        return self._tracker
+
+    def note(self, **facts: Any) -> None:
+        """Adds facts, such as the data's fingerprint, to environment.json."""
+        path = self._files / "environment.json"
+        known = _read(path) if path.exists() else {}
+        write_text(path, json.dumps(known | as_json(facts), indent=2, allow_nan=False) + "\n")
+
+    def save(self, vectors: "KeyedVectors") -> None:
+        """Writes vectors.safetensors, whole or not at all."""
+        vectors.save(self._files / "vectors.safetensors")
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Marks the run as finished with its final figures, and lets it take the place of an earlier one."""
+        if self._tracker is not None:
+            self._tracker.finish(summary)
+            self._tracker = None
+        self.note(finished=datetime.now(UTC).isoformat(timespec="seconds"), peak_memory=peak_memory())
+        write_text(self._files / _SUMMARY, json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n")
+        _settle(self.folder)
+        self._files = self.folder
+
+
+def as_json(value: Any, name: str = "") -> Any:
+    """Returns dataclasses, mappings, sequences, paths, enums and numbers as JSON values, in the order of their fields.
+
+    A dataclass inside another value carries its class's name as "class". Numbers that are not finite become the
+    strings "NaN", "Infinity" and "-Infinity". Raises TypeError, with the field's name, for anything else.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, enum.Enum):
+        return as_json(value.value, name)
+    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(value) == 0):
+        return json_number(value)
+    if isinstance(value, os.PathLike):
+        return Path(value).as_posix()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = {"class": type(value).__name__} if name else {}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return kind | {key: as_json(item, f"{name}.{key}".lstrip(".")) for key, item in fields.items()}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [as_json(item, f"{name}[{place}]") for place, item in enumerate(value)]
+    raise TypeError(f"{name!r} is a {type(value).__name__}, which a JSON file cannot hold: {value!r:.80}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): remove it and run again") from None
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
+    return [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
+
+
+def _clear(folder: Path) -> None:
+    """Removes a run's own files (nothing else that may lie in the folder), the mark of a finished run last."""
+    for pattern in (*_OURS, _SUMMARY):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _settle(folder: Path) -> None:
+    """Moves a finished run from `.next` into its place; safe to be killed at any point and called again."""
+    staged = folder / _NEXT
+    if not (staged / _SUMMARY).exists():
+        return
+    if (folder / _SUMMARY).exists():
+        _clear(folder)
+    # From here on the folder has no summary.json, so a second attempt leaves alone what the first one moved.
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == _SUMMARY):
+        os.replace(path, folder / path.name)
+    shutil.rmtree(staged)
