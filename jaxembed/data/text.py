@@ -1,5 +1,6 @@
 """Texts to token ids: a corpus is a vocabulary and one long array of ids, memory-mapped from the cache."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -52,6 +53,18 @@ class Corpus:
         """What a run's environment.json records of its data."""
         sizes = {"documents": self.documents, "tokens": len(self.tokens), "raw_words": self.raw_words}
         return {**self.origin, **sizes, "vocabulary": len(self.vocabulary), "fingerprint": self.fingerprint}
+
+    def head(self, words: int) -> "Corpus":
+        """The first documents, up to the one that brings `words` tokens; the vocabulary stays whole."""
+        last = int(np.searchsorted(self.offsets, words))
+        if words < 1 or last >= self.documents:
+            return self
+        tokens = self.tokens[: self.offsets[last]]
+        digest = hashlib.blake2b(f"{self.fingerprint} {last}".encode(), digest_size=16).hexdigest()
+        origin = {**self.origin, "documents": last}
+        return replace(
+            self, tokens=tokens, offsets=self.offsets[: last + 1], raw_words=len(tokens), fingerprint=digest, origin=origin
+        )
 
     def shards(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The corpus in order, in parts of at most `size` tokens: (tokens [n], their offsets, from 0 to n).

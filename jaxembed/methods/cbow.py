@@ -36,25 +36,25 @@ class CBOW(WordMethod):
     def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
         """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
         weights = windows.mean_window_weights if self.cbow_mean else windows.window_weights
-        weight = self.pair_weights(batch, weights(self.tile, self.window))
-        present = (jnp.sum(weight, -1) > 0).astype(jnp.float32)[..., None]
+        weight = self.pair_weights(batch, weights(self.tile, self.window))  # [B, tiles, L, T]
+        present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
         if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
-            weight /= jnp.maximum(jnp.sum(weight, -1, keepdims=True), 1e-9)
-        context = jnp.einsum("ntij,ntjd->ntid", weight, self.halo_tiles(rows["neighbours"]))
-        inner = lambda candidates: jnp.sum(context * self.centre_tiles(candidates), -1)[..., None]
+            weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)
+        context = jnp.einsum("ntij,ntid->ntjd", weight, self.halo_tiles(rows["neighbours"]))
         if "nodes" in batch:
             turns = self.centre_tiles(batch["turns"])
             scores = jnp.einsum("ntid,ntihd->ntih", context, self.centre_tiles(rows["path"]))
-            left, right = (((sign * turns) > 0) * present for sign in (1, -1))
+            left, right = (((sign * turns) > 0) * present[..., None] for sign in (1, -1))
             loss = self.objective(scores, left, scores, right)
-        elif "everybody" in batch:
-            everybody = dot(context.reshape(-1, context.shape[-1]), rows["everybody"])
-            everybody = everybody.reshape(*context.shape[:-1], -1)
-            loss = self.objective(inner(rows["centres"]), present, everybody, 1.0)
         else:
-            centres, drawn = jnp.split(rows["candidates"], [self.block], axis=1)
-            flat = context.reshape(context.shape[0], self.block, -1)
-            neg = self.centre_tiles(dot(flat, drawn))
-            loss = self.objective(inner(centres), present, neg, self.negative_weights(batch, present[..., 0]))
+            flat = context.reshape(-1, self.block, context.shape[-1])
+            if "everybody" in batch:
+                centres, neg_weight = rows["centres"], 1.0
+                neg = dot(flat.reshape(1, -1, flat.shape[-1]), rows["everybody"][None]).reshape(*flat.shape[:2], -1)
+            else:
+                centres, drawn = rows["candidates"][:, : self.block], rows["candidates"][:, self.block :]
+                neg, neg_weight = dot(flat, drawn), self.negative_weights(batch, present)
+            pos = jnp.sum(context * self.centre_tiles(centres), -1)[..., None]
+            loss = self.objective(pos, present[..., None], self.centre_tiles(neg), neg_weight)
         total = jnp.sum(loss)
         return total, {"loss": total, "weight": jnp.sum(present)}

@@ -102,7 +102,7 @@ class GloVe:
         turn = step * self._runs + jnp.arange(self._runs)
         start = random.shuffled(shard["order"], places, jnp.minimum(turn, places - 1)) * self.run
         start = jnp.where(turn < places, start, size)
-        at = (start[:, None] + jnp.arange(self.run)).reshape(-1)
+        at = (start[:, None] + jnp.arange(self.run)[None, :]).reshape(-1)
         take = lambda name: shard[name].at[at].get(mode="fill", fill_value=0)
         return {name: take(name) for name in ("rows", "columns", "counts")}
 

@@ -40,20 +40,21 @@ class SkipGram(WordMethod):
     def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
         """Sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
         score = SCORES[self.score]
-        weights = self.pair_weights(batch, windows.window_weights(self.tile, self.window))
+        weights = self.pair_weights(batch, windows.window_weights(self.tile, self.window))  # [B, tiles, L, T]
         if "nodes" in batch:
             loss = self._path_loss(rows, weights, batch)
-        elif "everybody" in batch:
-            centres, contexts = self.centre_tiles(rows["centres"]), self.halo_tiles(rows["contexts"])
-            flat = score(centres.reshape(-1, centres.shape[-1]), rows["everybody"])
-            everybody = flat.reshape(*centres.shape[:-1], -1)
-            loss = self.objective(score(centres, contexts), weights, everybody, 1.0)
         else:
             centres = rows["centres"]
-            contexts, drawn = jnp.split(rows["candidates"], [self.block + 2 * self.window], axis=1)
-            pos = score(self.centre_tiles(centres), self.halo_tiles(contexts))
-            neg = self.centre_tiles(score(centres, drawn))
-            loss = self.objective(pos, weights, neg, self.negative_weights(batch, jnp.sum(weights, -1)))
+            if "everybody" in batch:
+                contexts, neg_weight = rows["contexts"], 1.0
+                neg = score(centres.reshape(1, -1, centres.shape[-1]), rows["everybody"][None])
+                neg = neg.reshape(*centres.shape[:2], -1)
+            else:
+                halo = self.block + 2 * self.window
+                contexts, drawn = rows["candidates"][:, :halo], rows["candidates"][:, halo:]
+                neg, neg_weight = score(centres, drawn), self.negative_weights(batch, jnp.sum(weights, -2))
+            pos = score(self.halo_tiles(contexts), self.centre_tiles(centres))
+            loss = self.objective(pos, weights, self.centre_tiles(neg), neg_weight, pos_axis=-2)
         total = jnp.sum(loss)
         return total, {"loss": total, "weight": jnp.sum(weights)}
 
@@ -62,7 +63,7 @@ class SkipGram(WordMethod):
         turns = self.centre_tiles(batch["turns"])  # [B, tiles, T, H]
         blocks, tiles, tokens, depth = turns.shape
         path = rows["path"].reshape(blocks, tiles, tokens * depth, -1)
-        scores = SCORES[self.score](path, self.halo_tiles(rows["neighbours"]))
-        scores_TLH = jnp.swapaxes(scores.reshape(blocks, tiles, tokens, depth, -1), -1, -2)
-        left, right = (((sign * turns) > 0)[..., None, :] * weights[..., None] for sign in (1, -1))
-        return self.objective(scores_TLH, left, scores_TLH, right)
+        scores = SCORES[self.score](self.halo_tiles(rows["neighbours"]), path)
+        scores_LTH = scores.reshape(*scores.shape[:-1], tokens, depth)
+        left, right = (((sign * turns) > 0)[:, :, None] * weights[..., None] for sign in (1, -1))
+        return self.objective(scores_LTH, left, scores_LTH, right)

@@ -149,14 +149,17 @@ class WordMethod:
         return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
 
     def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
-        """`band [tile, tile + 2 * window]` where centre and neighbour share a document, else 0: `[B, tiles, T, L]`."""
+        """`band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * window, tile]`.
+
+        `band [tile, tile + 2 * window]`. Neighbours come first: so the products of a tile are fastest.
+        """
         documents = batch["documents"]
         centres, halo = self.centre_tiles(self.centres(documents)), self.halo_tiles(documents)
-        same = (centres[..., :, None] == halo[..., None, :]) & (centres[..., :, None] >= 0)
-        return jnp.where(same, jnp.asarray(band), 0)
+        same = (halo[..., :, None] == centres[..., None, :]) & (centres[..., None, :] >= 0)
+        return jnp.where(same, jnp.asarray(band.T), 0)
 
     def negative_weights(self, batch: dict[str, jax.Array], positives: jax.Array) -> jax.Array:
-        """Weights of the shared negatives, `[B, tiles, T, 1 or N]`; `positives [B, tiles, T]` is what each token has."""
+        """Weights of the shared negatives, `[B, tiles, tile or 1, 1 or N]`; `positives [B, tiles, tile]`."""
         if self.objective.negatives == "noise":
             return (self.negative / self.shared_negatives) * positives[..., None]
         # 1 / (N q): the draws then stand for the whole vocabulary.

@@ -1,7 +1,8 @@
 """The pairwise family: losses of an anchor's scores with its positives and with its negatives.
 
-One contract: `objective(pos, pos_weight, neg, neg_weight) -> loss`, with `pos [..., P]`, `neg [..., N]`, weights that
-broadcast against them (all >= 0; a weight of zero is absence) and a loss for each anchor `[...]`.
+One contract: `objective(pos, pos_weight, neg, neg_weight, pos_axis=-1) -> loss`, with `pos [..., P]`, `neg [..., N]`,
+weights that broadcast against them (all >= 0; a weight of zero is absence) and a loss for each anchor `[...]`. A method
+whose scores come out with the positives in front of the anchors names their axis instead of moving it.
 
 What the weights of the negatives mean depends on `negatives`, which says how a method should supply them:
 
@@ -33,14 +34,15 @@ def _softplus_jvp(primals, tangents):
 def log_sum_exp(x: jax.Array, weight: jax.Array) -> jax.Array:
     """`log sum_i weight_i exp(x_i)` over the last axis; -1e30 where all weights are zero, with a gradient of zero."""
     present = weight > 0
-    largest = jax.lax.stop_gradient(jnp.max(jnp.where(present, x, -jnp.inf), axis=-1, keepdims=True))
+    largest = jax.lax.stop_gradient(jnp.max(jnp.where(present, x, -jnp.inf), axis=-1, keepdims=True, initial=-jnp.inf))
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
     total = jnp.sum(jnp.where(present, weight * jnp.exp(jnp.where(present, x - largest, 0)), 0), axis=-1)
     return jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + largest[..., 0], -1e30)
 
 
-def _mean_over_positives(margin_loss, pos, pos_weight, neg, neg_weight):
+def _mean_over_positives(margin_loss, pos, pos_weight, neg, neg_weight, pos_axis):
     # sum over negatives of the mean over positives: a negative weighs what its weight says, however many positives.
+    pos, pos_weight = jnp.moveaxis(pos, pos_axis, -1), jnp.moveaxis(pos_weight, pos_axis, -1)
     share = pos_weight / jnp.maximum(jnp.sum(pos_weight, -1, keepdims=True), 1e-30)
     gap_PN = neg[..., None, :] - pos[..., :, None]
     return jnp.einsum("...pn,...p,...n->...", margin_loss(gap_PN), share, neg_weight)
@@ -59,9 +61,10 @@ class Logistic:
 
     negatives: ClassVar[str] = "noise"
 
-    def __call__(self, pos, pos_weight, neg, neg_weight):
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
-        return jnp.sum(_full(pos_weight, pos) * softplus(-pos), -1) + jnp.sum(_full(neg_weight, neg) * softplus(neg), -1)
+        missed = jnp.sum(_full(pos_weight, pos) * softplus(-pos), pos_axis)
+        return missed + jnp.sum(_full(neg_weight, neg) * softplus(neg), -1)
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,10 @@ class InfoNCE:
     temperature: float = 1.0
     negatives: ClassVar[str] = "importance"
 
-    def __call__(self, pos, pos_weight, neg, neg_weight):
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
         against = log_sum_exp(neg / self.temperature, _full(neg_weight, neg))
-        return jnp.sum(_full(pos_weight, pos) * softplus(against[..., None] - pos / self.temperature), -1)
+        return jnp.sum(_full(pos_weight, pos) * softplus(jnp.expand_dims(against, pos_axis) - pos / self.temperature), pos_axis)
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ class Softmax:
     temperature: float = 1.0
     negatives: ClassVar[str] = "everybody"
 
-    def __call__(self, pos, pos_weight, neg, neg_weight):
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
         everybody = log_sum_exp(neg / self.temperature, _full(neg_weight, neg))
-        return jnp.sum(_full(pos_weight, pos) * (everybody[..., None] - pos / self.temperature), -1)
+        return jnp.sum(_full(pos_weight, pos) * (jnp.expand_dims(everybody, pos_axis) - pos / self.temperature), pos_axis)
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,10 @@ class Margin:
     margin: float = 1.0
     negatives: ClassVar[str] = "noise"
 
-    def __call__(self, pos, pos_weight, neg, neg_weight):
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
         hinge = lambda gap: jnp.maximum(gap + self.margin, 0)
-        return _mean_over_positives(hinge, pos, _full(pos_weight, pos), neg, _full(neg_weight, neg))
+        return _mean_over_positives(hinge, pos, _full(pos_weight, pos), neg, _full(neg_weight, neg), pos_axis)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,6 @@ class BPR:
 
     negatives: ClassVar[str] = "noise"
 
-    def __call__(self, pos, pos_weight, neg, neg_weight):
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
-        return _mean_over_positives(softplus, pos, _full(pos_weight, pos), neg, _full(neg_weight, neg))
+        return _mean_over_positives(softplus, pos, _full(pos_weight, pos), neg, _full(neg_weight, neg), pos_axis)

@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def _mix(x: jax.Array) -> jax.Array:
@@ -52,4 +53,5 @@ def shuffled(key: jax.Array, n: int, position: jax.Array) -> jax.Array:
     for i in range(0, 6, 2):
         left = (left + _mix(right ^ keys[i]) % jnp.uint32(rows)) % jnp.uint32(rows)
         right = (right + _mix(left ^ keys[i + 1]) % jnp.uint32(columns)) % jnp.uint32(columns)
-    return (left * jnp.uint32(columns) + right).astype(jnp.int32)
+    # Without a barrier XLA would fold these divisions into whatever uses the result, once for each of its elements.
+    return lax.optimization_barrier((left * jnp.uint32(columns) + right).astype(jnp.int32))

@@ -104,7 +104,7 @@ def take_blocks(
 
     `starts [B]` are places in the stream; what lies outside the stream is token 0 of document -1.
     """
-    place = starts[:, None] + jnp.arange(-window, block + window)
+    place = starts[:, None] + jnp.arange(-window, block + window)[None, :]
     inside = (place >= 0) & (place < tokens.shape[0])
     place = jnp.clip(place, 0, tokens.shape[0] - 1)
     return tokens[place], jnp.where(inside, documents[place], -1)

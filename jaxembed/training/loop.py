@@ -1,5 +1,6 @@
 """The loop: passes over pieces of data, many steps a dispatch, one seed or many at once."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ import optax
 
 from jaxembed.tables import ROW_OPTIMIZERS
 from jaxembed.training.method import Method, Params, Shard, Source
-from jaxembed.training.step import Optimizers, State, evaluate_steps, init_state, train_steps
+from jaxembed.training.pages import use_large_pages
+from jaxembed.training.step import Optimizers, evaluate_steps, init_state, train_steps
 
 
 class Diverged(FloatingPointError):
@@ -81,15 +83,16 @@ class Progress:
 
 @dataclass
 class Result:
-    """What training gave, for all seeds: arrays lead with a seed's axis.
+    """What training gave, for all seeds: arrays have a seed's axis, and `params` an entry for each seed.
 
+    vectors: float32 `[seeds, rows, vector_size]`.
     losses: exact mean loss of each epoch, float64 `[epochs, seeds]`.
     held_out: the same on data that was held out, where some was.
     seconds, compile_seconds: time in steps (reports and probes left out), and time in the compiler.
     """
 
     vectors: np.ndarray
-    params: Params
+    params: list[Params]
     losses: np.ndarray
     held_out: np.ndarray | None
     steps: int
@@ -113,29 +116,32 @@ def fit(
     training: Training | None = None,
     *,
     seeds: Sequence[int] = (0,),
-    init: Params | None = None,
+    seeds_by: str | None = None,
+    init: Sequence[Params] | None = None,
     held_out: Any = None,
     report: Report | None = None,
     on_epoch: Callable[[int, Progress, Callable[[], jax.Array]], None] | None = None,
 ) -> Result:
-    """Trains `method` on `data`, all `seeds` at once in one vectorised program.
+    """Trains `method` on `data`, all `seeds` at once.
 
+    `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator; `"threads"` runs one program a
+    core, which fills a CPU, whose small matrix products XLA computes on one core. None chooses by the back end.
     `report(progress, vectors)` is called `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
-    which the loss is measured after each pass and never trained. `init` are parameters to start from (of all seeds).
+    which the loss is measured after each pass and never trained. `init` are parameters to start from, a seed each.
 
     Raises Diverged as soon as a loss or a vector is not finite.
     """
     training = training or Training()
     _warn_of_slow_scatter()
     source = method.source(data)
-    run = _Run(method, training, source, tuple(seeds))
+    run = _Run(method, training, source, tuple(seeds), seeds_by)
     if init is not None:
-        run.state = run.state._replace(params=jax.tree.map(jnp.array, init))  # a copy: the state is donated
+        run.start_from(init)
     held = _HeldOut(run, method.source(held_out)) if held_out is not None else None
     losses, held_losses = [], []
     every = max(1, -(-run.total_steps // max(1, training.reports)))
-    recent, since, progress = _Mean(), 0, None
+    recent, since = _Mean(), 0
     with ThreadPoolExecutor(1, "jaxembed-prefetch") as prefetch:
         waiting = prefetch.submit(run.read, 0)
         for epoch in range(training.epochs):
@@ -145,34 +151,31 @@ def fit(
                 piece = waiting.result()
                 if number + 1 < training.epochs * source.pieces:
                     waiting = prefetch.submit(run.read, number + 1)
-                shard = run.prepare(piece, number)
+                run.prepare(piece, number)
                 del piece
                 place = 0
                 while place < run.steps:
                     stop = min(run.steps, place + every - since)
-                    metrics = run.advance(shard, place, stop)
+                    metrics = run.advance(place, stop)
                     since += stop - place
                     place = stop
                     whole.add(metrics)
                     recent.add(metrics)
                     run.check(recent.loss)
                     if since == every or run.done == run.total_steps:
-                        progress = run.progress(recent)
                         if report:
-                            report(progress, run.vectors)
+                            report(run.progress(recent), run.vectors)
                         recent, since = _Mean(), 0
-                del shard
             losses.append(whole.loss)
             run.check(np.asarray(jnp.sum(run.vectors(), axis=(-2, -1))))
             if held:
                 held_losses.append(held.loss())
             if on_epoch:
-                shown = progress or run.progress(whole)
                 metrics = {"held_out": held_losses[-1]} if held else {}
-                on_epoch(epoch, replace(shown, loss=losses[-1], metrics=metrics), run.vectors)
+                on_epoch(epoch, replace(run.progress(whole), metrics=metrics), run.vectors)
     return Result(
         vectors=np.asarray(run.vectors()),
-        params=run.state.params,
+        params=run.params(),
         losses=np.stack(losses),
         held_out=np.stack(held_losses) if held else None,
         steps=run.done,
@@ -198,45 +201,77 @@ class _Mean:
         return self.sums["loss"] / np.maximum(self.sums["weight"], 1e-300)
 
 
-class _Run:
-    """Compiled functions, the state and the clock. One seed is not vmapped: its program is the plain one."""
+@dataclass
+class _Lane:
+    """Seeds that share a program: their keys, their state and their part of a shard, all with a seed's axis if several."""
 
-    def __init__(self, method: Method, training: Training, source: Source, seeds: tuple[int, ...]):
+    keys: jax.Array
+    state: Any = None
+    own: Any = None
+
+
+class _Run:
+    """Compiled functions, the state and the clock. A lane of one seed is not vmapped: its program is the plain one."""
+
+    def __init__(self, method: Method, training: Training, source: Source, seeds: tuple[int, ...], seeds_by: str | None):
         if not seeds:
             raise ValueError("give at least one seed")
-        self.method, self.source, self.seeds = method, source, seeds
+        seeds_by = seeds_by or ("threads" if jax.default_backend() == "cpu" else "vmap")
+        if seeds_by not in ("vmap", "threads"):
+            raise ValueError(f"seeds_by must be 'vmap' or 'threads', not {seeds_by!r}")
+        self.method, self.source, self.seeds, self.epochs = method, source, seeds, training.epochs
         keys = [jax.random.key(seed) for seed in seeds]
-        self.keys = keys[0] if len(seeds) == 1 else jnp.stack(keys)
+        self.vmapped = seeds_by == "vmap" and len(seeds) > 1
+        self.lanes = [_Lane(jnp.stack(keys))] if self.vmapped else [_Lane(key) for key in keys]
+        self.pool = ThreadPoolExecutor(min(len(self.lanes), os.cpu_count() or 1), "jaxembed-seed")
         self.constants = jax.device_put(source.constants)
-        self.first = self.read(0)
         start = time.perf_counter()
-        self._prepare = jax.jit(self.over_seeds(self._prepare_one, (None, 0, None)))
-        shared, own = self._shard(self.first, 0)
-        self.steps = method.steps({**shared, **self._of_one(own)})
+        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.read(0)}
+        prepare = jax.jit(self.over_seeds(self._prepare_one, (None, 0, None)))
+        own = jax.eval_shape(prepare, raw, lane.keys, number)
+        self._prepare = prepare.lower(raw, lane.keys, number).compile()
+        self.shared = {name: value for name, value in raw.items() if name not in own}
+        self.steps = method.steps({**self.shared, **self._of_one(own)})
         self.total_steps = self.steps * source.pieces * training.epochs
         self.optimizers = training.optimizers(method, self.total_steps)
-        init = self.over_seeds(partial(init_state, method, self.optimizers), (None, 0))
-        self.state: State = jax.jit(init)(self.constants, self.keys)
+        init = jax.jit(self.over_seeds(partial(init_state, method, self.optimizers), (None, 0)))
+        for lane in reversed(self.lanes):
+            lane.state = init(self.constants, lane.keys)
+            use_large_pages(jax.block_until_ready((lane.state.params, lane.state.rows)))
 
         def advance(state, shared, own, first, last):
             return train_steps(method, self.optimizers, state, {**shared, **own}, first, last)
 
-        mapped = self.over_seeds(advance, (0, None, 0, None, None))
+        mapped = jax.jit(self.over_seeds(advance, (0, None, 0, None, None)), donate_argnums=0)
         place = jnp.zeros((), jnp.int32)
-        self._advance = jax.jit(mapped, donate_argnums=0).lower(self.state, shared, own, place, place).compile()
-        self._vectors = jax.jit(jax.vmap(method.vectors) if len(seeds) > 1 else lambda p: method.vectors(p)[None])
-        self.prepared = (0, shared, own)
-        jax.block_until_ready(self.state)
+        self._advance = mapped.lower(lane.state, self.shared, own, place, place).compile()
+        self._vectors = jax.jit(jax.vmap(method.vectors) if self.vmapped else lambda params: method.vectors(params)[None])
         self.compile_seconds = time.perf_counter() - start
         self.seconds, self.done = 0.0, 0
 
     def over_seeds(self, function: Callable, axes: tuple) -> Callable:
-        """`function` for all seeds; `axes` says which arguments differ between them."""
-        return jax.vmap(function, axes) if len(self.seeds) > 1 else function
+        """`function` for all seeds of a lane; `axes` says which arguments differ between them."""
+        return jax.vmap(function, axes) if self.vmapped else function
+
+    def on_lanes(self, function: Callable[[_Lane], Any]) -> list[Any]:
+        """`function` of each lane, a core each; a lane's own work is in XLA, which lets the others run."""
+        return [function(self.lanes[0])] if len(self.lanes) == 1 else list(self.pool.map(function, self.lanes))
+
+    def start_from(self, params: Sequence[Params]) -> None:
+        """Goes on from `params`, an entry a seed, of which it keeps a copy."""
+        for lane, start in zip(self.lanes, [_stacked(params)] if self.vmapped else params, strict=True):
+            replaced = jax.tree.map(lambda new, old: old.at[...].set(new), start, lane.state.params)
+            use_large_pages(jax.block_until_ready(replaced))
+            lane.state = lane.state._replace(params=replaced)
+
+    def params(self) -> list[Params]:
+        """The parameters of each seed."""
+        if not self.vmapped:
+            return [lane.state.params for lane in self.lanes]
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
 
     def _of_one(self, own: Shard) -> Shard:
-        shapes = jax.eval_shape(lambda: own)
-        return shapes if len(self.seeds) == 1 else jax.eval_shape(lambda x: jax.tree.map(lambda leaf: leaf[0], x), own)
+        return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.vmapped else leaf, tree), own)
 
     def read(self, number: int) -> Shard:
         """Piece `number`, counted over all passes, on the device; each pass meets the pieces in an order of its own."""
@@ -247,33 +282,36 @@ class _Run:
     def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> Shard:
         return self.method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
 
-    def _shard(self, piece: Shard, number: int) -> tuple[Shard, Shard]:
+    def prepare(self, piece: Shard, number: int) -> None:
+        """Makes piece `number` the current shard: what the seeds share of it, and what each has of its own."""
+        start = time.perf_counter()
         raw = {**self.constants, **piece}
-        own = self._prepare(raw, self.keys, jnp.int32(number))
-        return {name: value for name, value in raw.items() if name not in own}, own
 
-    def prepare(self, piece: Shard, number: int) -> tuple[Shard, Shard]:
-        """What the seeds share of a shard, and what each has of its own."""
-        if self.prepared is not None and self.prepared[0] == number:
-            shard, self.prepared = self.prepared[1:], None
-            return shard
-        start = time.perf_counter()
-        shard = jax.block_until_ready(self._shard(piece, number))
+        def one(lane: _Lane) -> None:
+            lane.own = None  # the last shard makes room
+            lane.own = jax.block_until_ready(self._prepare(raw, lane.keys, np.int32(number)))
+
+        self.on_lanes(one)
+        self.shared = {name: value for name, value in raw.items() if name not in self.lanes[0].own}
         self.seconds += time.perf_counter() - start
-        return shard
 
-    def advance(self, shard: tuple[Shard, Shard], first: int, last: int) -> dict[str, np.ndarray]:
-        """Trains on the batches at `first` to `last - 1` of a shard; sums of the metrics, float64 `[seeds]`."""
+    def advance(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Trains on the batches at `first` to `last - 1` of the shard; sums of the metrics, float64 `[seeds]`."""
         start = time.perf_counter()
-        self.state, totals = self._advance(self.state, *shard, jnp.int32(first), jnp.int32(last))
-        metrics = _on_host(totals)
+
+        def one(lane: _Lane) -> dict[str, np.ndarray]:
+            lane.state, totals = self._advance(lane.state, self.shared, lane.own, np.int32(first), np.int32(last))
+            return _on_host(totals)
+
+        metrics = _joined(self.on_lanes(one))
         self.seconds += time.perf_counter() - start
         self.done += last - first
         return metrics
 
     def vectors(self) -> jax.Array:
         """The vectors as they stand, `[seeds, rows, vector_size]`."""
-        return self._vectors(self.state.params)
+        parts = [self._vectors(lane.state.params) for lane in self.lanes]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     def check(self, values: np.ndarray) -> None:
         """Raises Diverged when a value is not finite."""
@@ -291,11 +329,10 @@ class _Run:
     def progress(self, recent: _Mean) -> Progress:
         """Where the run stands."""
         share = self.done / self.total_steps
-        passes = self.total_steps // (self.steps * self.source.pieces)
-        examples = round(self.source.size * passes * share)
+        examples = round(self.source.size * self.epochs * share)
         extra = {name: value for name, value in recent.sums.items() if name not in ("loss", "weight")}
         return Progress(
-            self.done, self.total_steps, share * passes, self.rate(), recent.loss, examples, self.seconds, extra
+            self.done, self.total_steps, share * self.epochs, self.rate(), recent.loss, examples, self.seconds, extra
         )
 
 
@@ -319,8 +356,18 @@ class _HeldOut:
         mean = _Mean()
         for i in range(self.source.pieces):
             shard = {**self.constants, **jax.device_put(self.source.piece(i))}
-            mean.add(_on_host(self._total(self.run.state.params, shard, self.key, jnp.int32(self._steps(shard)))))
+            last = np.int32(self._steps(shard))
+            total = lambda lane, shard=shard, last=last: _on_host(self._total(lane.state.params, shard, self.key, last))
+            mean.add(_joined(self.run.on_lanes(total)))
         return mean.loss
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _on_host(totals: dict[str, Any]) -> dict[str, np.ndarray]:

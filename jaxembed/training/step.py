@@ -67,7 +67,7 @@ def train_step(
     net, net_state = state.params.net, state.net
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
-        net = optax.apply_updates(net, jax.tree.map(lambda update: rate * update, updates))
+        net = optax.apply_updates(net, jax.tree.map(lambda update: -rate * update, updates))
     return State(Params(tables, net), row_states, net_state, state.step + 1, state.key), metrics
 
 

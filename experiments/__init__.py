@@ -1,0 +1,1 @@
+"""Experiments: one short script each; `python -m experiments.NAME --help` tells what it does."""
