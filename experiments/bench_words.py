@@ -1,0 +1,280 @@
+"""Ours and the peer, alternately, on one corpus: speed, time to quality, best quality in the peer's time, memory.
+
+    python -m experiments.bench_words                      # `make bench`: half an hour on 2 cores, needs gensim
+    python -m experiments.bench_words --parts skipgram cbow --rounds 1
+    GLOVE_BIN=~/GloVe/build python -m experiments.bench_words --parts glove   # with Stanford's C program beside
+
+Writes results/bench_words/table.md and a line for every measurement to measurements.jsonl. Times are end to end from
+token ids to vectors; compilation is left out and stated beside. Quality: WS-353, SimLex-999, Google (30,000 words).
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from jaxembed.data import Corpus, load, read_corpus
+from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
+from jaxembed.evaluation import evaluate
+from jaxembed.files import write_text
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.glove import GloVe
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.study.environment import environment
+from jaxembed.training.loop import Training, fit
+from jaxembed.vectors import KeyedVectors, load_vectors
+
+BENCHMARKS = ("wordsim353", "simlex999", "google")
+Part = Literal["skipgram", "cbow", "glove", "counting", "memory"]
+
+#: What is trained to match the peer, and what is trained in the peer's time: (training of one, training of the other).
+TRAININGS = {
+    "skipgram": (Training(epochs=4, learning_rate=0.3), Training(epochs=12, learning_rate=0.3)),
+    "cbow": (Training(epochs=5, learning_rate=0.6), Training(epochs=8, learning_rate=0.6)),
+    "glove": (Training(epochs=5, learning_rate=0.3), Training(epochs=20, learning_rate=0.3)),
+}
+METHODS: dict[str, Any] = {"skipgram": SkipGram(), "cbow": CBOW(), "glove": GloVe()}
+
+#: What Stanford's program reached on these counts (15 iterations, W+C), for machines without it.
+GLOVE_QUALITY = {"wordsim353": 0.458, "simlex999": 0.167, "google": 0.303}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    parts: which rows. rounds: how often ours and the peer take turns. seeds: of the runs whose quality is averaged.
+    """
+
+    parts: tuple[Part, ...] = ("counting", "skipgram", "cbow", "glove", "memory")
+    data: str = "enwik8-text"
+    results: Path = Path("results/bench_words")
+    rounds: int = 3
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+
+@dataclass
+class Record:
+    """Every measurement, written as soon as it is made."""
+
+    folder: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, part: str, who: str, **figures: Any) -> dict[str, Any]:
+        """Keeps and prints a measurement."""
+        row = {"part": part, "who": who, **figures}
+        self.rows.append(row)
+        print(json.dumps(row), flush=True)
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_text(self.folder / "measurements.jsonl", text)
+        return row
+
+    def values(self, part: str, who: str, figure: str) -> list[float]:
+        """The figures of one side, in the order of measurement."""
+        return [row[figure] for row in self.rows if row["part"] == part and row["who"] == who and figure in row]
+
+
+def quality(vectors: KeyedVectors) -> dict[str, float]:
+    """The three benchmarks, whole and the halves that no setting was chosen on."""
+    found = {}
+    for split, suffix in (("all", ""), ("test", " (test half)")):
+        rows = evaluate(vectors, split=split, names=BENCHMARKS)
+        found |= {r["benchmark"] + suffix: round(float(r["value"]), 4) for r in rows if r["benchmark"] in BENCHMARKS}
+    return found
+
+
+def ours(kind: str, data: Any, corpus: Corpus, training: Training, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Trains the seeds one after another: seconds without the compiler's, words a second, quality."""
+    rows = []
+    for seed in seeds:
+        start = time.perf_counter()
+        result = fit(METHODS[kind], data, training, seeds=(seed,))
+        seconds = time.perf_counter() - start - result.compile_seconds
+        vectors = KeyedVectors(corpus.vocabulary.words, result.vectors[0])
+        rows.append(
+            {"seed": seed, "epochs": training.epochs, "seconds": seconds, "compile_seconds": result.compile_seconds,
+             "words_per_second": training.epochs * len(corpus.tokens) / seconds, **quality(vectors)}
+        )  # fmt: skip
+    return rows
+
+
+def gensim(kind: str, corpus_file: Path, seed: int, epochs: int = 5) -> dict[str, Any]:
+    """gensim with two workers on a corpus file; its vocabulary scan is left out."""
+    from gensim.models import Word2Vec
+
+    model = Word2Vec(
+        vector_size=100, window=5, min_count=5, sample=1e-3, negative=5, workers=2, sg=int(kind == "skipgram"), seed=seed
+    )
+    model.build_vocab(corpus_file=str(corpus_file))
+    start = time.perf_counter()
+    words, examples = model.corpus_total_words, model.corpus_count
+    model.train(corpus_file=str(corpus_file), total_words=words, total_examples=examples, epochs=epochs)
+    seconds = time.perf_counter() - start
+    vectors = KeyedVectors(model.wv.index_to_key, model.wv.vectors)
+    return {"seed": seed, "epochs": epochs, "seconds": seconds, "words_per_second": epochs * words / seconds, **quality(vectors)}
+
+
+def words(kind: str, settings: Settings, record: Record, corpus: Corpus) -> None:
+    """Skip-gram or CBOW: turns of ours and gensim's, then ours for as long as gensim took."""
+    match, best = TRAININGS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "corpus.txt"
+        path.write_text("\n".join(load(settings.data)["text"]) + "\n")
+        for turn in range(settings.rounds):
+            record.add(kind, "ours", **ours(kind, corpus, corpus, match, [settings.seeds[turn % len(settings.seeds)]])[0])
+            if turn == 0 or kind == "cbow":
+                record.add(kind, "gensim", **gensim(kind, path, seed=turn + 1))
+            else:  # five epochs of Skip-gram take minutes; one is enough for its speed
+                row = gensim(kind, path, seed=turn + 1, epochs=1)
+                record.add(kind, "gensim", **{k: row[k] for k in ("seed", "epochs", "words_per_second")})
+    for row in ours(kind, corpus, corpus, best, settings.seeds):
+        record.add(kind, "ours, best", **row)
+
+
+def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int = 15) -> dict[str, Any] | None:
+    """Stanford's program with two threads on the same counts; None where `GLOVE_BIN` names no folder that has it."""
+    program = Path(os.environ.get("GLOVE_BIN", "")) / "glove"
+    if not os.environ.get("GLOVE_BIN") or not program.exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        lines = zip(corpus.vocabulary.words, corpus.vocabulary.counts, strict=True)
+        (at / "vocab.txt").write_text("".join(f"{word} {count}\n" for word, count in lines))
+        entry = np.dtype([("row", "<i4"), ("column", "<i4"), ("count", "<f8")])
+        lower = np.empty(len(counts.counts), entry)
+        lower["row"], lower["column"], lower["count"] = counts.rows + 1, counts.columns + 1, counts.counts
+        upper = lower[lower["row"] != lower["column"]]
+        upper["row"], upper["column"] = upper["column"].copy(), upper["row"].copy()
+        full = np.concatenate([lower, upper])
+        del lower, upper
+        full[np.random.default_rng(0).permutation(len(full))].tofile(at / "counts.bin")
+        del full
+        options = {"input-file": "counts.bin", "vocab-file": "vocab.txt", "save-file": "vectors", "threads": 2,
+                   "iter": iterations, "vector-size": 100, "x-max": 10, "model": 2, "binary": 0, "verbose": 0}  # fmt: skip
+        command = [str(program), *(str(part) for key, value in options.items() for part in (f"-{key}", value))]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=at, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+        vectors = load_vectors(at / "vectors.txt")
+        kept = [i for i, word in enumerate(vectors.index_to_key) if word != "<unk>"]
+        named = KeyedVectors([vectors.index_to_key[i] for i in kept], vectors.vectors[kept])
+    return {"epochs": iterations, "seconds": seconds, **quality(named)}
+
+
+def glove(settings: Settings, record: Record, corpus: Corpus) -> None:
+    """GloVe: the same counts, ours and Stanford's."""
+    counts = count_cooccurrences(corpus, 10)
+    match, best = TRAININGS["glove"]
+    for row in ours("glove", counts, corpus, match, settings.seeds):
+        record.add("glove", "ours", **{k: v for k, v in row.items() if k != "words_per_second"})
+    peer = stanford(corpus, counts)
+    record.add("glove", "Stanford's C program" if peer else "Stanford's C program (not run here)", **(peer or GLOVE_QUALITY))
+    for row in ours("glove", counts, corpus, best, settings.seeds):
+        record.add("glove", "ours, best", **{k: v for k, v in row.items() if k != "words_per_second"})
+
+
+def counting(settings: Settings, record: Record, corpus: Corpus) -> None:
+    """Co-occurrences from token ids to shuffled entries on disk, nothing cached."""
+    for _ in range(settings.rounds):
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["JAXEMBED_CACHE"], before = folder, os.environ.get("JAXEMBED_CACHE")
+            found = count_cooccurrences(corpus, 10)
+            seconds = time.perf_counter() - start
+            os.environ.pop("JAXEMBED_CACHE")
+            if before:
+                os.environ["JAXEMBED_CACHE"] = before
+            record.add("counting", "ours", seconds=seconds, entries=found.nnz_full)
+
+
+def memory(settings: Settings, record: Record, corpus: Corpus) -> None:
+    """Peak memory of a process that reads the cached ids and trains one epoch, against 2 x tables + ids + 1 GB."""
+    for kind in ("skipgram", "cbow", "glove"):
+        code = f"from experiments import bench_words as b; b.one_epoch({kind!r}, {settings.data!r})"
+        told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        peak = int(told.stdout.split()[-1])
+        tables = 2 * len(corpus.vocabulary) * 100 * 4
+        record.add("memory", kind, peak=peak, bound=2 * tables + 4 * len(corpus.tokens) + 10**9)
+
+
+def one_epoch(kind: str, data: str) -> None:
+    """Trains one epoch in this process and prints its peak memory in bytes."""
+    corpus = read_corpus(data)
+    fit(METHODS[kind], count_cooccurrences(corpus, 10) if kind == "glove" else corpus, Training(epochs=1))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def table(record: Record, settings: Settings) -> str:
+    """The figures of the record, as Markdown."""
+    lines = ["# Word vectors: speed, time to quality, memory", ""]
+    median = lambda part, who, figure: statistics.median(record.values(part, who, figure))
+    for part, peer in (("skipgram", "gensim"), ("cbow", "gensim"), ("glove", "Stanford's C program")):
+        sides = [who for who in ("ours", peer, "ours, best", f"{peer} (not run here)") if record.values(part, who, "google")]
+        if "ours" not in sides:
+            continue
+        lines += [f"## {part}", "", "| | epochs | seconds | words/s | WS-353 | SimLex | Google | mean | runs |"]
+        lines.append("|---|" + "---:|" * 8)
+        for who in sides:
+            mean = {name: statistics.mean(record.values(part, who, name)) for name in BENCHMARKS}
+            speeds, seconds = record.values(part, who, "words_per_second"), record.values(part, who, "seconds")
+            epochs = [row["epochs"] for row in record.rows if row["part"] == part and row["who"] == who and "epochs" in row]
+            cells = [who, str(max(epochs, default="")), f"{statistics.median(seconds):.1f}" if seconds else "",
+                     f"{statistics.median(speeds) / 1e6:.2f} M" if speeds else "",
+                     *(f"{value:.3f}" for value in mean.values()), f"{statistics.mean(mean.values()):.3f}",
+                     str(len(record.values(part, who, "google")))]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+        if record.values(part, peer, "words_per_second"):
+            speed = median(part, "ours", "words_per_second") / median(part, peer, "words_per_second")
+            lines.append(f"Words a second over {peer}'s: **{speed:.1f}** (medians of alternating runs).")
+        if record.values(part, peer, "seconds"):
+            ratio = median(part, peer, "seconds") / median(part, "ours", "seconds")
+            lines.append(f"Time of `ours` against {peer}'s time: **1/{ratio:.1f}**.")
+        test = {who: [statistics.mean(record.values(part, who, f"{n} (test half)")) for n in BENCHMARKS] for who in sides
+                if record.values(part, who, "google (test half)")}  # fmt: skip
+        for who, values in test.items():
+            lines.append(f"Test halves, {who}: " + ", ".join(f"{value:.3f}" for value in values) + ".")
+        lines.append("")
+    if record.values("counting", "ours", "seconds"):
+        lines += [f"Counting co-occurrences (window 10, shuffled, written): {median('counting', 'ours', 'seconds'):.1f} s.", ""]
+    for row in record.rows:
+        if row["part"] == "memory":
+            lines.append(f"Peak memory, {row['who']}: {row['peak'] / 1e9:.2f} GB; bound {row['bound'] / 1e9:.2f} GB.")
+    about = environment()
+    lines += ["", f"Command: `{about['command']}`; seeds {', '.join(map(str, settings.seeds))}; {settings.data}, d=100, window 5, "
+              f"5 negatives, min_count 5, sample 1e-3; {about['machine']['cpu']}, {about['machine']['cores']} cores; "
+              f"commit {about['commit']}; versions {json.dumps(about['versions'])}. Every measurement: measurements.jsonl.", ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main(settings: Settings) -> None:
+    """Measures the parts, and writes the table after each."""
+    record = Record(settings.results)
+    known = settings.results / "measurements.jsonl"
+    if known.exists():  # parts that are not measured now keep what stands there
+        rows = [json.loads(line) for line in known.read_text().splitlines()]
+        record.rows = [row for row in rows if row["part"] not in settings.parts]
+    corpus = read_corpus(settings.data)
+    parts: dict[str, Callable[..., None]] = {"glove": glove, "counting": counting, "memory": memory}
+    for part in settings.parts:
+        if part in parts:
+            parts[part](settings, record, corpus)
+        else:
+            words(part, settings, record, corpus)
+        write_text(settings.results / "table.md", table(record, settings))
+    print((settings.results / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
