@@ -120,6 +120,7 @@ class Word2Vec(_Model):
         self.alpha, self.min_alpha, self.epochs, self.seed = alpha, min_alpha, epochs, seed
         self.callbacks, self.compute_loss = callbacks, compute_loss
         self.result: Result | None = None
+        self.losses: list[float] = []
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train()
@@ -159,7 +160,7 @@ class Word2Vec(_Model):
         def on_epoch(epoch, progress, vectors):
             if callbacks:
                 self.wv = self._keyed(np.asarray(vectors()[0]))
-            self._losses = [*getattr(self, "_losses", []), float(progress.loss[0])]
+            self.losses.append(float(progress.loss[0]))
             self._epoch_hooks(callbacks, "on_epoch_end", self)
             if epoch + 1 < epochs:
                 self._epoch_hooks(callbacks, "on_epoch_begin", self)
@@ -173,10 +174,10 @@ class Word2Vec(_Model):
         return len(corpus.tokens) * epochs, corpus.raw_words * epochs
 
     def get_latest_training_loss(self) -> float:
-        """Mean loss of the last epoch, over all of its pairs (gensim gives a sum, in float32)."""
-        if self.result is None:
+        """Mean loss of the last epoch, over all of its pairs (gensim gives a sum, in float32); callbacks may ask."""
+        if not self.losses:
             raise RuntimeError("the model is not trained yet: call train() first")
-        return float(self.result.losses[-1, 0])
+        return self.losses[-1]
 
 
 class GloVe(_Model):

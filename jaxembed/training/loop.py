@@ -16,7 +16,8 @@ import optax
 
 from jaxembed.tables import ROW_OPTIMIZERS
 from jaxembed.training.method import Method, Params, Shard, Source
-from jaxembed.training.pages import use_large_pages
+from jaxembed.training.host import use_large_pages
+from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.step import Optimizers, evaluate_steps, init_state, train_steps
 
 
@@ -34,6 +35,10 @@ class Training:
     optimizer: of the tables, one of `jaxembed.tables.ROW_OPTIMIZERS`.
     initial_accumulator: what Adagrad's accumulators start from (other optimisers have none).
     reports: how often the loss is reported over the whole run.
+    track_loss: count the loss of every step; without, steps are faster and losses are NaN.
+    replicas: copies of the tables that train side by side on parts of each pass, a core each, and are merged every
+        `merge_steps` steps (local SGD: Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The
+        result depends on their number, not on timing; 1 trains exactly step by step.
     """
 
     epochs: int = 5
@@ -42,12 +47,19 @@ class Training:
     optimizer: str = "row_adagrad"
     initial_accumulator: float = 1.0
     reports: int = 100
+    track_loss: bool = True
+    replicas: int = 1
+    merge_steps: int = 512
 
     def __post_init__(self):
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {self.epochs}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.replicas < 1 or self.merge_steps < 1:
+            raise ValueError(f"replicas and merge_steps must be at least 1, not {self.replicas} and {self.merge_steps}")
+        if self.replicas > 1 and self.optimizer == "lazy_adam":
+            raise ValueError("lazy_adam cannot merge replicas: choose sgd or an Adagrad, or replicas=1")
         if self.optimizer not in ROW_OPTIMIZERS:
             raise ValueError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(ROW_OPTIMIZERS)}")
 
@@ -156,6 +168,8 @@ def fit(
                 place = 0
                 while place < run.steps:
                     stop = min(run.steps, place + every - since)
+                    if training.replicas > 1:
+                        stop = min(stop, place + training.merge_steps)
                     metrics = run.advance(place, stop)
                     since += stop - place
                     place = stop
@@ -166,7 +180,7 @@ def fit(
                         if report:
                             report(run.progress(recent), run.vectors)
                         recent, since = _Mean(), 0
-            losses.append(whole.loss)
+            losses.append(np.broadcast_to(whole.loss, len(seeds)))
             run.check(np.asarray(jnp.sum(run.vectors(), axis=(-2, -1))))
             if held:
                 held_losses.append(held.loss())
@@ -198,6 +212,8 @@ class _Mean:
 
     @property
     def loss(self) -> np.ndarray:
+        if not self.sums:  # not tracked
+            return np.asarray(np.nan)
         return self.sums["loss"] / np.maximum(self.sums["weight"], 1e-300)
 
 
@@ -208,6 +224,7 @@ class _Lane:
     keys: jax.Array
     state: Any = None
     own: Any = None
+    copies: list[Any] = field(default_factory=list)  # replicas, when there are several
 
 
 class _Run:
@@ -222,8 +239,11 @@ class _Run:
         self.method, self.source, self.seeds, self.epochs = method, source, seeds, training.epochs
         keys = [jax.random.key(seed) for seed in seeds]
         self.vmapped = seeds_by == "vmap" and len(seeds) > 1
+        self.replicas = training.replicas
+        if self.vmapped and self.replicas > 1:
+            raise ValueError("replicas train a core each: with several seeds, they need seeds_by='threads'")
         self.lanes = [_Lane(jnp.stack(keys))] if self.vmapped else [_Lane(key) for key in keys]
-        self.pool = ThreadPoolExecutor(min(len(self.lanes), os.cpu_count() or 1), "jaxembed-seed")
+        self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = jax.device_put(source.constants)
         start = time.perf_counter()
         lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.read(0)}
@@ -231,7 +251,8 @@ class _Run:
         own = jax.eval_shape(prepare, raw, lane.keys, number)
         self._prepare = prepare.lower(raw, lane.keys, number).compile()
         self.shared = {name: value for name, value in raw.items() if name not in own}
-        self.steps = method.steps({**self.shared, **self._of_one(own)})
+        self.batches = method.steps({**self.shared, **self._of_one(own)})
+        self.steps = -(-self.batches // self.replicas)  # of each replica, in a pass over a piece
         self.total_steps = self.steps * source.pieces * training.epochs
         self.optimizers = training.optimizers(method, self.total_steps)
         init = jax.jit(self.over_seeds(partial(init_state, method, self.optimizers), (None, 0)))
@@ -240,11 +261,13 @@ class _Run:
             use_large_pages(jax.block_until_ready((lane.state.params, lane.state.rows)))
 
         def advance(state, shared, own, first, last):
-            return train_steps(method, self.optimizers, state, {**shared, **own}, first, last)
+            shard = {**shared, **own}
+            return train_steps(method, self.optimizers, state, shard, first, last, training.track_loss)
 
         mapped = jax.jit(self.over_seeds(advance, (0, None, 0, None, None)), donate_argnums=0)
         place = jnp.zeros((), jnp.int32)
         self._advance = mapped.lower(lane.state, self.shared, own, place, place).compile()
+        self._copy()
         self._vectors = jax.jit(jax.vmap(method.vectors) if self.vmapped else lambda params: method.vectors(params)[None])
         self.compile_seconds = time.perf_counter() - start
         self.seconds, self.done = 0.0, 0
@@ -263,6 +286,13 @@ class _Run:
             replaced = jax.tree.map(lambda new, old: old.at[...].set(new), start, lane.state.params)
             use_large_pages(jax.block_until_ready(replaced))
             lane.state = lane.state._replace(params=replaced)
+        self._copy()
+
+    def _copy(self) -> None:
+        for lane in self.lanes if self.replicas > 1 else ():
+            lane.copies = copies_of(lane.state, self.replicas)
+            use_large_pages(jax.block_until_ready([(copy.params, copy.rows) for copy in lane.copies]))
+            lane.state, lane.copies = merge(lane.state, lane.copies)  # nothing has moved: this compiles it
 
     def params(self) -> list[Params]:
         """The parameters of each seed."""
@@ -299,11 +329,28 @@ class _Run:
         """Trains on the batches at `first` to `last - 1` of the shard; sums of the metrics, float64 `[seeds]`."""
         start = time.perf_counter()
 
-        def one(lane: _Lane) -> dict[str, np.ndarray]:
-            lane.state, totals = self._advance(lane.state, self.shared, lane.own, np.int32(first), np.int32(last))
-            return _on_host(totals)
+        def run(state, lane: _Lane, offset: int = 0):
+            ends = (np.int32(min(place + offset, self.batches)) for place in (first, last))
+            state, totals = jax.block_until_ready(self._advance(state, self.shared, lane.own, *ends))
+            return state, _on_host(totals)
 
-        metrics = _joined(self.on_lanes(one))
+        def one(lane: _Lane) -> dict[str, np.ndarray]:
+            lane.state, metrics = run(lane.state, lane)
+            return metrics
+
+        def replica(task: tuple[_Lane, int]) -> dict[str, np.ndarray]:
+            lane, i = task
+            lane.copies[i], metrics = run(lane.copies[i], lane, i * self.steps)
+            return metrics
+
+        if self.replicas > 1:
+            found = list(self.pool.map(replica, [(lane, i) for lane in self.lanes for i in range(self.replicas)]))
+            for lane in self.lanes:
+                lane.state, lane.copies = jax.block_until_ready(merge(lane.state, lane.copies))
+            groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
+            metrics = _joined([{name: sum(part[name] for part in group) for name in group[0]} for group in groups])
+        else:
+            metrics = _joined(self.on_lanes(one))
         self.seconds += time.perf_counter() - start
         self.done += last - first
         return metrics
@@ -315,6 +362,8 @@ class _Run:
 
     def check(self, values: np.ndarray) -> None:
         """Raises Diverged when a value is not finite."""
+        if np.ndim(values) == 0:  # losses are not tracked
+            return
         bad = [seed for seed, value in zip(self.seeds, np.ravel(values), strict=True) if not np.isfinite(value)]
         if bad:
             raise Diverged(

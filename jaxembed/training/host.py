@@ -1,4 +1,4 @@
-"""Large pages for large tables: rows are met at random, so on a CPU their page tables cost as much as the rows."""
+"""What a CPU wants: large pages for tables whose rows are met at random, and programs that start where they are called."""
 
 import ctypes
 import sys
@@ -8,6 +8,14 @@ import jax
 
 _LARGE = 2 << 20
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
+
+
+def dispatch_inline() -> None:
+    """Runs a program on the thread that calls it, so that lanes on threads of their own do not share one queue.
+
+    A setting of JAX's CPU client, which must be chosen before its first use: scripts call this first thing.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def use_large_pages(arrays: Any) -> None:

@@ -1,0 +1,405 @@
+"""The command line: parse, call, print. `jaxembed --help` is its manual."""
+
+import csv
+import io
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.extras import SubcommandApp
+
+if TYPE_CHECKING:
+    from jaxembed.data.text import Corpus
+    from jaxembed.study.run import Run
+
+ABOUT = """Trains, compares and questions word vectors.
+
+    jaxembed train skipgram                         (on the text that is shipped: about a minute)
+    jaxembed evaluate runs/skipgram-negative_sampling/seed-1
+    jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
+    jaxembed analogy glove.6B.100d.txt king - man + woman
+    jaxembed --version
+
+VECTORS is a run's folder or a file: safetensors, word2vec (text or binary), GloVe; .gz too. What it is, is told by its
+content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it shows where."""
+
+#: Words that are asked after, where a corpus knows them.
+_FAMILIAR = ("king", "water", "music", "computer", "france", "three")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is read, how it is trained, and where it is written."""
+
+    # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or a text file, .gz too.
+    data: str = "enwik8-small"
+    config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
+    split: str | None = None  # Split of the dataset; may be left out where there is only one.
+    column: str = "text"  # Column of the dataset that holds the text.
+    min_count: int = 5  # Words that occur less often are left out.
+    lowercase: bool = False  # Fold words to lower case.
+    # Share of the documents (0 to 0.5) that is not trained on: the loss on it is measured after each pass.
+    held_out: float | None = None
+    vector_size: int = 100  # Dimension of the vectors.
+    # Step at the start; it falls to 0 linearly. Suits row_adagrad; for adagrad try 0.3, lazy_adam 0.03, sgd 0.01.
+    learning_rate: float = 0.3
+    optimizer: str = "row_adagrad"  # One of row_adagrad, adagrad, sgd, lazy_adam.
+    seeds: tuple[int, ...] = (1,)  # Seeds, all trained at once: 1 2 3.
+    output: Path | None = None  # Folder of the runs, one folder a seed; default: runs/METHOD-OBJECTIVE.
+    # Train runs anew that are finished already. The old ones are kept until the new ones have finished.
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Windows(_Data):
+    """What Skip-gram and CBOW share."""
+
+    epochs: int = 5  # Passes over the text.
+    window: int = 5  # Farthest neighbour that counts.
+    # One of negative_sampling, infonce, softmax, hierarchical_softmax, margin, bpr.
+    objective: str = "negative_sampling"
+    negative: float = 5  # Negatives that each positive is weighed against.
+    ns_exponent: float = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
+    sample: float = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
+    temperature: float | None = None  # Of infonce and softmax: scores are divided by it (default 1).
+    margin: float | None = None  # Of margin: the gap that is asked for (default 1).
+
+
+@dataclass(frozen=True)
+class SkipGram(_Windows):
+    """Skip-gram: a word predicts its neighbours.
+
+    Writes a folder a seed with the vectors, settings, environment, metrics and TensorBoard events; a run that is
+    finished already, with the same settings, is kept.
+
+        jaxembed train skipgram --objective infonce --seeds 1 2 3
+        jaxembed train skipgram --data my.txt.gz --min-count 10 --vector-size 300 --epochs 3 --output runs/mine
+        jaxembed train skipgram --data Salesforce/wikitext --config wikitext-103-raw-v1 --split train
+    """
+
+
+@dataclass(frozen=True)
+class CBOW(_Windows):
+    """CBOW: the neighbours' mean predicts the word.
+
+    Options and output are those of `jaxembed train skipgram`.
+
+        jaxembed train cbow --objective hierarchical_softmax --held-out 0.01
+    """
+
+    # Step at the start; it falls to 0 linearly. Suits row_adagrad with the neighbours' mean.
+    learning_rate: float = 0.6
+    cbow_mean: bool = True  # The neighbours' mean; with --no-cbow-mean their sum.
+
+
+@dataclass(frozen=True)
+class GloVe(_Data):
+    """GloVe: counts which words meet, then factorises the counts' logarithms.
+
+    Output is that of `jaxembed train skipgram`.
+
+        jaxembed train glove --epochs 10 --x-max 100
+    """
+
+    epochs: int = 10  # Passes over the counts.
+    window: int = 10  # Farthest neighbour that counts; at distance d it counts 1/d.
+    x_max: float = 10.0  # A count weighs min(1, count / x_max)^alpha.
+    alpha: float = 0.75  # See --x-max.
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The nearest words by cosine.
+
+    jaxembed neighbors vectors.bin king queen --topn 5
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    words: Positional[tuple[str, ...]]  # Words to look around.
+    topn: int = 10  # How many neighbours of each word.
+
+
+@dataclass(frozen=True)
+class Analogy:
+    """The words nearest to a sum of words, each scaled to length 1, by cosine (3CosAdd).
+
+    Signs may stand apart or before a word. A word that begins with a sign itself stands after one that stands apart,
+    behind a lone --:
+
+        jaxembed analogy vectors.bin king - man + woman
+        jaxembed analogy vectors.bin paris -france +italy --topn 3
+        jaxembed analogy --topn 3 vectors.bin -- kindly - kind + -ness
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    terms: Positional[tuple[str, ...]]  # Words with + or - between them.
+    topn: int = 10  # How many answers.
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy of 3CosAdd).
+
+    Items with a word that has no vector are left out and counted as oov; case is overlooked.
+
+        jaxembed evaluate GoogleNews-vectors-negative300.bin.gz --csv google-news.csv
+        jaxembed evaluate runs/glove/seed-1 --split dev
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on.
+    split: Literal["all", "dev", "test"] = "all"
+    # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
+    restrict_vocab: int = 30_000
+    csv: Path | None = None  # Also write the figures to this file.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv == ["--version"]:
+        from jaxembed import __version__
+
+        print(f"jaxembed {__version__}")
+        return 0
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would break into ours
+    try:
+        asked = _app(argv).cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
+    except SystemExit as stopped:  # --help, or a line that could not be parsed
+        return int(stopped.code or 0)
+    try:
+        with _plain_warnings():
+            _COMMANDS[type(asked)](asked)
+            sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        print("jaxembed: interrupted; what was finished before stands as it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, KeyError, OSError, FloatingPointError) as error:
+        if os.environ.get("JAXEMBED_TRACEBACK"):
+            raise
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"jaxembed: {' '.join(told.split())}", file=sys.stderr)
+        return 1
+
+
+def _app(argv: list[str]) -> SubcommandApp:
+    """The commands; only the help of one that is named in `argv` is more than a line."""
+    methods, app = SubcommandApp(), SubcommandApp()
+    app.command(methods, name="train", help="Train word vectors: skipgram, cbow or glove.")
+    for of, name, command in (
+        (methods, "skipgram", SkipGram),
+        (methods, "cbow", CBOW),
+        (methods, "glove", GloVe),
+        (app, "neighbors", Neighbors),
+        (app, "analogy", Analogy),
+        (app, "evaluate", Evaluate),
+    ):
+        brief = (command.__doc__ or "").partition("\n")[0]
+        of.command(cast("Any", command), name=name, help=None if name in argv[:2] else brief)
+    return app
+
+
+def _parted(argv: list[str]) -> list[str]:
+    """`-man +woman` of an analogy as `- man + woman`, up to a lone --, behind which all stands as it is."""
+    if argv[:1] != ["analogy"]:
+        return argv
+    end = argv.index("--") if "--" in argv else len(argv)
+    parted = [re.fullmatch(r"([-+])([^-].*)", word) if word != "-h" else None for word in argv[:end]]
+    pairs = [match.groups() if match else (word,) for word, match in zip(argv, parted, strict=False)]
+    return [part for pair in pairs for part in pair] + argv[end:]
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"jaxembed: warning: {message}", file=sys.stderr)
+        yield
+
+
+def _train(asked: SkipGram | CBOW | GloVe) -> None:
+    from jaxembed.data.text import hold_out, read_corpus
+    from jaxembed.study.train import train_runs
+    from jaxembed.training.loop import Training
+
+    training = Training(epochs=asked.epochs, learning_rate=asked.learning_rate, optimizer=asked.optimizer)
+    method, name, prepare = _method(asked)
+    corpus = read_corpus(
+        asked.data,
+        asked.column,
+        split=asked.split,
+        config=asked.config,
+        min_count=asked.min_count,
+        lowercase=asked.lowercase,
+    )
+    kinds, documents = len(corpus.vocabulary), corpus.documents
+    print(f"{asked.data}: {len(corpus.tokens):,} words of {kinds:,} kinds in {documents:,} documents")
+    train, held = hold_out(corpus, asked.held_out) if asked.held_out is not None else (corpus, None)
+    settings = {key: getattr(asked, key) for key in ("data", "config", "split", "window", "held_out")}
+    output = asked.output or Path("runs") / name
+    result, runs = train_runs(
+        method,
+        lambda: prepare(train),
+        training,
+        seeds=asked.seeds,
+        folder_of=lambda seed: output / f"seed-{seed}",
+        settings=settings,
+        corpus=train,
+        held_out=(lambda: prepare(held)) if held else None,
+        description=name,
+        overwrite=asked.overwrite,
+    )
+    _tell_of_runs(runs, trained=result.seeds if result else (), seeds=asked.seeds)
+    print(f"TensorBoard: tensorboard --logdir {output}")
+
+
+def _method(asked: SkipGram | CBOW | GloVe) -> tuple[Any, str, Any]:
+    """The method, its name with the objective's, and what makes its data from a corpus."""
+    from jaxembed.methods import cbow, glove, skipgram
+    from jaxembed.objectives import pairwise
+
+    if isinstance(asked, GloVe):
+        from jaxembed.data.cooccurrence import count_cooccurrences
+
+        if asked.window < 1:
+            raise ValueError(f"window must be at least 1, not {asked.window}")
+
+        def count(corpus: "Corpus") -> Any:
+            return count_cooccurrences(corpus, window=asked.window)
+
+        method = glove.GloVe(vector_size=asked.vector_size, x_max=asked.x_max, alpha=asked.alpha)
+        return method, "glove", count
+    known = {field.name for field in fields(pairwise(asked.objective))}
+    given = {key: getattr(asked, key) for key in ("temperature", "margin") if getattr(asked, key) is not None}
+    for key in given.keys() - known:
+        raise ValueError(f"the objective {asked.objective} has no {key}: leave --{key} out")
+    shared = ("vector_size", "window", "negative", "ns_exponent", "sample")
+    settings = {key: getattr(asked, key) for key in shared} | {"objective": pairwise(asked.objective, **given)}
+    if isinstance(asked, CBOW):
+        return cbow.CBOW(**settings, cbow_mean=asked.cbow_mean), f"cbow-{asked.objective}", lambda corpus: corpus
+    return skipgram.SkipGram(**settings), f"skipgram-{asked.objective}", lambda corpus: corpus
+
+
+def _tell_of_runs(runs: Sequence["Run"], trained: Sequence[int], seeds: Sequence[int]) -> None:
+    from jaxembed.evaluation import neighbours
+
+    summaries = [run.summary for run in runs]
+    measured = [name for name in summaries[0] if name.startswith(("similarity/", "analogies/"))]
+    lines = []
+    for name in measured:
+        benchmark, values = name.partition("/")[2], np.array([summary[name] for summary in summaries])
+        value = f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+        lines.append([benchmark, value, f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
+    over = f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"
+    _table(None, ["benchmark", over, "covered"], lines)
+
+    vectors = runs[0].vectors()
+    near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)
+    _table(None, ["word", f"neighbours, seed {seeds[0]}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
+    for seed, run, summary in zip(seeds, runs, summaries, strict=True):
+        figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
+        kept = "" if seed in trained else "; finished before and kept (--overwrite trains it anew)"
+        print(f"{run.folder / 'vectors.safetensors'}: {figures}{kept}")
+
+
+def _neighbors(asked: Neighbors) -> None:
+    from jaxembed.vectors import load_vectors
+
+    if not asked.words:
+        raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
+    vectors = load_vectors(asked.vectors)
+    found = [(word, vectors.most_similar(word, topn=_positive(asked.topn))) for word in asked.words]
+    for word, near in found:
+        _table(word, ["neighbour", "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+
+
+def _analogy(asked: Analogy) -> None:
+    from jaxembed.vectors import load_vectors
+
+    positive, negative = _sides(asked.terms)
+    near = load_vectors(asked.vectors).most_similar(positive, negative, topn=_positive(asked.topn))
+    _table(" ".join(asked.terms), ["word", "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+
+
+def _sides(terms: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are added and those that are taken away; behind a sign anything is a word."""
+    sides: dict[str, list[str]] = {"+": [], "-": []}
+    sign = None
+    for term in terms:
+        if sign is None and term in sides:
+            sign = term
+        else:
+            sides[sign or "+"].append(term)
+            sign = None
+    if sign is not None or not terms:
+        problem = f"{' '.join(terms)!r} ends with a sign" if terms else "there are no words"
+        raise ValueError(f"{problem}: write jaxembed analogy VECTORS king - man + woman")
+    return sides["+"], sides["-"]
+
+
+def _positive(topn: int) -> int:
+    if topn < 1:
+        raise ValueError(f"topn must be at least 1, not {topn}")
+    return topn
+
+
+def _evaluate(asked: Evaluate) -> None:
+    from jaxembed.evaluation import evaluate
+    from jaxembed.files import write_text
+    from jaxembed.vectors import load_vectors
+
+    vectors = load_vectors(asked.vectors)
+    rows = evaluate(vectors, split=asked.split, restrict_vocab=asked.restrict_vocab)
+    print(f"{asked.vectors}: {len(vectors):,} words, {vectors.vector_size} dimensions; benchmarks: {asked.split}")
+    lines = []
+    for row in rows:
+        value = "–" if row["value"] != row["value"] else f"{row['value']:.3f}"
+        metric = str(row["metric"]).partition(" ")[0]
+        counts = (f"{row[key]:,}" for key in ("items", "oov", "restrict_vocab"))
+        lines.append([str(row["benchmark"]), metric, value, *counts])
+    _table(None, ["benchmark", "metric", "value", "items", "oov", "among words"], lines)
+    if asked.csv:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
+        write_text(asked.csv, text.getvalue())
+        print(f"written to {asked.csv}")
+
+
+def _table(title: str | None, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Prints a table: the first column and the last of words to the left, figures to the right."""
+    import rich.box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title and Text(title), title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for place, column in enumerate(columns):
+        words = place == 0 or column.startswith(("metric", "neighbours"))
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+_COMMANDS: dict[type, Any] = {
+    SkipGram: _train,
+    CBOW: _train,
+    GloVe: _train,
+    Neighbors: _neighbors,
+    Analogy: _analogy,
+    Evaluate: _evaluate,
+}

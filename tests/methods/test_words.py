@@ -1,0 +1,108 @@
+"""Skip-gram and CBOW through the whole engine, on text."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxembed.data import load, read_corpus
+from jaxembed.data.text import hold_out
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.objectives import pairwise
+from jaxembed.sampling.windows import keep_probability
+from jaxembed.training.loop import Training, fit
+
+from .word_reference import corpus_of, prepared, zipf_documents
+
+SMALL = {"vector_size": 8, "window": 2, "block": 16, "tile": 8, "step_tokens": 64, "shared_negatives": 8}
+
+
+@pytest.fixture(scope="module")
+def zipf():
+    return corpus_of(zipf_documents(np.random.default_rng(0), 50, 60, 25), 50)
+
+
+def test_a_seed_gives_the_same_alone_and_vectorised(zipf):
+    method, training = SkipGram(sample=1e-2, shard_tokens=800, **SMALL), Training(epochs=2, reports=3)
+    alone = fit(method, zipf, training, seeds=[1])
+    group = fit(method, zipf, training, seeds=[0, 1, 2], seeds_by="vmap")
+    np.testing.assert_allclose(group.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(group.losses[:, 1], alone.losses[:, 0], rtol=1e-5)
+    assert np.abs(group.vectors[0] - group.vectors[1]).max() > 0.01
+
+
+def test_a_pass_holds_the_tokens_that_subsampling_keeps_and_a_new_pass_others():
+    rng = np.random.default_rng(0)
+    corpus = corpus_of(zipf_documents(rng, 50, 8, 2500), 50)
+    method = SkipGram(sample=1e-2, shard_tokens=5000, **SMALL)
+    keep = keep_probability(corpus.vocabulary.counts, 1e-2).astype(float)
+    prepare, kept = jax.jit(method.prepare), []
+    for piece in range(method.source(corpus).pieces):
+        shard = prepared(method, corpus, piece, piece, prepare)
+        kept.append(np.asarray(shard["tokens"])[np.asarray(shard["documents"]) >= 0])
+    observed = np.bincount(np.concatenate(kept), minlength=50)
+    counts = corpus.vocabulary.counts
+    assert (np.abs(observed - counts * keep) <= 5 * np.sqrt(counts * keep * (1 - keep)) + 1e-3).all()
+    again = prepared(method, corpus, 0, 99, prepare)["tokens"]
+    assert not np.array_equal(np.asarray(again)[:500], kept[0][:500])
+
+
+@pytest.mark.xfail(reason="the capacity of a piece is estimated from the whole corpus", strict=True)
+def test_no_piece_loses_tokens_when_parts_of_a_corpus_differ():
+    rare = np.arange(1, 1001).repeat(2)  # none of which is frequent enough to be dropped
+    corpus = corpus_of([np.zeros(2000, int), rare])
+    method = SkipGram(sample=1e-3, shard_tokens=2000, **SMALL)
+    documents = np.asarray(prepared(method, corpus, 1, prepare=jax.jit(method.prepare))["documents"])
+    assert (documents >= 0).sum() == len(rare)
+
+
+@pytest.fixture(scope="module")
+def text():
+    """The first 200,000 words of the shipped corpus, one in twenty held out."""
+    documents = [document.split() for document in load("enwik8-small", "train")[:200]["text"]]
+    return hold_out(read_corpus(documents, cache=False), 0.05)
+
+
+GROUPS = {
+    "january february march april june july august september october november december": 0.25,
+    "two three four five six seven eight nine": 0.15,
+}
+
+
+@pytest.mark.parametrize("method", [SkipGram, CBOW], ids=lambda method: method.__name__)
+def test_real_text_is_learnt(method, text):
+    corpus, held = text
+    result = fit(method(vector_size=48), corpus, Training(epochs=4), held_out=held)
+    assert (np.diff(result.losses[:, 0]) < 0).all()
+    # Before the first step every score is zero: log 2 for the positive and for each of five negatives.
+    assert result.held_out[-1, 0] < 0.75 * 6 * np.log(2)
+    assert result.held_out[-1, 0] < result.held_out[0, 0]
+    vectors = result.vectors[0] / np.linalg.norm(result.vectors[0], axis=1, keepdims=True)
+    for group, share in GROUPS.items():
+        ids = [corpus.vocabulary[word] for word in group.split()]
+        cosines = vectors[ids] @ vectors.T
+        cosines[np.arange(len(ids)), ids] = -1
+        nearest = np.argsort(-cosines, axis=1)[:, :10]
+        assert np.isin(nearest, ids).mean() > share  # by chance it would be one in 400
+
+
+@pytest.mark.parametrize("method", [SkipGram, CBOW], ids=lambda method: method.__name__)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vector_size": 0}, "vector_size must be at least 1, not 0"),
+        ({"window": 0}, "window must be at least 1, not 0"),
+        ({"negative": 0}, "negative must be above 0, not 0"),
+        ({"block": 60, "tile": 16}, "block must be a multiple of tile"),
+        ({"sample": -1}, "sample must be 0"),
+        ({"shard_tokens": 0}, "shard_tokens must be at least 1"),
+    ],
+)
+def test_bad_settings(method, settings, message):
+    with pytest.raises(ValueError, match=message):
+        method(**settings)
+
+
+def test_hierarchical_softmax_of_one_word():
+    with pytest.raises(ValueError, match="at least two words"):
+        SkipGram(objective=pairwise("hierarchical_softmax")).source(corpus_of([[0, 0, 0]]))

@@ -1,0 +1,87 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxembed.scores import SCORES, cosine, normalized
+
+
+def cosine64(a, b):
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+REFERENCES = {
+    "dot": lambda a, b: a @ b,
+    "cosine": cosine64,
+    "negative_squared_distance": lambda a, b: -((a - b) @ (a - b)),
+}
+each = pytest.mark.parametrize("name", SCORES)
+
+
+def vectors(*batch, P=3, Q=4, d=5):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(*batch, P, d)), rng.normal(size=(*batch, Q, d))
+
+
+def all_pairs(name, a, b):
+    out = np.empty((*a.shape[:-1], b.shape[-2]))
+    for *batch, p, q in np.ndindex(*out.shape):
+        out[(*batch, p, q)] = REFERENCES[name](a[(*batch, p)], b[(*batch, q)])
+    return out
+
+
+def test_every_score_has_a_reference():
+    assert set(REFERENCES) == set(SCORES)
+
+
+@each
+@pytest.mark.parametrize(("batch", "P", "Q"), [((), 3, 4), ((2, 3), 4, 3)])
+def test_all_pairs_and_their_gradients_equal_float64(name, batch, P, Q):
+    a, b = vectors(*batch, P=P, Q=Q)
+    pull = np.random.default_rng(1).normal(size=(*a.shape[:-1], b.shape[-2]))
+    score = SCORES[name]
+    np.testing.assert_allclose(score(jnp.float32(a), jnp.float32(b)), all_pairs(name, a, b), rtol=1e-4, atol=1e-5)
+
+    total = lambda a, b: jnp.sum(score(a, b) * jnp.float32(pull))
+    gradients = jax.jit(jax.grad(total, (0, 1)))(jnp.float32(a), jnp.float32(b))
+    h = 1e-6
+    for which, gradient in enumerate(gradients):
+        operands = [a.copy(), b.copy()]
+        for at in np.ndindex(*operands[which].shape):
+            sides = []
+            for sign in (1, -1):
+                moved = [x.copy() for x in operands]
+                moved[which][at] += sign * h
+                sides.append((all_pairs(name, *moved) * pull).sum())
+            assert gradient[at] == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-3, abs=2e-4)
+
+
+@each
+def test_vmap_is_a_batch_dimension(name):
+    a, b = (jnp.float32(x) for x in vectors(6))
+    score = SCORES[name]
+    np.testing.assert_allclose(jax.jit(jax.vmap(score))(a, b), jax.jit(score)(a, b), rtol=1e-6, atol=1e-6)
+    gradients = jax.grad(lambda a, b: jnp.sum(jnp.sin(score(a, b))), (0, 1))
+    for one, other in zip(jax.jit(jax.vmap(gradients))(a, b), jax.jit(gradients)(a, b), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@each
+def test_gradients_keep_the_precision_of_their_operands(name):
+    a, b = (jnp.asarray(x, jnp.bfloat16) for x in vectors())
+    gradients = jax.eval_shape(jax.grad(lambda a, b: jnp.sum(SCORES[name](a, b)), (0, 1)), a, b)
+    assert [g.dtype for g in gradients] == [jnp.bfloat16, jnp.bfloat16]
+
+
+def test_zero_vectors_under_cosine():
+    a, b = jnp.zeros((1, 5)), jnp.ones((2, 5))
+    assert not normalized(a).any()
+    assert not cosine(a, b).any()
+    for gradient in jax.jit(jax.grad(lambda a, b: jnp.sum(cosine(a, b)), (0, 1)))(a, b):
+        assert np.isfinite(gradient).all()
+
+
+def test_cosine_overlooks_length():
+    a, b = (jnp.float32(x) for x in vectors())
+    np.testing.assert_allclose(cosine(100 * a, b), cosine(a, 0.01 * b), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jnp.diagonal(cosine(a, 3 * a)), 1, rtol=1e-6)

@@ -1,0 +1,148 @@
+"""Row optimisers against dense references in float64 that know nothing of rows that repeat."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxembed.tables import LANE, ROW_OPTIMIZERS, adagrad, gather, lazy_adam, padded, row_adagrad, scatter_add, sgd
+
+ROWS, D, WIDTH, RATE = 6, 5, 16, 0.1
+
+
+def steps(count=6, seed=0):
+    """Ids that repeat within a step, and leave rows out, with gradients whose padding is zero."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        ids = rng.choice([0, 1, 1, 2, 4, 5], 8)
+        yield ids, np.pad(rng.normal(size=(8, D)), ((0, 0), (0, WIDTH - D)))
+
+
+def start():
+    return np.pad(np.random.default_rng(9).normal(size=(ROWS, D)), ((0, 0), (0, WIDTH - D)))
+
+
+def dense_sgd():
+    def update(table, ids, gradients):
+        for i, g in zip(ids, gradients, strict=True):
+            table[i] -= RATE * g
+
+    return update
+
+
+def dense_row_adagrad(width, initial=1.0):
+    accumulator = np.full(ROWS, initial)
+
+    def update(table, ids, gradients):
+        for i, g in zip(ids, gradients, strict=True):
+            accumulator[i] += (g * g).sum() / width
+        for i, g in zip(ids, gradients, strict=True):
+            table[i] -= RATE * g / np.sqrt(accumulator[i])
+
+    return update
+
+
+def dense_adagrad(initial=1.0):
+    accumulator = np.full((ROWS, WIDTH), initial)
+
+    def update(table, ids, gradients):
+        for i, g in zip(ids, gradients, strict=True):
+            accumulator[i] += g * g
+        for i, g in zip(ids, gradients, strict=True):
+            table[i] -= RATE * g / np.sqrt(accumulator[i])
+
+    return update
+
+
+def dense_adam(b1=0.9, b2=0.999, epsilon=1e-8):
+    """Adam over the whole table, but rows without a gradient stay where they are."""
+    mean, square, t = np.zeros((ROWS, WIDTH)), np.zeros((ROWS, WIDTH)), 0
+
+    def update(table, ids, gradients):
+        nonlocal t
+        t += 1
+        total = np.zeros((ROWS, WIDTH))
+        for i, g in zip(ids, gradients, strict=True):
+            total[i] += g
+        mean[:] = b1 * mean + (1 - b1) * total
+        square[:] = b2 * square + (1 - b2) * total**2
+        move = mean / (1 - b1**t) / (np.sqrt(square / (1 - b2**t)) + epsilon)
+        touched = np.isin(np.arange(ROWS), ids)
+        table[touched] -= RATE * move[touched]
+
+    return update
+
+
+CASES = {
+    "sgd": (sgd(), dense_sgd),
+    "row_adagrad": (row_adagrad(dimension=D), lambda: dense_row_adagrad(D)),
+    "row_adagrad of full width": (row_adagrad(0.1), lambda: dense_row_adagrad(WIDTH, 0.1)),
+    "adagrad": (adagrad(0.5), lambda: dense_adagrad(0.5)),
+    "lazy_adam": (lazy_adam(), dense_adam),
+    "lazy_adam of other decays": (lazy_adam(0.5, 0.9, 1e-3), lambda: dense_adam(0.5, 0.9, 1e-3)),
+}
+
+
+def run(optimizer, batches, table):
+    table = jnp.asarray(table, jnp.float32)
+    state, update = optimizer.init(table), jax.jit(optimizer.update)
+    for ids, gradients in batches:
+        table, state = update(table, state, jnp.int32(ids), jnp.float32(gradients), RATE)
+    return np.asarray(table)
+
+
+def test_every_optimizer_has_a_reference():
+    assert {name.split(" ")[0] for name in CASES} == set(ROW_OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_dense_reference(name):
+    optimizer, make_reference = CASES[name]
+    expected, update = start(), make_reference()
+    for ids, gradients in steps():
+        update(expected, ids, gradients)
+    actual = run(optimizer, steps(), start())
+    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5)  # 1 - b2^t loses digits in float32
+    np.testing.assert_array_equal(actual[3], np.float32(start()[3]))  # never touched
+    assert not actual[:, D:].any()  # padding stays zero
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_order_of_rows_does_not_matter(name):
+    order = np.random.default_rng(1).permutation(8)
+    moved = run(CASES[name][0], ((ids[order], gradients[order]) for ids, gradients in steps()), start())
+    np.testing.assert_allclose(moved, run(CASES[name][0], steps(), start()), rtol=1e-5, atol=1e-6)
+
+
+def test_lazy_adam_on_rows_touched_every_step_is_adam():
+    gradients = np.random.default_rng(0).normal(size=(5, ROWS, WIDTH))
+    everywhere = ((np.arange(ROWS)[::-1], g[::-1]) for g in gradients)
+    optimizer, expected = optax.adam(RATE), jnp.float32(start())
+    state, update = optimizer.init(expected), jax.jit(optimizer.update)
+    for gradient in gradients:
+        updates, state = update(jnp.float32(gradient), state)
+        expected += updates
+    np.testing.assert_allclose(run(lazy_adam(), everywhere, start()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ROW_OPTIMIZERS)
+def test_a_table_keeps_its_precision(name):
+    optimizer, table = ROW_OPTIMIZERS[name](), jnp.zeros((ROWS, WIDTH), jnp.bfloat16)
+    arguments = (table, optimizer.init(table), jnp.zeros(4, jnp.int32), jnp.ones((4, WIDTH), jnp.bfloat16), RATE)
+    moved, state = jax.eval_shape(optimizer.update, *arguments)
+    assert moved.dtype == jnp.bfloat16
+    assert jax.tree.map(lambda x: x.dtype, state) == jax.tree.map(lambda x: x.dtype, arguments[1])
+
+
+def test_gather_and_scatter():
+    table, ids = jnp.arange(12.0).reshape(4, 3), jnp.asarray([[3, 0], [3, 1]])
+    np.testing.assert_array_equal(gather(table, ids), np.asarray(table)[np.asarray(ids)])
+    added = scatter_add(table, ids.reshape(-1), jnp.ones((4, 3)))
+    np.testing.assert_array_equal(added - table, np.array([1, 1, 0, 2])[:, None] * np.ones(3))
+
+
+@pytest.mark.parametrize("dimension", [1, 15, 16, 17, 100])
+def test_padded(dimension):
+    assert padded(dimension) % LANE == 0
+    assert 0 <= padded(dimension) - dimension < LANE
