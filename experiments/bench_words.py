@@ -32,17 +32,21 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import environment
+from jaxembed.training.host import dispatch_inline
 from jaxembed.training.loop import Training, fit
 from jaxembed.vectors import KeyedVectors, load_vectors
 
 BENCHMARKS = ("wordsim353", "simlex999", "google")
 Part = Literal["skipgram", "cbow", "glove", "counting", "memory"]
 
+#: As gensim's workers do: a core each, and no loss unless it is asked for.
+FAST: dict[str, Any] = {"learning_rate": 0.3, "replicas": 2, "track_loss": False}
+
 #: What is trained to match the peer, and what is trained in the peer's time: (training of one, training of the other).
 TRAININGS = {
-    "skipgram": (Training(epochs=4, learning_rate=0.3), Training(epochs=12, learning_rate=0.3)),
-    "cbow": (Training(epochs=5, learning_rate=0.6), Training(epochs=8, learning_rate=0.6)),
-    "glove": (Training(epochs=5, learning_rate=0.3), Training(epochs=20, learning_rate=0.3)),
+    "skipgram": (Training(epochs=3, **FAST), Training(epochs=8, **FAST)),
+    "cbow": (Training(epochs=4, **FAST | {"learning_rate": 0.6}), Training(epochs=5, **FAST | {"learning_rate": 0.6})),
+    "glove": (Training(epochs=6, **FAST), Training(epochs=15, **FAST)),
 }
 METHODS: dict[str, Any] = {"skipgram": SkipGram(), "cbow": CBOW(), "glove": GloVe()}
 
@@ -88,7 +92,8 @@ class Record:
 def quality(vectors: KeyedVectors) -> dict[str, float]:
     """The three benchmarks, whole and the halves that no setting was chosen on."""
     found = {}
-    for split, suffix in (("all", ""), ("test", " (test half)")):
+    halves: dict[Literal["all", "test"], str] = {"all": "", "test": " (test half)"}
+    for split, suffix in halves.items():
         rows = evaluate(vectors, split=split, names=BENCHMARKS)
         found |= {r["benchmark"] + suffix: round(float(r["value"]), 4) for r in rows if r["benchmark"] in BENCHMARKS}
     return found
@@ -114,15 +119,28 @@ def gensim(kind: str, corpus_file: Path, seed: int, epochs: int = 5) -> dict[str
     from gensim.models import Word2Vec
 
     model = Word2Vec(
-        vector_size=100, window=5, min_count=5, sample=1e-3, negative=5, workers=2, sg=int(kind == "skipgram"), seed=seed
+        vector_size=100,
+        window=5,
+        min_count=5,
+        sample=1e-3,
+        negative=5,
+        workers=2,
+        sg=int(kind == "skipgram"),
+        seed=seed,
     )
     model.build_vocab(corpus_file=str(corpus_file))
     start = time.perf_counter()
-    words, examples = model.corpus_total_words, model.corpus_count
+    words, examples = int(model.corpus_total_words or 0), model.corpus_count
     model.train(corpus_file=str(corpus_file), total_words=words, total_examples=examples, epochs=epochs)
     seconds = time.perf_counter() - start
-    vectors = KeyedVectors(model.wv.index_to_key, model.wv.vectors)
-    return {"seed": seed, "epochs": epochs, "seconds": seconds, "words_per_second": epochs * words / seconds, **quality(vectors)}
+    vectors = KeyedVectors([str(word) for word in model.wv.index_to_key], model.wv.vectors)
+    return {
+        "seed": seed,
+        "epochs": epochs,
+        "seconds": seconds,
+        "words_per_second": epochs * words / seconds,
+        **quality(vectors),
+    }
 
 
 def words(kind: str, settings: Settings, record: Record, corpus: Corpus) -> None:
@@ -132,7 +150,9 @@ def words(kind: str, settings: Settings, record: Record, corpus: Corpus) -> None
         path = Path(folder) / "corpus.txt"
         path.write_text("\n".join(load(settings.data)["text"]) + "\n")
         for turn in range(settings.rounds):
-            record.add(kind, "ours", **ours(kind, corpus, corpus, match, [settings.seeds[turn % len(settings.seeds)]])[0])
+            record.add(
+                kind, "ours", **ours(kind, corpus, corpus, match, [settings.seeds[turn % len(settings.seeds)]])[0]
+            )
             if turn == 0 or kind == "cbow":
                 record.add(kind, "gensim", **gensim(kind, path, seed=turn + 1))
             else:  # five epochs of Skip-gram take minutes; one is enough for its speed
@@ -179,7 +199,9 @@ def glove(settings: Settings, record: Record, corpus: Corpus) -> None:
     for row in ours("glove", counts, corpus, match, settings.seeds):
         record.add("glove", "ours", **{k: v for k, v in row.items() if k != "words_per_second"})
     peer = stanford(corpus, counts)
-    record.add("glove", "Stanford's C program" if peer else "Stanford's C program (not run here)", **(peer or GLOVE_QUALITY))
+    record.add(
+        "glove", "Stanford's C program" if peer else "Stanford's C program (not run here)", **(peer or GLOVE_QUALITY)
+    )
     for row in ours("glove", counts, corpus, best, settings.seeds):
         record.add("glove", "ours, best", **{k: v for k, v in row.items() if k != "words_per_second"})
 
@@ -220,7 +242,9 @@ def table(record: Record, settings: Settings) -> str:
     lines = ["# Word vectors: speed, time to quality, memory", ""]
     median = lambda part, who, figure: statistics.median(record.values(part, who, figure))
     for part, peer in (("skipgram", "gensim"), ("cbow", "gensim"), ("glove", "Stanford's C program")):
-        sides = [who for who in ("ours", peer, "ours, best", f"{peer} (not run here)") if record.values(part, who, "google")]
+        sides = [
+            who for who in ("ours", peer, "ours, best", f"{peer} (not run here)") if record.values(part, who, "google")
+        ]
         if "ours" not in sides:
             continue
         lines += [f"## {part}", "", "| | epochs | seconds | words/s | WS-353 | SimLex | Google | mean | runs |"]
@@ -228,7 +252,9 @@ def table(record: Record, settings: Settings) -> str:
         for who in sides:
             mean = {name: statistics.mean(record.values(part, who, name)) for name in BENCHMARKS}
             speeds, seconds = record.values(part, who, "words_per_second"), record.values(part, who, "seconds")
-            epochs = [row["epochs"] for row in record.rows if row["part"] == part and row["who"] == who and "epochs" in row]
+            epochs = [
+                row["epochs"] for row in record.rows if row["part"] == part and row["who"] == who and "epochs" in row
+            ]
             cells = [who, str(max(epochs, default="")), f"{statistics.median(seconds):.1f}" if seconds else "",
                      f"{statistics.median(speeds) / 1e6:.2f} M" if speeds else "",
                      *(f"{value:.3f}" for value in mean.values()), f"{statistics.mean(mean.values()):.3f}",
@@ -247,19 +273,24 @@ def table(record: Record, settings: Settings) -> str:
             lines.append(f"Test halves, {who}: " + ", ".join(f"{value:.3f}" for value in values) + ".")
         lines.append("")
     if record.values("counting", "ours", "seconds"):
-        lines += [f"Counting co-occurrences (window 10, shuffled, written): {median('counting', 'ours', 'seconds'):.1f} s.", ""]
+        lines += [
+            f"Counting co-occurrences (window 10, shuffled, written): {median('counting', 'ours', 'seconds'):.1f} s.",
+            "",
+        ]
     for row in record.rows:
         if row["part"] == "memory":
             lines.append(f"Peak memory, {row['who']}: {row['peak'] / 1e9:.2f} GB; bound {row['bound'] / 1e9:.2f} GB.")
     about = environment()
-    lines += ["", f"Command: `{about['command']}`; seeds {', '.join(map(str, settings.seeds))}; {settings.data}, d=100, window 5, "
+    seeds = ", ".join(map(str, settings.seeds))
+    lines += ["", f"Command: `{about['command']}`; seeds {seeds}; {settings.data}, d=100, window 5, "
               f"5 negatives, min_count 5, sample 1e-3; {about['machine']['cpu']}, {about['machine']['cores']} cores; "
-              f"commit {about['commit']}; versions {json.dumps(about['versions'])}. Every measurement: measurements.jsonl.", ""]  # fmt: skip
+              f"commit {about['commit']}; versions {json.dumps(about['versions'])}. All of it: measurements.jsonl.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
 def main(settings: Settings) -> None:
     """Measures the parts, and writes the table after each."""
+    dispatch_inline()
     record = Record(settings.results)
     known = settings.results / "measurements.jsonl"
     if known.exists():  # parts that are not measured now keep what stands there

@@ -19,7 +19,6 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.markdown import Markdown
 
 from jaxembed.data import Corpus, read_corpus
 from jaxembed.data.cooccurrence import count_cooccurrences
@@ -31,11 +30,18 @@ from jaxembed.objectives import pairwise
 from jaxembed.study import report
 from jaxembed.study.run import Run
 from jaxembed.study.train import train_runs
+from jaxembed.training.host import dispatch_inline
 from jaxembed.training.loop import Training
 
 BENCHMARKS = ("wordsim353", "simlex999", "google")
 
-FIVE = ("skipgram/negative_sampling", "skipgram/infonce", "skipgram/hierarchical_softmax", "cbow/negative_sampling", "glove")
+FIVE = (
+    "skipgram/negative_sampling",
+    "skipgram/infonce",
+    "skipgram/hierarchical_softmax",
+    "cbow/negative_sampling",
+    "glove",
+)
 ALL = (*FIVE[:3], "skipgram/margin", "skipgram/bpr", *FIVE[3:])
 
 
@@ -62,8 +68,8 @@ class Settings:
     window: int = 5
     glove_window: int = 10
     negative: int = 5
-    epochs: int = 5
-    glove_epochs: int = 10
+    epochs: int = 3
+    glove_epochs: int = 8
     max_words: int = 0
     seeds: tuple[int, ...] = (1, 2, 3)
     contenders: tuple[str, ...] = ALL
@@ -75,7 +81,7 @@ PRESETS = {
         contenders=FIVE, results=Path("runs/smoke"),
     ),
     "demo": Settings(
-        preset="demo", data="enwik8-small", epochs=3, glove_epochs=10, contenders=FIVE, results=Path("runs/demo")
+        preset="demo", data="enwik8-small", max_words=2_000_000, epochs=3, glove_epochs=8, contenders=FIVE, results=Path("runs/demo")
     ),
     "enwik8": Settings(),
 }  # fmt: skip
@@ -92,7 +98,9 @@ def contender(name: str, settings: Settings):
     methods = {"skipgram": SkipGram, "cbow": CBOW}
     if kind not in methods or not objective:
         raise ValueError(f"unknown contender {name!r}: write skipgram/OBJECTIVE, cbow/OBJECTIVE or glove")
+    ranked = objective in ("margin", "bpr")  # these score every positive with every negative
     method = methods[kind](
+        shared_negatives=16 if ranked else methods[kind].shared_negatives,
         vector_size=settings.vector_size,
         window=settings.window,
         negative=settings.negative,
@@ -144,8 +152,8 @@ def conclude(settings: Settings, corpus: Corpus, runs: dict[str, list[Run]]) -> 
 
 def show(settings: Settings, runs: dict[str, list[Run]], table: str) -> None:
     """The table, neighbours of a few words, and where to look next."""
-    console = Console()
-    console.print(Markdown(table))
+    console = Console(soft_wrap=True)
+    print(f"\n{table}")
     first = settings.contenders[0]
     vectors = runs[first][0].vectors()
     known = [word for word in ("king", "france", "physics", "seven", "music") if word in vectors]
@@ -158,6 +166,7 @@ def show(settings: Settings, runs: dict[str, list[Run]], table: str) -> None:
 
 def main(settings: Settings) -> None:
     """Reads, trains, reports."""
+    dispatch_inline()
     corpus = read_corpus(
         settings.data, settings.column, split=settings.split, config=settings.config, min_count=settings.min_count,
         lowercase=settings.lowercase,

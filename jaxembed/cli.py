@@ -164,6 +164,9 @@ class Evaluate:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
+    from jaxembed.training.host import dispatch_inline
+
+    dispatch_inline()
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv == ["--version"]:
         from jaxembed import __version__

@@ -10,7 +10,6 @@ import numpy as np
 from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.methods import cbow, glove, skipgram
-from jaxembed.methods.words import WordMethod
 from jaxembed.objectives import pairwise
 from jaxembed.training.loop import Result, Training, fit
 from jaxembed.vectors import KeyedVectors
@@ -52,7 +51,9 @@ class _Model:
             return sentences
         source = Path(corpus_file) if corpus_file is not None else sentences
         if isinstance(source, str):
-            raise TypeError(f"sentences must be lists of words, not a string; to read a file, give corpus_file={source!r}")
+            raise TypeError(
+                f"sentences must be lists of words, not a string; to read a file, give corpus_file={source!r}"
+            )
         return read_corpus(source, min_count=self.min_count, max_final_vocab=self.max_final_vocab)
 
     def _keyed(self, vectors: np.ndarray) -> KeyedVectors:
@@ -114,7 +115,7 @@ class Word2Vec(_Model):
             "sample": sample,
             "objective": pairwise(chosen),
         }
-        self.method: WordMethod = (
+        self.method: skipgram.SkipGram | cbow.CBOW = (
             skipgram.SkipGram(**settings) if sg else cbow.CBOW(cbow_mean=bool(cbow_mean), **settings)
         )
         self.alpha, self.min_alpha, self.epochs, self.seed = alpha, min_alpha, epochs, seed
@@ -133,6 +134,7 @@ class Word2Vec(_Model):
     def build_vocab(self, corpus_iterable: Any = None, corpus_file: str | os.PathLike | None = None) -> None:
         """Reads the corpus, which `train` then trains on."""
         self.corpus = self._read(corpus_iterable, corpus_file)
+        self.wv = self._keyed(np.zeros((len(self.corpus.vocabulary), self.vector_size), np.float32))  # not trained yet
 
     def train(
         self,
@@ -167,7 +169,12 @@ class Word2Vec(_Model):
 
         start_from = self.result.params if self.result else None
         self.result = fit(
-            self.method.sized_for(len(corpus.tokens)), corpus, training, seeds=(self.seed,), init=start_from, on_epoch=on_epoch
+            self.method.sized_for(len(corpus.tokens)),
+            corpus,
+            training,
+            seeds=(self.seed,),
+            init=start_from,
+            on_epoch=on_epoch,
         )
         self.wv = self._keyed(self.result.vectors[0])
         self._epoch_hooks(callbacks, "on_train_end", self)
@@ -215,10 +222,14 @@ class GloVe(_Model):
         counts = count_cooccurrences(self.corpus, window)
         self._epoch_hooks(callbacks, "on_train_begin", self)
 
+        self._epoch_hooks(callbacks, "on_epoch_begin", self)
+
         def on_epoch(epoch, progress, vectors):
             if callbacks:
                 self.wv = self._keyed(np.asarray(vectors()[0]))
                 self._epoch_hooks(callbacks, "on_epoch_end", self)
+                if epoch + 1 < epochs:
+                    self._epoch_hooks(callbacks, "on_epoch_begin", self)
 
         training = Training(epochs=epochs, learning_rate=learning_rate)
         method = self.method.sized_for(len(counts.counts))

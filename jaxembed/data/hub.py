@@ -131,11 +131,16 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
 
     folder = cache_folder() / "datasets" / source.fingerprint
     split = datasets.NamedSplit(re.sub(r"\W", "_", source.split or "train"))  # its own rule for names of splits
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # a local file takes a moment; a bar would break into those of a run
     try:
         loaded = datasets.Dataset.from_parquet(str(source.path), split=split, cache_dir=str(folder))
     except (pa.ArrowException, DatasetGenerationError) as error:
         cause = str(error.__cause__ or error).rstrip(".")
         raise OSError(f"{source.path} cannot be read as parquet: {cause}. Put back a whole copy of it") from error
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
     assert isinstance(loaded, datasets.Dataset)
     return loaded
 

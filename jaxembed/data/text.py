@@ -63,7 +63,12 @@ class Corpus:
         digest = hashlib.blake2b(f"{self.fingerprint} {last}".encode(), digest_size=16).hexdigest()
         origin = {**self.origin, "documents": last}
         return replace(
-            self, tokens=tokens, offsets=self.offsets[: last + 1], raw_words=len(tokens), fingerprint=digest, origin=origin
+            self,
+            tokens=tokens,
+            offsets=self.offsets[: last + 1],
+            raw_words=len(tokens),
+            fingerprint=digest,
+            origin=origin,
         )
 
     def shards(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

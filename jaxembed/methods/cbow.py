@@ -21,6 +21,7 @@ class CBOW(WordMethod):
     cbow_mean: mean of the neighbours, else their sum.
     """
 
+    shared_negatives: int = 32
     cbow_mean: bool = True
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:

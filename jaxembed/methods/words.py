@@ -40,7 +40,7 @@ class WordMethod:
     objective: Any = field(default_factory=Logistic)
     block: int = 64
     tile: int = 16
-    shared_negatives: int = 16
+    shared_negatives: int = 64
     step_tokens: int = 1024
     shard_tokens: int = 1 << 24
 
@@ -61,8 +61,8 @@ class WordMethod:
         keep = windows.keep_probability(counts, self.sample)
         pieces = max(1, -(-len(corpus.tokens) // self.shard_tokens))
         length = -(-len(corpus.tokens) // pieces)
-        slack = 0.02 if pieces > 1 else 0.0  # parts of a corpus differ from the whole
-        constants = {"keep": keep, "capacity": Static(windows.kept_capacity(counts, keep, length, slack))}
+        capacity = max(windows.kept_capacity(corpus.tokens[i * length : (i + 1) * length], keep) for i in range(pieces))
+        constants = {"keep": keep, "capacity": Static(min(capacity, length))}
         if self.objective.negatives == "path":
             constants |= huffman_paths(counts)._asdict()
         elif self.objective.negatives != "everybody":
@@ -98,9 +98,7 @@ class WordMethod:
         place = step * self._blocks + jnp.arange(self._blocks)
         drawn = random.shuffled(shard["order"], blocks, jnp.minimum(place, blocks - 1))
         starts = jnp.where(place < blocks, drawn * self.block, shard["tokens"].shape[0] + self.window)
-        tokens, documents = windows.take_blocks(
-            shard["tokens"], shard["documents"], starts, self.block, self.window
-        )
+        tokens, documents = windows.take_blocks(shard["tokens"], shard["documents"], starts, self.block, self.window)
         batch = {"tokens": tokens, "documents": documents}
         if self.objective.negatives == "path":
             centres = self.centres(tokens)

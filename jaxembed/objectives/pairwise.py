@@ -88,7 +88,9 @@ class InfoNCE:
     def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
         against = log_sum_exp(neg / self.temperature, _full(neg_weight, neg))
-        return jnp.sum(_full(pos_weight, pos) * softplus(jnp.expand_dims(against, pos_axis) - pos / self.temperature), pos_axis)
+        return jnp.sum(
+            _full(pos_weight, pos) * softplus(jnp.expand_dims(against, pos_axis) - pos / self.temperature), pos_axis
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Softmax:
     def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
         """Loss of each anchor; the contract is the module's."""
         everybody = log_sum_exp(neg / self.temperature, _full(neg_weight, neg))
-        return jnp.sum(_full(pos_weight, pos) * (jnp.expand_dims(everybody, pos_axis) - pos / self.temperature), pos_axis)
+        return jnp.sum(
+            _full(pos_weight, pos) * (jnp.expand_dims(everybody, pos_axis) - pos / self.temperature), pos_axis
+        )
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,13 @@ def keep_probability(counts: np.ndarray, sample: float) -> np.ndarray:
     return np.minimum(1.0, np.sqrt(ratio) + ratio).astype(np.float32)
 
 
-def kept_capacity(counts: np.ndarray, keep: np.ndarray, length: int, slack: float) -> int:
-    """A length that the kept part of `length` tokens of a corpus stays under, all but certainly.
-
-    The mean and six standard deviations; `slack` is a share of the mean on top, for parts that differ from the whole.
-    Never more than `length`.
-    """
-    share = np.asarray(counts, np.float64) / np.sum(counts)
-    mean = min(1.0, float(share @ keep))
-    return min(length, math.ceil(length * mean * (1 + slack) + 6 * math.sqrt(length * mean * (1 - mean)) + 1))
+def kept_capacity(tokens: np.ndarray, keep: np.ndarray, chunk: int = 1 << 20) -> int:
+    """A length that the kept part of `tokens` stays under, all but certainly: the mean and six standard deviations."""
+    mean = variance = 0.0
+    for start in range(0, len(tokens), chunk):  # so that a part of a memory-mapped array is read at a time
+        chance = keep[tokens[start : start + chunk]].astype(np.float64)
+        mean, variance = mean + float(chance.sum()), variance + float((chance * (1 - chance)).sum())
+    return min(len(tokens), math.ceil(mean + 6 * math.sqrt(variance) + 1e-6 * len(tokens))) or 1
 
 
 def piece(tokens: np.ndarray, offsets: np.ndarray, start: int, length: int) -> dict[str, np.ndarray]:
@@ -55,7 +53,7 @@ def compact(tokens: jax.Array, documents: jax.Array, kept: jax.Array, capacity: 
     """
     place = lax.associative_scan(jnp.add, kept.astype(jnp.int32))
     target = jnp.where(kept, place - 1, capacity)
-    put = lambda fill, values: jnp.full(capacity, fill, jnp.int32).at[target].set(values, mode="drop", unique_indices=True)
+    put = lambda fill, values: jnp.full(capacity, fill, jnp.int32).at[target].set(values, mode="drop")
     return put(0, tokens), put(-1, documents), jnp.minimum(place[-1], capacity)
 
 

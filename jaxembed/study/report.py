@@ -94,13 +94,18 @@ def shown(value: Estimate, digits: int = 3) -> str:
 def markdown(table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str]) -> str:
     """A Markdown table: a line a method; the best mean of each benchmark is bold."""
     best = {name: max(cells[name].mean for cells in table.values()) for name in benchmarks}
-    head = ["method", *benchmarks, "words/s", "seconds a seed"]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines = [["method", *benchmarks, "words/s", "s a seed"]]
     for method, cells in table.items():
         marked = [f"**{shown(cells[n])}**" if cells[n].mean == best[n] else shown(cells[n]) for n in benchmarks]
         tail = [shown(cells["words/s"]), shown(cells["seconds"], 0)]
-        lines.append("| " + " | ".join([method, *marked, *tail]) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([method, *marked, *tail])
+    width = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rule = ["-" * width[0], *("-" * (size - 1) + ":" for size in width[1:])]
+    place = lambda line: [
+        line[0].ljust(width[0]),
+        *(cell.rjust(size) for cell, size in zip(line[1:], width[1:], strict=True)),
+    ]
+    return "".join("| " + " | ".join(place(line)) + " |\n" for line in [lines[0], rule, *lines[1:]])
 
 
 def write_table(path: Path, title: str, table: str, notes: Sequence[str]) -> None:
@@ -108,7 +113,9 @@ def write_table(path: Path, title: str, table: str, notes: Sequence[str]) -> Non
     write_text(path, f"# {title}\n\n{table}\n" + "\n".join(f"* {note}" for note in notes) + "\n")
 
 
-def plot_quality(path: Path, table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str], title: str) -> None:
+def plot_quality(
+    path: Path, table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str], title: str
+) -> None:
     """A point a method, quality (mean of the benchmarks) against the seconds that a seed took, with 95 % intervals."""
     import matplotlib
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -15,8 +16,8 @@ import numpy as np
 import optax
 
 from jaxembed.tables import ROW_OPTIMIZERS
-from jaxembed.training.method import Method, Params, Shard, Source
 from jaxembed.training.host import use_large_pages
+from jaxembed.training.method import Method, Params, Shard, Source
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.step import Optimizers, evaluate_steps, init_state, train_steps
 
@@ -71,7 +72,8 @@ class Training:
         if self.optimizer == "row_adagrad":
             settings["dimension"] = getattr(method, "row_size", None)
         schedule = optax.linear_schedule(self.learning_rate, self.learning_rate * self.final_rate, total_steps)
-        return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), optax.scale_by_adam(), schedule)
+        rate = lambda step: jnp.asarray(schedule(step))
+        return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), optax.scale_by_adam(), rate)
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,9 @@ class _Lane:
 class _Run:
     """Compiled functions, the state and the clock. A lane of one seed is not vmapped: its program is the plain one."""
 
-    def __init__(self, method: Method, training: Training, source: Source, seeds: tuple[int, ...], seeds_by: str | None):
+    def __init__(
+        self, method: Method, training: Training, source: Source, seeds: tuple[int, ...], seeds_by: str | None
+    ):
         if not seeds:
             raise ValueError("give at least one seed")
         seeds_by = seeds_by or ("threads" if jax.default_backend() == "cpu" else "vmap")
@@ -268,7 +272,9 @@ class _Run:
         place = jnp.zeros((), jnp.int32)
         self._advance = mapped.lower(lane.state, self.shared, own, place, place).compile()
         self._copy()
-        self._vectors = jax.jit(jax.vmap(method.vectors) if self.vmapped else lambda params: method.vectors(params)[None])
+        self._vectors = jax.jit(
+            jax.vmap(method.vectors) if self.vmapped else lambda params: method.vectors(params)[None]
+        )
         self.compile_seconds = time.perf_counter() - start
         self.seconds, self.done = 0.0, 0
 
@@ -348,7 +354,9 @@ class _Run:
             for lane in self.lanes:
                 lane.state, lane.copies = jax.block_until_ready(merge(lane.state, lane.copies))
             groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
-            metrics = _joined([{name: sum(part[name] for part in group) for name in group[0]} for group in groups])
+            metrics = _joined(
+                [{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups]
+            )
         else:
             metrics = _joined(self.on_lanes(one))
         self.seconds += time.perf_counter() - start
@@ -429,12 +437,11 @@ _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
 
 
 def _warn_of_slow_scatter() -> None:
-    import jaxlib
-
-    version = tuple(int(part) for part in jaxlib.__version__.split(".")[:3] if part.isdigit())
-    if jax.default_backend() == "gpu" and (0, 10, 2) <= version <= (0, 11, 0):
+    version = metadata.version("jaxlib")
+    parts = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if jax.default_backend() == "gpu" and (0, 10, 2) <= parts <= (0, 11, 0):
         warnings.warn(
-            f"jaxlib {jaxlib.__version__} adds rows to tables hundreds of times too slowly on NVIDIA GPUs when ids repeat; "
+            f"jaxlib {version} adds rows to tables hundreds of times too slowly on NVIDIA GPUs when ids repeat; "
             "install jaxlib 0.11.1 or newer",
             stacklevel=3,
         )

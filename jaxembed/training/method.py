@@ -53,7 +53,7 @@ class Method(Protocol):
     their quotient.
     """
 
-    def source(self, data: Any) -> Source:
+    def source(self, data: Any, /) -> Source:
         """Arrays for the device from `data`, with everything precomputed that a shard should carry."""
         ...
 

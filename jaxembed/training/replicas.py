@@ -1,4 +1,4 @@
-"""Replicas of the tables: trained side by side for some steps, then merged (local SGD, as Ji et al. 2016 do for words)."""
+"""Replicas of the tables: trained side by side for some steps, then merged (local SGD; for words Ji et al. 2016)."""
 
 from functools import partial
 
@@ -14,8 +14,8 @@ def merge(base: State, copies: list[State]) -> tuple[State, list[State]]:
     """The merged state, and the copies that go on from it with their own keys; both arguments are given up.
 
     Rows move by the sum of the copies' moves, so that a word which one copy alone has met loses nothing. Adagrad's
-    accumulators add up as well; as each copy knew of its own share only, the summed move of a row is then shrunk to what
-    the joint accumulator would have allowed. The dense rest moves by the mean.
+    accumulators add up as well; as each copy knew of its own share only, the summed move of a row is then shrunk to
+    what the joint accumulator would have allowed. The dense rest moves by the mean.
     """
     joint = lambda old, new: old + sum(value - old for value in new)
     rows = {name: jax.tree.map(lambda old, *new: joint(old, new), base.rows[name], *(c.rows[name] for c in copies))
