@@ -81,7 +81,8 @@ PRESETS = {
         contenders=FIVE, results=Path("runs/smoke"),
     ),
     "demo": Settings(
-        preset="demo", data="enwik8-small", max_words=2_000_000, epochs=3, glove_epochs=8, contenders=FIVE, results=Path("runs/demo")
+        preset="demo", data="enwik8-small", max_words=2_000_000, epochs=3, glove_epochs=8,
+        contenders=FIVE, results=Path("runs/demo"),
     ),
     "enwik8": Settings(),
 }  # fmt: skip

@@ -20,12 +20,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     os.close(handle)
     part = Path(name)
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)  # mkstemp makes private files; ours are as public as any other
         yield part
         with open(part, "rb") as written:
             os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # temporary files are private; the finished one is as public as any other
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

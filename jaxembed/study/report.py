@@ -121,6 +121,7 @@ def plot_quality(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     figure, axes = plt.subplots(1, len(benchmarks), figsize=(3.6 * len(benchmarks), 3.8), sharex=True, squeeze=False)
     colours = plt.get_cmap("tab10").colors  # pyright: ignore[reportAttributeAccessIssue]
@@ -130,6 +131,9 @@ def plot_quality(
             half = 0 if math.isnan(value.half_width) else value.half_width
             axis.errorbar(seconds, value.mean, half, fmt="o", ms=7, capsize=3, color=colours[place % 10], label=method)
         axis.set(title=benchmark, xscale="log", xlabel="seconds a seed")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("Spearman correlation or accuracy")
     handles, labels = axes[0][0].get_legend_handles_labels()
