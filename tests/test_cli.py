@@ -227,9 +227,9 @@ def test_errors_of_training(corpus, tmp_path, fails, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty.txt").write_text(" \n\n")
     assert "no text file" in fails("train", "skipgram", "--data", "missing.txt")
-        told = fails("train", "skipgram", "--data", "enwik9-small")
-        assert "On this machine: " in told
-        assert "enwik8-small" in told
+    told = fails("train", "skipgram", "--data", "enwik9-small")
+    assert "On this machine: " in told
+    assert "enwik8-small" in told
     assert "it has train" in fails("train", "skipgram", "--split", "valid")
     assert "'txt'" in fails("train", "skipgram", "--column", "txt")
     assert "is empty" in fails("train", "cbow", "--data", "empty.txt")
