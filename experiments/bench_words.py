@@ -10,7 +10,6 @@ token ids to vectors; compilation is left out and stated beside. Quality: WS-353
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from jaxembed.files import write_text
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.environment import environment
+from jaxembed.study.environment import command, environment, peak_memory
 from jaxembed.training.host import dispatch_inline
 from jaxembed.training.loop import Training, fit
 from jaxembed.vectors import KeyedVectors, load_vectors
@@ -80,7 +79,7 @@ class Record:
 
     def add(self, part: str, who: str, **figures: Any) -> dict[str, Any]:
         """Keeps and prints a measurement."""
-        row = {"part": part, "who": who, **figures}
+        row = {"part": part, "who": who, **figures, "command": command(), "commit": environment()["commit"]}
         self.rows.append(row)
         print(json.dumps(row), flush=True)
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
@@ -237,7 +236,11 @@ def one_epoch(kind: str, data: str) -> None:
     """Trains one epoch in this process and prints its peak memory in bytes."""
     corpus = read_corpus(data)
     fit(METHODS[kind], count_cooccurrences(corpus, 10) if kind == "glove" else corpus, Training(epochs=1))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage's peak outlives exec: it would be that of the process which started this one
+        print(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024)
+    else:
+        print(peak_memory())
 
 
 def table(record: Record, settings: Settings) -> str:
@@ -285,9 +288,10 @@ def table(record: Record, settings: Settings) -> str:
             lines.append(f"Peak memory, {row['who']}: {row['peak'] / 1e9:.2f} GB; bound {row['bound'] / 1e9:.2f} GB.")
     about = environment()
     seeds = ", ".join(map(str, settings.seeds))
-    lines += ["", f"Command: `{about['command']}`; seeds {seeds}; {settings.data}, d=100, window 5, "
+    commands = ", ".join(f"`{told}`" for told in dict.fromkeys(row["command"] for row in record.rows))
+    lines += ["", f"Commands: {commands}; seeds {seeds}; {settings.data}, d=100, window 5, "
               f"5 negatives, min_count 5, sample 1e-3; {about['machine']['cpu']}, {about['machine']['cores']} cores; "
-              f"commit {about['commit']}; versions {json.dumps(about['versions'])}. All: measurements.jsonl.", ""]  # fmt: skip
+              f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in record.rows))}; versions {json.dumps(about['versions'])}. All: measurements.jsonl.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
