@@ -291,7 +291,8 @@ def table(record: Record, settings: Settings) -> str:
     commands = ", ".join(f"`{told}`" for told in dict.fromkeys(row["command"] for row in record.rows))
     lines += ["", f"Commands: {commands}; seeds {seeds}; {settings.data}, d=100, window 5, "
               f"5 negatives, min_count 5, sample 1e-3; {about['machine']['cpu']}, {about['machine']['cores']} cores; "
-              f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in record.rows))}; versions {json.dumps(about['versions'])}. All: measurements.jsonl.", ""]  # fmt: skip
+              f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in record.rows))}; "
+              f"versions {json.dumps(about['versions'])}. All: measurements.jsonl.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
