@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxembed.scores import SCORES, cosine, normalized
+from jaxembed.scores import SCORES, cosine, normalized, weighted_sums
 
 
 def cosine64(a, b):
@@ -85,3 +85,16 @@ def test_cosine_overlooks_length():
     a, b = (jnp.float32(x) for x in vectors())
     np.testing.assert_allclose(cosine(100 * a, b), cosine(a, 0.01 * b), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jnp.diagonal(cosine(a, 3 * a)), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_weighted_sums_and_their_gradients_equal_float64(batch):
+    rng = np.random.default_rng(2)
+    weights, rows, pull = (rng.normal(size=(*batch, *shape)) for shape in ((6, 3), (6, 5), (3, 5)))
+    operands = jnp.float32(weights), jnp.float32(rows)
+    np.testing.assert_allclose(weighted_sums(*operands), np.swapaxes(weights, -1, -2) @ rows, rtol=1e-5, atol=1e-5)
+
+    total = lambda weights, rows: jnp.sum(weighted_sums(weights, rows) * jnp.float32(pull))
+    to_weights, to_rows = jax.jit(jax.grad(total, (0, 1)))(*operands)
+    np.testing.assert_allclose(to_weights, rows @ np.swapaxes(pull, -1, -2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(to_rows, weights @ pull, rtol=1e-5, atol=1e-5)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxembed.methods.words import WordMethod
 from jaxembed.sampling import windows
-from jaxembed.scores import dot
+from jaxembed.scores import dot, weighted_sums
 from jaxembed.training.method import Lookups
 
 
@@ -21,7 +21,6 @@ class CBOW(WordMethod):
     cbow_mean: mean of the neighbours, else their sum.
     """
 
-    shared_negatives: int = 32
     cbow_mean: bool = True
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
@@ -41,7 +40,7 @@ class CBOW(WordMethod):
         present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
         if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
             weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)
-        context = jnp.einsum("ntij,ntid->ntjd", weight, self.halo_tiles(rows["neighbours"]))
+        context = weighted_sums(weight, self.halo_tiles(rows["neighbours"]))
         if "nodes" in batch:
             turns = self.centre_tiles(batch["turns"])
             scores = jnp.einsum("ntid,ntihd->ntih", context, self.centre_tiles(rows["path"]))

@@ -31,7 +31,7 @@ class GloVe:
     vector_size: int = 100
     x_max: float = 10.0
     alpha: float = 0.75
-    step_entries: int = 4096
+    step_entries: int = 2048
     shard_entries: int = 1 << 23
     run: int = 64
 

@@ -63,7 +63,9 @@ class SkipGram(WordMethod):
         turns = self.centre_tiles(batch["turns"])  # [B, tiles, T, H]
         blocks, tiles, tokens, depth = turns.shape
         path = rows["path"].reshape(blocks, tiles, tokens * depth, -1)
-        scores = SCORES[self.score](self.halo_tiles(rows["neighbours"]), path)
-        scores_LTH = scores.reshape(*scores.shape[:-1], tokens, depth)
-        left, right = (((sign * turns) > 0)[:, :, None] * weights[..., None] for sign in (1, -1))
-        return self.objective(scores_LTH, left, scores_LTH, right)
+        scores = SCORES[self.score](path, self.halo_tiles(rows["neighbours"]))
+        scores_THL = scores.reshape(blocks, tiles, tokens, depth, -1)
+        weights_TL = jnp.swapaxes(weights, -1, -2)[..., None, :]
+        # The logistic terms add up to the same in any order: a node is met by all neighbours of its word at once.
+        left, right = (((sign * turns) > 0)[..., None] * weights_TL for sign in (1, -1))
+        return self.objective(scores_THL, left, scores_THL, right)

@@ -1,5 +1,6 @@
 """What Skip-gram and CBOW share: a subsampled stream in blocks, and candidates for every kind of objective."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ class WordMethod:
     sample: threshold of subsampling of frequent words; 0 keeps all.
     objective: any pairwise objective.
     block: consecutive tokens that share a halo of neighbours and their negatives; a multiple of `tile`.
-    tile: tokens of a block scored in one matrix product.
+    tile: tokens of a block scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
     shared_negatives: negatives drawn for each block, reweighted to `negative` a positive.
     step_tokens: tokens in a step.
     shard_tokens: tokens on the device at a time.
@@ -39,12 +40,14 @@ class WordMethod:
     sample: float = 1e-3
     objective: Any = field(default_factory=Logistic)
     block: int = 64
-    tile: int = 16
-    shared_negatives: int = 64
+    tile: int = 0
+    shared_negatives: int = 32
     step_tokens: int = 1024
     shard_tokens: int = 1 << 24
 
     def __post_init__(self):
+        if self.tile == 0:
+            object.__setattr__(self, "tile", math.gcd(self.block, 4 if self.objective.negatives == "path" else 16))
         for name in ("vector_size", "window", "block", "tile", "shared_negatives", "step_tokens", "shard_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -169,16 +169,15 @@ def fit(
                 del piece
                 place = 0
                 while place < run.steps:
-                    stop = min(run.steps, place + every - since)
-                    if training.replicas > 1:
-                        stop = min(stop, place + training.merge_steps)
+                    # Replicas are met only where they merge, so that reports do not change what is trained.
+                    stop = min(run.steps, place + (training.merge_steps if training.replicas > 1 else every - since))
                     metrics = run.advance(place, stop)
                     since += stop - place
                     place = stop
                     whole.add(metrics)
                     recent.add(metrics)
                     run.check(recent.loss)
-                    if since == every or run.done == run.total_steps:
+                    if since >= every or run.done == run.total_steps:
                         if report:
                             report(run.progress(recent), run.vectors)
                         recent, since = _Mean(), 0
