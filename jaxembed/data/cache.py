@@ -2,7 +2,14 @@
 
 import hashlib
 import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def cache_folder() -> Path:
@@ -16,3 +23,37 @@ def file_digest(path: str | os.PathLike) -> str:
     """BLAKE2b of a file's bytes, 32 hexadecimal digits (about 1 GB/s; the file is streamed)."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def cached(entry: Path, read: Callable[[Path], T], build: Callable[[Path], object], what: str) -> T:
+    """What `read(entry)` finds in the folder `entry`; `build(folder)` makes it first where it is missing or damaged.
+
+    It is built beside its place and renamed, so that a folder of that name is always whole; when several processes build
+    the same, the first to finish wins. `what` names it in messages ("corpus").
+
+    `read` raises OSError, EOFError, ValueError, KeyError or TypeError for what is damaged. Raises OSError where the cache
+    cannot be written.
+    """
+    if entry.exists():
+        try:
+            return read(entry)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"the cached {what} {entry} is damaged ({error}): building it again", stacklevel=3)
+            shutil.rmtree(entry)
+    part = entry.parent / f".{entry.name}.{uuid.uuid4().hex}.part"
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the cache folder {entry.parent} ({error.strerror}): name another with JAXEMBED_CACHE, "
+            f"or pass cache=False to hold the {what} in memory"
+        ) from error
+    try:
+        build(part)
+        part.rename(entry)
+    except OSError:
+        if not entry.exists():  # otherwise another process has finished the same meanwhile
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return read(entry)

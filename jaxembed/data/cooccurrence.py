@@ -10,10 +10,7 @@ import json
 import math
 import operator
 import os
-import shutil
 import tempfile
-import uuid
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -27,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from jaxembed.data.cache import cache_folder
+from jaxembed.data.cache import cache_folder, cached
 from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
 
@@ -119,7 +116,7 @@ def count_cooccurrences(
 
     if cache:
         entry = cache_folder() / "cooccurrences" / f"{corpus.fingerprint}-window{window}-v{FORMAT}"
-        rows, columns, counts = _cached(entry, build)
+        rows, columns, counts = cached(entry, _read, partial(_write_entry, build), "count matrix")
     else:
         with tempfile.TemporaryDirectory() as folder:
             rows, columns, counts = build(Path(folder), lambda name, dtype, size: np.empty(size, dtype))
@@ -129,34 +126,10 @@ def count_cooccurrences(
 # -- the cache
 
 
-def _cached(entry: Path, build: Callable) -> list[np.ndarray]:
-    """The arrays of a cache entry, memory-mapped, made first where they are missing or damaged."""
-    if entry.exists():
-        try:
-            return _read(entry)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"the cached counts {entry} are damaged ({error}): counting again", stacklevel=3)
-            shutil.rmtree(entry)
-    part = entry.parent / f".{entry.name}.{uuid.uuid4().hex}.part"
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the cache folder {entry.parent} ({error.strerror}): name another with JAXEMBED_CACHE, "
-            f"or pass cache=False to hold the counts in memory"
-        ) from error
-    try:
-        with tempfile.TemporaryDirectory(dir=part) as folder:
-            arrays = build(Path(folder), lambda name, dtype, n: open_memmap(part / f"{name}.npy", "w+", dtype, (n,)))
-        (part / "entries.json").write_text(json.dumps({"entries": len(arrays[0])}), encoding="utf-8")
-        del arrays  # writes what is still in memory
-        part.rename(entry)
-    except OSError:
-        if not entry.exists():  # otherwise another process has finished the same counts meanwhile
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return _read(entry)
+def _write_entry(build: Callable, part: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=part) as folder:
+        arrays = build(Path(folder), lambda name, dtype, n: open_memmap(part / f"{name}.npy", "w+", dtype, (n,)))
+    (part / "entries.json").write_text(json.dumps({"entries": len(arrays[0])}), encoding="utf-8")
 
 
 def _read(entry: Path) -> list[np.ndarray]:

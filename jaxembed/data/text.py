@@ -3,20 +3,18 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import uuid
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from jaxembed.data import hub
-from jaxembed.data.cache import cache_folder
+from jaxembed.data.cache import cache_folder, cached
 from jaxembed.data.tokenise import CHUNK_BYTES, Sentences, Settings, Source, TextColumn, TextFile, build
 from jaxembed.data.vocabulary import Vocabulary
 
@@ -128,29 +126,9 @@ def read_corpus(
             return _read(Path(folder), origin, mmap=False)
 
     entry = cache_folder() / "corpora" / settings.key(digest)
-    if entry.exists():
-        try:
-            return _read(entry, origin, mmap=True)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"the cached corpus {entry} is damaged ({error}): building it again", stacklevel=2)
-            shutil.rmtree(entry)
-    try:
-        part = entry.parent / f".{entry.name}.{uuid.uuid4().hex}.part"
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(
-            f"cannot write to the cache folder {entry.parent} ({error.strerror}): name another with JAXEMBED_CACHE, "
-            f"or pass cache=False to hold the corpus in memory"
-        ) from error
-    try:
-        build(text, settings, part, chunk_bytes)
-        part.rename(entry)
-    except OSError:
-        if not entry.exists():  # otherwise another process has finished the same corpus meanwhile
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return _read(entry, origin, mmap=True)
+    return cached(
+        entry, partial(_read, origin=origin, mmap=True), lambda part: build(text, settings, part, chunk_bytes), "corpus"
+    )
 
 
 def _open(

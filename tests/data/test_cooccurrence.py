@@ -195,7 +195,7 @@ def test_damaged_cache_is_counted_again(documents, tmp_path, name, damage):
         file.unlink()
     else:
         file.write_bytes({"cut": content[:-5], "empty": b""}[damage])
-    with pytest.warns(UserWarning, match="damaged .*: counting again"):
+    with pytest.warns(UserWarning, match="damaged .*: building it again"):
         again = count_cooccurrences(corpus, 2)
     assert same(again, count_cooccurrences(corpus, 2, cache=False))
     count_cooccurrences(corpus, 2)  # a warning would be an error here
