@@ -1,7 +1,7 @@
 """GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ class GloVe:
 
     vector_size: dimension of the vectors.
     x_max, alpha: an entry weighs `min(1, count / x_max)^alpha`.
+    bias_start: "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would
+        have if they met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     step_entries: entries of the full matrix in a step; shard_entries: entries of the triangle on the device at a time.
     run: consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
     """
@@ -31,6 +33,7 @@ class GloVe:
     vector_size: int = 100
     x_max: float = 10.0
     alpha: float = 0.75
+    bias_start: Literal["independence", "random"] = "independence"
     step_entries: int = 2048
     shard_entries: int = 1 << 23
     run: int = 64
@@ -39,6 +42,8 @@ class GloVe:
         for name in ("vector_size", "step_entries", "shard_entries", "run"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.bias_start not in ("independence", "random"):
+            raise ValueError(f"bias_start must be 'independence' or 'random', not {self.bias_start!r}")
         if not (self.x_max > 0 and self.alpha >= 0):
             raise ValueError(f"x_max must be above 0 and alpha at least 0, not {self.x_max} and {self.alpha}")
 
@@ -57,7 +62,7 @@ class GloVe:
             return {name: np.pad(np.asarray(values[part]), fill) for name, values in columns.items()}
 
         words = counts.vocabulary.words
-        constants = {"words": np.zeros(len(words), np.bool_)}
+        constants = {"biases": _chance_biases(counts)}
         return Source(constants, pieces, piece, counts.nnz_full, "entries", words)
 
     def sized_for(self, entries: int) -> Self:
@@ -73,11 +78,13 @@ class GloVe:
         return self.vector_size + 1
 
     def init(self, key: jax.Array, shard: Shard) -> Params:
-        """The reference's start: everything, biases too, uniform in +-0.5 / d."""
-        rows, fill = shard["words"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
+        """The reference's start, everything uniform in +-0.5 / d, but for the biases: see `bias_start`."""
+        rows, fill = shard["biases"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
         tables = {}
         for name, table_key in zip(("word", "context"), jax.random.split(key), strict=True):
             start = jax.random.uniform(table_key, (rows, self.row_size), minval=-0.5, maxval=0.5) / self.vector_size
+            if self.bias_start == "independence":
+                start = start.at[:, -1].set(shard["biases"])
             tables[name] = jnp.pad(start, fill)
         return Params(tables)
 
@@ -131,3 +138,14 @@ class GloVe:
     def vectors(self, params: Params) -> jax.Array:
         """Words and contexts added up (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
         return (params.tables["word"] + params.tables["context"])[:, : self.vector_size]
+
+
+def _chance_biases(counts: "Cooccurrences") -> np.ndarray:
+    """`log(X_i / sqrt(X))` of each word: two of them add up to the logarithm of `X_i X_j / X`. Float32 `[V]`.
+
+    A word that met no other gets 0; none of its biases is ever trained.
+    """
+    size = len(counts.vocabulary.words)
+    mirrored = np.where(np.asarray(counts.rows) == counts.columns, 0, counts.counts)
+    sums = np.bincount(counts.rows, counts.counts, size) + np.bincount(counts.columns, mirrored, size)
+    return np.where(sums > 0, np.log(np.maximum(sums, 1e-300) / np.sqrt(sums.sum())), 0).astype(np.float32)

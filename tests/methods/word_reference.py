@@ -52,7 +52,7 @@ def prepared(method, corpus, piece=0, seed=0, prepare=None):
     shapes.
     """
     source = method.source(corpus)
-    raw = {**source.constants, **source.piece(piece)}
+    raw = jax.device_put({**source.constants, **source.piece(piece)})
     return {**raw, **(prepare or method.prepare)(raw, jax.random.key(seed))}
 
 
