@@ -36,7 +36,7 @@ class CBOW(WordMethod):
     def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
         """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
         weights = windows.mean_window_weights if self.cbow_mean else windows.window_weights
-        weight = self.pair_weights(batch, weights(self.tile, self.window))  # [B, tiles, L, T]
+        weight = self.pair_weights(batch, weights(self.tile, self.window, self.halo))  # [B, tiles, L, T]
         present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
         if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
             weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)

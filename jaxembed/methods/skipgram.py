@@ -40,7 +40,9 @@ class SkipGram(WordMethod):
     def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
         """Sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
         score = SCORES[self.score]
-        weights = self.pair_weights(batch, windows.window_weights(self.tile, self.window))  # [B, tiles, L, T]
+        weights = self.pair_weights(
+            batch, windows.window_weights(self.tile, self.window, self.halo)
+        )  # [B, tiles, L, T]
         if "nodes" in batch:
             loss = self._path_loss(rows, weights, batch)
         else:
@@ -50,7 +52,7 @@ class SkipGram(WordMethod):
                 neg = score(centres.reshape(1, -1, centres.shape[-1]), rows["everybody"][None])
                 neg = neg.reshape(*centres.shape[:2], -1)
             else:
-                halo = self.block + 2 * self.window
+                halo = self.block + 2 * self.halo
                 contexts, drawn = rows["candidates"][:, :halo], rows["candidates"][:, halo:]
                 neg, neg_weight = score(centres, drawn), self.negative_weights(batch, jnp.sum(weights, -2))
             pos = score(self.halo_tiles(contexts), self.centre_tiles(centres))

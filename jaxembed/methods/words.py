@@ -28,6 +28,9 @@ class WordMethod:
     objective: any pairwise objective.
     block: consecutive tokens that share a halo of neighbours and their negatives; a multiple of `tile`.
     tile: tokens of a block scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    halo: neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile
+        or a Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left
+        out and the others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     shared_negatives: negatives drawn for each block, reweighted to `negative` a positive.
     step_tokens: tokens in a step.
     shard_tokens: tokens on the device at a time.
@@ -41,6 +44,7 @@ class WordMethod:
     objective: Any = field(default_factory=Logistic)
     block: int = 64
     tile: int = 0
+    halo: int = -1
     shared_negatives: int = 32
     step_tokens: int = 1024
     shard_tokens: int = 1 << 24
@@ -48,6 +52,9 @@ class WordMethod:
     def __post_init__(self):
         if self.tile == 0:
             object.__setattr__(self, "tile", math.gcd(self.block, 4 if self.objective.negatives == "path" else 16))
+        if self.halo == -1:
+            short = self.objective.negatives != "path" and 2 * self.window <= self.tile
+            object.__setattr__(self, "halo", 0 if short else self.window)
         for name in ("vector_size", "window", "block", "tile", "shared_negatives", "step_tokens", "shard_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -55,6 +62,11 @@ class WordMethod:
             raise ValueError(f"negative must be above 0, not {self.negative}; for none, choose hierarchical_softmax")
         if self.block % self.tile:
             raise ValueError(f"block must be a multiple of tile, but {self.block} is not one of {self.tile}")
+        if not self.window < self.tile + self.halo <= self.tile + self.window:
+            raise ValueError(
+                f"halo must be from 0 to window and tile + halo above window, not halo {self.halo}, tile {self.tile} and "
+                f"window {self.window}"
+            )
         if self.sample < 0:
             raise ValueError(f"sample must be 0 (keep every word) or more, not {self.sample}")
 
@@ -85,23 +97,29 @@ class WordMethod:
 
     def prepare(self, shard: Shard, key: jax.Array) -> Shard:
         """Subsamples and closes the gaps; the blocks of a pass are met in an order that `key` decides."""
-        keep_key, order_key = jax.random.split(key)
+        keep_key, order_key, offset_key = jax.random.split(key, 3)
         stream = windows.subsample(
             shard["tokens"], shard["documents"], shard["keep"], keep_key, shard["capacity"].value
         )
-        return {"tokens": stream[0], "documents": stream[1], "order": order_key}
+        return {"tokens": stream[0], "documents": stream[1], "order": order_key,
+                "offset": jax.random.randint(offset_key, (), 0, self.tile)}  # fmt: skip
 
     def steps(self, shard: Shard) -> int:
         """Batches in a prepared shard."""
-        return -(-windows.block_count(shard["capacity"].value, self.block) // self._blocks)
+        return -(-self._count(shard) // self._blocks)
+
+    def _count(self, shard: Shard) -> int:
+        """Blocks in a prepared shard, one more than fit for the random offset of the first."""
+        return windows.block_count(shard["capacity"].value + self.tile, self.block)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * window."""
-        blocks = windows.block_count(shard["capacity"].value, self.block)
+        """Blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * halo."""
+        blocks = self._count(shard)
         place = step * self._blocks + jnp.arange(self._blocks)
         drawn = random.shuffled(shard["order"], blocks, jnp.minimum(place, blocks - 1))
-        starts = jnp.where(place < blocks, drawn * self.block, shard["tokens"].shape[0] + self.window)
-        tokens, documents = windows.take_blocks(shard["tokens"], shard["documents"], starts, self.block, self.window)
+        starts = drawn * self.block - shard["offset"]
+        starts = jnp.where(place < blocks, starts, shard["tokens"].shape[0] + self.halo)
+        tokens, documents = windows.take_blocks(shard["tokens"], shard["documents"], starts, self.block, self.halo)
         batch = {"tokens": tokens, "documents": documents}
         if self.objective.negatives == "path":
             centres = self.centres(tokens)
@@ -138,21 +156,23 @@ class WordMethod:
 
     def centres(self, halo: jax.Array) -> jax.Array:
         """The block itself out of block and halo: `[..., L]` -> `[..., block]`."""
-        return halo[..., self.window : self.window + self.block]
+        return halo[..., self.halo : self.halo + self.block]
 
     def centre_tiles(self, centres: jax.Array) -> jax.Array:
         """A block cut into tiles: `[B, block, ...]` -> `[B, tiles, tile, ...]`."""
         return centres.reshape(centres.shape[0], -1, self.tile, *centres.shape[2:])
 
     def halo_tiles(self, halo: jax.Array) -> jax.Array:
-        """Each tile's own halo: `[B, block + 2 * window, ...]` -> `[B, tiles, tile + 2 * window, ...]`."""
-        width = self.tile + 2 * self.window
+        """What each tile sees: `[B, block + 2 * halo, ...]` -> `[B, tiles, tile + 2 * halo, ...]`."""
+        if self.halo == 0:
+            return self.centre_tiles(halo)
+        width = self.tile + 2 * self.halo
         return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
 
     def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
-        """`band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * window, tile]`.
+        """`band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * halo, tile]`.
 
-        `band [tile, tile + 2 * window]`. Neighbours come first: so the products of a tile are fastest.
+        `band [tile, tile + 2 * halo]`. Neighbours come first: so the products of a tile are fastest.
         """
         documents = batch["documents"]
         centres, halo = self.centre_tiles(self.centres(documents)), self.halo_tiles(documents)

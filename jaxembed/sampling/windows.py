@@ -70,26 +70,33 @@ def subsample(
     return compact(tokens, documents, kept, capacity)
 
 
-def window_weights(block: int, window: int) -> np.ndarray:
-    """Expected weight of each pair of a block with its halo: float32 `[block, block + 2 * window]`.
+def window_weights(block: int, window: int, halo: int) -> np.ndarray:
+    """Expected weight of each pair of a block with its halo: float32 `[block, block + 2 * halo]`.
 
     word2vec draws a window from 1..`window` for each centre, so a neighbour at distance d is used with probability
-    `(window + 1 - d) / window`. Row i is the token at place `i + window` of the halo.
+    `(window + 1 - d) / window`. Row i is the token at place `i + halo` of what the block sees. With a halo shorter than
+    the window, some pairs cross the border of what a block sees; as borders lie elsewhere in each pass, a pair at
+    distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that.
     """
-    distance = np.abs(np.arange(block + 2 * window)[None, :] - np.arange(block)[:, None] - window)
-    return np.where(distance > 0, np.clip((window + 1 - distance) / window, 0, 1), 0).astype(np.float32)
+    distance = _distances(block, halo)
+    seen = 1 - np.maximum(distance - halo, 0) / block
+    return np.where(distance > 0, np.clip((window + 1 - distance) / window, 0, 1) / seen, 0).astype(np.float32)
 
 
-def mean_window_weights(block: int, window: int) -> np.ndarray:
-    """Expected weight of each neighbour in CBOW's *mean* over a shrinking window: `[block, block + 2 * window]`.
+def mean_window_weights(block: int, window: int, halo: int) -> np.ndarray:
+    """Expected weight of each neighbour in CBOW's *mean* over a shrinking window: float32 `[block, block + 2 * halo]`.
 
     A neighbour at distance d is used when the drawn window b >= d, and is then one of 2 b: `sum_{b >= d} 1 / (2 b window)`.
     A full row sums to 1.
     """
-    distance = np.abs(np.arange(block + 2 * window)[None, :] - np.arange(block)[:, None] - window)
+    distance = _distances(block, halo)
     tail = np.cumsum((1 / (2 * window * np.arange(1, window + 1)))[::-1])[::-1]  # tail[d - 1]
     inside = (distance > 0) & (distance <= window)
     return np.where(inside, tail[np.clip(distance, 1, window) - 1], 0).astype(np.float32)
+
+
+def _distances(block: int, halo: int) -> np.ndarray:
+    return np.abs(np.arange(block + 2 * halo)[None, :] - np.arange(block)[:, None] - halo)
 
 
 def block_count(capacity: int, block: int) -> int:
@@ -98,13 +105,13 @@ def block_count(capacity: int, block: int) -> int:
 
 
 def take_blocks(
-    tokens: jax.Array, documents: jax.Array, starts: jax.Array, block: int, window: int
+    tokens: jax.Array, documents: jax.Array, starts: jax.Array, block: int, halo: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Blocks with their halo: int32 `[B, block + 2 * window]` tokens, and the same of documents.
+    """Blocks with their halo: int32 `[B, block + 2 * halo]` tokens, and the same of documents.
 
     `starts [B]` are places in the stream; what lies outside the stream is token 0 of document -1.
     """
-    place = starts[:, None] + jnp.arange(-window, block + window)[None, :]
+    place = starts[:, None] + jnp.arange(-halo, block + halo)[None, :]
     inside = (place >= 0) & (place < tokens.shape[0])
     place = jnp.clip(place, 0, tokens.shape[0] - 1)
     return tokens[place], jnp.where(inside, documents[place], -1)

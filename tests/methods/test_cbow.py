@@ -27,6 +27,7 @@ def test_every_neighbour_gets_its_share_of_the_gradient(window, lengths, shard_t
         window=window,
         block=8,
         tile=4,
+        halo=window,
         step_tokens=16,
         sample=0,
         negative=1e-9,

@@ -31,6 +31,7 @@ def test_a_pass_weighs_every_pair_as_word2vec_does_on_average(window, lengths, s
         window=window,
         block=8,
         tile=4,
+        halo=window,
         step_tokens=16,
         sample=0,
         negative=1e-9,

@@ -83,9 +83,9 @@ def test_window_weights_are_the_mean_over_every_window_that_may_be_drawn(block, 
             near = [j for j in range(i + window - drawn, i + window + drawn + 1) if j != i + window]
             pairs[i, near] += 1 / window
             mean[i, near] += 1 / len(near) / window
-    np.testing.assert_allclose(windows.window_weights(block, window), pairs, rtol=1e-6)
-    np.testing.assert_allclose(windows.mean_window_weights(block, window), mean, rtol=1e-6)
-    np.testing.assert_allclose(windows.mean_window_weights(block, window).sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(windows.window_weights(block, window, window), pairs, rtol=1e-6)
+    np.testing.assert_allclose(windows.mean_window_weights(block, window, window), mean, rtol=1e-6)
+    np.testing.assert_allclose(windows.mean_window_weights(block, window, window).sum(1), 1, rtol=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,6 +104,22 @@ def test_pieces_hold_every_token_once_with_its_document(lengths, size):
         np.testing.assert_array_equal(same, expected[:, None] == expected[None, :])
         assert (piece["documents"][:count] >= 0).all()
         assert (piece["documents"][count:] == -1).all()
+
+
+@pytest.mark.parametrize(("block", "window", "halo"), [(16, 5, 0), (8, 5, 2), (4, 3, 0)])
+def test_with_a_short_halo_every_pair_weighs_on_average_what_it_should(block, window, halo):
+    weights, length = windows.window_weights(block, window, halo), 3 * block
+    total = np.zeros((length, length))
+    for offset in range(block):
+        for start in range(-offset, length, block):
+            for i in range(block):
+                for j in range(block + 2 * halo):
+                    centre, neighbour = start + i, start + j - halo
+                    if 0 <= centre < length and 0 <= neighbour < length:
+                        total[centre, neighbour] += weights[i, j] / block
+    distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    expected = np.where(distance > 0, np.clip((window + 1 - distance) / window, 0, 1), 0)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
 def test_blocks_and_their_halo_at_the_borders_of_a_stream():
