@@ -121,6 +121,7 @@ class Word2Vec(_Model):
         self.alpha, self.min_alpha, self.epochs, self.seed = alpha, min_alpha, epochs, seed
         self.callbacks, self.compute_loss = callbacks, compute_loss
         self.result: Result | None = None
+        self.trained = 0  # calls of train() on this corpus: each draws anew
         self.losses: list[float] = []
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
@@ -134,6 +135,7 @@ class Word2Vec(_Model):
     def build_vocab(self, corpus_iterable: Any = None, corpus_file: str | os.PathLike | None = None) -> None:
         """Reads the corpus, which `train` then trains on."""
         self.corpus = self._read(corpus_iterable, corpus_file)
+        self.result, self.trained = None, 0
         self.wv = self._keyed(np.zeros((len(self.corpus.vocabulary), self.vector_size), np.float32))  # not trained yet
 
     def train(
@@ -154,6 +156,8 @@ class Word2Vec(_Model):
         """
         corpus = self._known_corpus()
         start, end = start_alpha or self.alpha, end_alpha or self.min_alpha
+        if start <= 0:
+            raise ValueError(f"alpha must be above 0, not {start}")
         epochs, callbacks = epochs or self.epochs, self.callbacks if callbacks is None else callbacks
         training = Training(epochs=epochs, learning_rate=start * ADAGRAD_STEP, final_rate=end / start)
         self._epoch_hooks(callbacks, "on_train_begin", self)
@@ -172,10 +176,11 @@ class Word2Vec(_Model):
             self.method.sized_for(len(corpus.tokens)),
             corpus,
             training,
-            seeds=(self.seed,),
+            seeds=(_seed_of_call(self.seed, self.trained),),
             init=start_from,
             on_epoch=on_epoch,
         )
+        self.trained += 1
         self.wv = self._keyed(self.result.vectors[0])
         self._epoch_hooks(callbacks, "on_train_end", self)
         return len(corpus.tokens) * epochs, corpus.raw_words * epochs
@@ -185,6 +190,11 @@ class Word2Vec(_Model):
         if not self.losses:
             raise RuntimeError("the model is not trained yet: call train() first")
         return self.losses[-1]
+
+
+def _seed_of_call(seed: int, call: int) -> int:
+    """`seed` itself for the first call of train(), another for each call after it."""
+    return seed if call == 0 else int(np.random.SeedSequence([seed, call]).generate_state(1)[0] >> 1)
 
 
 class GloVe(_Model):

@@ -4,7 +4,7 @@ import gensim
 import numpy as np
 import pytest
 
-from jaxembed import GloVe, Word2Vec
+from jaxembed import GloVe, Word2Vec, models
 from jaxembed.data import read_corpus
 from jaxembed.data.hub import BUILTIN
 
@@ -114,13 +114,36 @@ def test_building_the_vocabulary_first_callbacks_and_training_on(few, reference)
     assert words[1] == 2 * model.corpus_total_words
     np.testing.assert_array_equal(model.wv.vectors, reference.wv.vectors)
 
+    model.build_vocab(few)  # begins anew
+    model.train(few)
+    np.testing.assert_array_equal(model.wv.vectors, reference.wv.vectors)
+
     before = model.wv.vectors.copy()
     model.train(few, epochs=3)
-    assert len(ours.losses) == 5
+    assert len(ours.losses) == 7
     assert ours.losses[-1] == model.get_latest_training_loss()
-    assert ours.losses[2] < ours.losses[0]  # it went on from where it was
-    assert ours.losses[4] < ours.losses[1]
+    assert ours.losses[4] < ours.losses[2]  # it went on from where it was
+    assert ours.losses[6] < ours.losses[3]
     assert np.abs(model.wv.vectors - before).max() > 0.01
+
+
+def test_each_call_of_train_draws_anew(few, monkeypatch):
+    seeds = []
+    fit = models.fit
+
+    def recorded(*arguments, **named):
+        seeds.append(named["seeds"])
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(models, "fit", recorded)
+    model = Word2Vec(**TINY)
+    model.build_vocab(few)
+    for _ in range(3):
+        model.train(few, epochs=1)
+    assert len(set(seeds)) == 3
+    assert seeds[0] == (model.seed,)
+    with pytest.raises(ValueError, match="alpha must be above 0"):
+        model.train(few, start_alpha=-1.0)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def load(
 
     Looked for in the folder that JAXEMBED_DATA names, then in what the package ships (`enwik8-small`,
     `word-similarity`, `word-analogies`), then on the Hugging Face hub, always at one commit: `revision`, or the one
-    pinned in `REVISIONS`, or the newest. A `revision` asks for the hub outright. `split` may be left out where there is
-    only one. `resolve` tells which of these it is without loading.
+    pinned in `REVISIONS`, or the newest. A `revision` asks for the hub outright. Without `split` it is the only one there
+    is, or `train`. `resolve` tells which of these it is without loading.
 
     Raises FileNotFoundError for an unknown dataset (near matches are named), ValueError for an unknown split, config or
     revision (those there are are named), ConnectionError without network, OSError for a file that cannot be read.
@@ -115,7 +115,9 @@ def _choose(tables: dict[str, Path], config: str | None, split: str | None) -> s
     if split is not None:
         return prefix + split if prefix + split in tables else None
     inside = [table for table in tables if table.startswith(prefix)]
-    return inside[0] if len(inside) == 1 else None
+    if len(inside) == 1:
+        return inside[0]
+    return f"{prefix}train" if f"{prefix}train" in tables else None
 
 
 def _local_names() -> list[str]:
@@ -194,14 +196,15 @@ def _read_hub(source: Source) -> "datasets.Dataset":
         _check_split(source, builder)  # before a long download where the card lists the splits, after it otherwise
         builder.download_and_prepare()
         _check_split(source, builder)
-        loaded = builder.as_dataset(split=source.split or next(iter(builder.info.splits or ["train"])))
+        splits = list(builder.info.splits or ["train"])
+        loaded = builder.as_dataset(split=source.split or ("train" if "train" in splits else splits[0]))
     assert isinstance(loaded, datasets.Dataset)
     return loaded
 
 
 def _check_split(source: Source, builder: "datasets.DatasetBuilder") -> None:
     splits = list(builder.info.splits or [])
-    if splits and source.split is None and len(splits) > 1:
+    if source.split is None and len(splits) > 1 and "train" not in splits:
         raise ValueError(f"dataset {source.name!r} has several splits: choose one of {', '.join(splits)}")
     if splits and source.split is not None and source.split not in splits:
         raise ValueError(f"dataset {source.name!r} has no split {source.split!r}; it has {', '.join(splits)}")

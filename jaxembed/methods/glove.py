@@ -15,6 +15,8 @@ from jaxembed.training.method import Lookups, Params, Shard, Source
 if TYPE_CHECKING:
     from jaxembed.data.cooccurrence import Cooccurrences
 
+_CHUNK = 1 << 22
+
 
 @dataclass(frozen=True)
 class GloVe:
@@ -146,6 +148,9 @@ def _chance_biases(counts: "Cooccurrences") -> np.ndarray:
     A word that met no other gets 0; none of its biases is ever trained.
     """
     size = len(counts.vocabulary.words)
-    mirrored = np.where(np.asarray(counts.rows) == counts.columns, 0, counts.counts)
-    sums = np.bincount(counts.rows, counts.counts, size) + np.bincount(counts.columns, mirrored, size)
+    sums = np.zeros(size)
+    for start in range(0, len(counts.counts), _CHUNK):  # the counts may be larger than memory
+        part = slice(start, start + _CHUNK)
+        rows, columns, values = counts.rows[part], counts.columns[part], counts.counts[part]
+        sums += np.bincount(rows, values, size) + np.bincount(columns, np.where(rows == columns, 0, values), size)
     return np.where(sums > 0, np.log(np.maximum(sums, 1e-300) / np.sqrt(sums.sum())), 0).astype(np.float32)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.text import Corpus
-from jaxembed.objectives import Logistic
+from jaxembed.objectives import Logistic, pairwise
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import padded
@@ -25,7 +25,7 @@ class WordMethod:
     negative: negatives that each positive is weighed against (objectives with sampled negatives).
     ns_exponent: negatives are drawn in proportion to count^ns_exponent.
     sample: threshold of subsampling of frequent words; 0 keeps all.
-    objective: any pairwise objective.
+    objective: any pairwise objective, or the name of one.
     block: consecutive tokens that share a halo of neighbours and their negatives; a multiple of `tile`.
     tile: tokens of a block scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
     halo: neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile
@@ -50,6 +50,8 @@ class WordMethod:
     shard_tokens: int = 1 << 24
 
     def __post_init__(self):
+        if isinstance(self.objective, str):
+            object.__setattr__(self, "objective", pairwise(self.objective))
         if self.tile == 0:
             object.__setattr__(self, "tile", math.gcd(self.block, 4 if self.objective.negatives == "path" else 16))
         if self.halo == -1:

@@ -9,5 +9,5 @@ def weighted_squares(prediction, target, weight):
 
 
 def glove_weight(count, x_max: float, alpha: float):
-    """`min(1, count / x_max)^alpha`: how much an entry of the co-occurrence matrix counts (ibid., eq. 9)."""
-    return jnp.minimum(count / x_max, 1.0) ** alpha
+    """`min(1, count / x_max)^alpha`: how much an entry of the co-occurrence matrix counts (ibid., eq. 9); 0 without a count."""
+    return jnp.where(count > 0, jnp.minimum(count / x_max, 1.0) ** alpha, 0.0)

@@ -52,7 +52,7 @@ def tidy(name: str, run: Run) -> list[Row]:
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Writes tidy rows, whole or not at all."""
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)
 
@@ -116,7 +116,7 @@ def write_table(path: Path, title: str, table: str, notes: Sequence[str]) -> Non
 def plot_quality(
     path: Path, table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str], title: str
 ) -> None:
-    """A point a method, quality (mean of the benchmarks) against the seconds that a seed took, with 95 % intervals."""
+    """A panel a benchmark, a point a method: quality against the seconds that a seed took, with 95 % intervals."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -52,7 +52,8 @@ def train_runs(
     called only when there is something to train. Steps are made smaller where the data are few (`sized_for`).
 
     A run's settings.json holds `settings` (what a reader looks for: the name of the data, say), the fingerprint of
-    `corpus`, all of `method` and `training`, and the seed. Its metrics are `train/loss`, `train/learning_rate`,
+    `corpus`, all of `method` and `training`, and the seed;
+    environment.json has the method as it was sized. Its metrics are `train/loss`, `train/learning_rate`,
     `train/words_per_second` (words of the corpus passed over, by all seeds together, a second of training),
     `train/seconds`, `epoch/loss`, `held_out/loss`, `similarity/<set>-dev`, `analogies/google-dev-10k` (among the 10,000
     commonest words), histograms of the vectors and their lengths. The summary has `similarity/<set>` and
@@ -96,6 +97,7 @@ def train_runs(
         )
         wall = time.perf_counter() - begun
         for place, (run, tracker) in enumerate(zip(open_runs.values(), trackers, strict=True)):
+            run.note(trained_method=sized)
             _conclude(run, tracker, result, place, corpus, training, wall)
     return result, runs
 

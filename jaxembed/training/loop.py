@@ -102,7 +102,8 @@ class Result:
     vectors: float32 `[seeds, rows, vector_size]`.
     losses: exact mean loss of each epoch, float64 `[epochs, seeds]`.
     held_out: the same on data that was held out, where some was.
-    seconds, compile_seconds: time in steps (reports and probes left out), and time in the compiler.
+    seconds, compile_seconds: time in steps (reports and probes left out), and time to get ready: the compiler's, with
+        fresh tables made and the first piece of data read.
     """
 
     vectors: np.ndarray
@@ -140,7 +141,7 @@ def fit(
 
     `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator; `"threads"` runs one program a
     core, which fills a CPU, whose small matrix products XLA computes on one core. None chooses by the back end.
-    `report(progress, vectors)` is called `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
+    `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
     which the loss is measured after each pass and never trained. `init` are parameters to start from, a seed each.
 
@@ -388,8 +389,9 @@ class _Run:
         examples = round(self.source.size * self.epochs * share)
         extra = {name: value for name, value in recent.sums.items() if name not in ("loss", "weight")}
         return Progress(
-            self.done, self.total_steps, share * self.epochs, self.rate(), recent.loss, examples, self.seconds, extra
-        )
+            self.done, self.total_steps, share * self.epochs, self.rate(),
+            np.broadcast_to(recent.loss, len(self.seeds)), examples, self.seconds, extra,
+        )  # fmt: skip
 
 
 class _HeldOut:

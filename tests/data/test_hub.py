@@ -89,6 +89,15 @@ def test_configs_are_folders(tmp_path, monkeypatch):
         load("someone/wiki", config="huge")
 
 
+def test_train_is_the_split_that_is_meant_where_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    for split in ("test", "train"):
+        write(tmp_path / f"someone/wiki/{split}.parquet", text=[split])
+        write(tmp_path / f"someone/books/small/{split}.parquet", text=[split])
+    assert load("someone/wiki")["text"][:] == ["train"]
+    assert load("someone/books", config="small")["text"][:] == ["train"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

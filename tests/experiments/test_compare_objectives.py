@@ -18,6 +18,8 @@ def test_presets_can_be_overridden():
 def test_an_unknown_contender_is_told():
     with pytest.raises(ValueError, match="skipgram/OBJECTIVE"):
         experiment.contender("word2vec", experiment.PRESETS["smoke"])
+    with pytest.raises(ValueError, match="skipgram/OBJECTIVE"):
+        experiment.contender("glove/infonce", experiment.PRESETS["smoke"])
     with pytest.raises(ValueError, match="unknown objective"):
         experiment.contender("cbow/nce", experiment.PRESETS["smoke"])
 
@@ -47,6 +49,8 @@ def test_everything_lies_under_the_results_folder_and_a_second_run_trains_nothin
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     experiment.main(settings)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    with pytest.raises(ValueError, match="window"):  # what stands there was counted with another window
+        experiment.main(replace(settings, glove_window=3))
 
 
 def test_the_head_of_a_corpus_keeps_whole_documents():

@@ -102,6 +102,18 @@ def test_bad_settings(method, settings, message):
         method(**settings)
 
 
+def test_an_objective_by_its_name():
+    assert SkipGram(objective="infonce") == SkipGram(objective=pairwise("infonce"))
+    with pytest.raises(ValueError, match="unknown objective 'nce'"):
+        CBOW(objective="nce")
+
+
+@pytest.mark.parametrize(("tile", "window", "halo"), [(4, 4, 0), (16, 5, 6)])
+def test_a_halo_that_leaves_pairs_out_for_good(tile, window, halo):
+    with pytest.raises(ValueError, match="halo must be from 0 to window"):
+        SkipGram(tile=tile, window=window, halo=halo)
+
+
 def test_hierarchical_softmax_of_one_word():
     with pytest.raises(ValueError, match="at least two words"):
         SkipGram(objective=pairwise("hierarchical_softmax")).source(corpus_of([[0, 0, 0]]))
