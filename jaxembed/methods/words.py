@@ -52,10 +52,11 @@ class WordMethod:
     def __post_init__(self):
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", pairwise(self.objective))
+        objective: Any = self.objective
         if self.tile == 0:
-            object.__setattr__(self, "tile", math.gcd(self.block, 4 if self.objective.negatives == "path" else 16))
+            object.__setattr__(self, "tile", math.gcd(self.block, 4 if objective.negatives == "path" else 16))
         if self.halo == -1:
-            short = self.objective.negatives != "path" and 2 * self.window <= self.tile
+            short = objective.negatives != "path" and 2 * self.window <= self.tile
             object.__setattr__(self, "halo", 0 if short else self.window)
         for name in ("vector_size", "window", "block", "tile", "shared_negatives", "step_tokens", "shard_tokens"):
             if getattr(self, name) < 1:
