@@ -165,7 +165,8 @@ def test_likeness_is_learned(sentences, model, settings):
     related = np.mean([vectors.similarity(*pair) for pair in RELATED])
     mismatched = np.mean([vectors.similarity(a, b) for a, _ in RELATED for x, b in RELATED if a != x])
     assert related > mismatched + 0.25
-    assert np.median([vectors.rank(*pair) for pair in RELATED]) < 100  # of 6,236 words: chance would give 3,118; a seed moves it by a few
+    # Of 6,236 words: chance would give 3,118; a seed moves it by a few.
+    assert np.median([vectors.rank(*pair) for pair in RELATED]) < 100
 
 
 def test_a_corpus_read_before_is_taken_as_it_is(few):
