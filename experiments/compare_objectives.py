@@ -5,7 +5,7 @@ negatives instead of 32, and each method (Skip-gram, CBOW, GloVe) has a learning
 
     python -m experiments.compare_objectives --preset smoke --results runs/smoke      # under a minute, 2 cores
     python -m experiments.compare_objectives --preset demo --results runs/demo        # minutes; `make demo`
-    python -m experiments.compare_objectives --preset enwik8                          # 12.6 M words, about 20 minutes
+    python -m experiments.compare_objectives --preset enwik8                          # 12.6 M words; half an hour or more
 
     python -m experiments.compare_objectives --data Salesforce/wikitext --config wikitext-103-raw-v1 --column text
     python -m experiments.compare_objectives --data my_corpus.txt.gz
