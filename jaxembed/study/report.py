@@ -52,7 +52,7 @@ def tidy(name: str, run: Run) -> list[Row]:
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Writes tidy rows, whole or not at all."""
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
