@@ -36,6 +36,7 @@ SEED = 1  # of the order of the entries
 CELLS = 8  # a bucket gets a table where that has at most so many cells a pair: a cell costs 5 ns, sorting a pair 45
 PILE_PAIRS = 1 << 20  # pairs that the corpus has for each pile of the shuffle: a pile fits the processor's cache
 MOST_PILES = 256  # files open at a time; also what a uint8 can tell apart
+READ = 1 << 22  # entries looked at together
 COLUMNS = {"rows": np.int32, "columns": np.int32, "counts": np.float32}
 
 Cells = tuple[np.ndarray, np.ndarray]  # cells of the matrix, row * V + column, rising (int64), and their sums (float64)
@@ -61,7 +62,9 @@ class Cooccurrences:
     @cached_property
     def nnz_full(self) -> int:
         """How many entries the full matrix has: those off the diagonal stand for two."""
-        return 2 * len(self.rows) - int(np.count_nonzero(self.rows == self.columns))
+        starts = range(0, len(self.rows), READ)  # the counts may be larger than memory
+        diagonal = (np.count_nonzero(self.rows[i : i + READ] == self.columns[i : i + READ]) for i in starts)
+        return 2 * len(self.rows) - int(sum(diagonal))
 
     def to_scipy(self) -> "scipy.sparse.coo_array":
         """The full symmetric matrix, float32 [V, V]."""
@@ -82,7 +85,6 @@ def count_cooccurrences(
     chunk_tokens: int = 1 << 24,
     bucket_pairs: int = 1 << 19,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Cooccurrences:
     """Counts the words that stand within `window` of each other in a document, a pair at distance d as 1/d.
 
@@ -93,7 +95,7 @@ def count_cooccurrences(
     The result is kept in the cache (see `jaxembed.data.cache`) under the corpus's fingerprint and the window, and
     memory-mapped; with `cache` false it is held in memory. Memory grows with `chunk_tokens` (about 30 bytes a token),
     not with the corpus; chunks after the first, and the shuffle, go through temporary files. `workers` threads (by
-    default one a processor) count. `progress` is called with the tokens counted and their number.
+    default one a processor) count.
 
     Raises ValueError for an empty corpus, a window, chunk, bucket or number of workers under 1, and a vocabulary too
     large for 63-bit keys; OSError for a cache folder that cannot be written.
@@ -111,7 +113,7 @@ def count_cooccurrences(
 
     def build(folder: Path, allocate: Callable[[str, Any, int], np.ndarray]) -> list[np.ndarray]:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            counting = _Counting(corpus, window, chunk_tokens, bucket_pairs, pool, progress or (lambda *_: None))
+            counting = _Counting(corpus, window, chunk_tokens, bucket_pairs, pool)
             return _shuffle(counting.cells(folder), counting, folder, allocate)
 
     if cache:
@@ -156,16 +158,8 @@ class _Bucket(NamedTuple):
 class _Counting:
     """One count: the corpus, what a pair weighs, and how the work is cut."""
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        window: int,
-        chunk_tokens: int,
-        bucket_pairs: int,
-        pool: Executor,
-        progress: Callable[[int, int], None],
-    ):
-        self.tokens, self.words, self.pool, self.progress = corpus.tokens, len(corpus.vocabulary), pool, progress
+    def __init__(self, corpus: Corpus, window: int, chunk_tokens: int, bucket_pairs: int, pool: Executor):
+        self.tokens, self.words, self.pool = corpus.tokens, len(corpus.vocabulary), pool
         self.offsets = np.unique(corpus.offsets)  # without the empty documents
         self.window = window = max(1, min(window, int(np.diff(self.offsets).max()) - 1))
         self.chunk_tokens = min(chunk_tokens, 1 << 30)  # places are int32
@@ -193,11 +187,7 @@ class _Counting:
     def _chunk(self, start: int, end: int) -> Iterator[Cells]:
         """The cells of tokens start to end - 1 with their neighbours on both sides."""
         view, buckets = self._buckets(start, end)
-        counted = _in_order(self.pool, (partial(self._bucket, view, bucket) for bucket in buckets))
-        for bucket, cells in zip(buckets, counted, strict=True):
-            start += len(bucket.places)
-            yield cells
-            self.progress(start, len(self.tokens))
+        return _in_order(self.pool, (partial(self._bucket, view, bucket) for bucket in buckets))
 
     def _buckets(self, start: int, end: int) -> tuple[np.ndarray, list[_Bucket]]:
         """The padded chunk, seen as overlapping windows, and its buckets."""

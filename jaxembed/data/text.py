@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -68,24 +68,6 @@ class Corpus:
             fingerprint=digest,
             origin=origin,
         )
-
-    def shards(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The corpus in order, in parts of at most `size` tokens: (tokens [n], their offsets, from 0 to n).
-
-        A part ends where a document does; a document longer than `size` is cut. Empty documents are left out.
-        Raises ValueError for a size under 1.
-        """
-        if size < 1:
-            raise ValueError(f"a shard must hold 1 token or more, not {size}")
-        start, total = 0, len(self.tokens)
-        while start < total:
-            first = int(np.searchsorted(self.offsets, start, side="right"))
-            last = int(np.searchsorted(self.offsets, start + size, side="right"))
-            end = int(self.offsets[last - 1])
-            if end <= start:
-                end = start + size
-            yield self.tokens[start:end], np.unique(np.concatenate([[start], self.offsets[first:last], [end]])) - start
-            start = end
 
 
 def read_corpus(

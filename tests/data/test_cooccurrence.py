@@ -72,6 +72,7 @@ def documents():
 @pytest.mark.parametrize("window", [1, 4, 22])
 def test_the_cut_of_the_work_changes_nothing(documents, window, monkeypatch):
     monkeypatch.setattr(cooccurrence, "PILE_PAIRS", 500)  # several piles
+    monkeypatch.setattr(cooccurrence, "READ", 500)
     ways = {"_tabulate": 0, "_sort": 0, "_merge": 0}
 
     def counted(name, function):
@@ -151,15 +152,6 @@ def test_the_order_is_shuffled(documents, monkeypatch):
         assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 4 / np.sqrt(len(place))
 
 
-def test_progress(documents):
-    corpus, seen = corpus_of(documents, 3000), []
-    count_cooccurrences(corpus, 3, cache=False, chunk_tokens=1000, progress=lambda *told: seen.append(told))
-    done = [tokens for tokens, _ in seen]
-    assert done == sorted(done)
-    assert len(done) > 3
-    assert seen[-1] == (len(corpus.tokens), len(corpus.tokens))
-
-
 # -- the cache
 
 
@@ -201,20 +193,26 @@ def test_damaged_cache_is_counted_again(documents, tmp_path, name, damage):
     count_cooccurrences(corpus, 2)  # a warning would be an error here
 
 
-def test_a_failed_count_leaves_nothing(documents, tmp_path):
+def test_a_failed_count_leaves_nothing(documents, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(cooccurrence._Counting, "_bucket", stop)
     with pytest.raises(KeyboardInterrupt):
-        count_cooccurrences(corpus_of(documents, 3000), 3, progress=stop)
+        count_cooccurrences(corpus_of(documents, 3000), 3)
     assert entries(tmp_path) == []
 
 
-def test_two_processes_may_count_the_same_corpus(documents, tmp_path):
-    corpus = corpus_of(documents, 3000)
-    others = [lambda *_: count_cooccurrences(corpus, 3)]  # the other one finishes first
-    counted = count_cooccurrences(corpus, 3, progress=lambda *told: others.pop()(*told) if others else None)
-    check(counted, documents, 3)
+def test_two_processes_may_count_the_same_corpus(documents, tmp_path, monkeypatch):
+    corpus, shuffle = corpus_of(documents, 3000), cooccurrence._shuffle
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(cooccurrence, "_shuffle", shuffle)
+        count_cooccurrences(corpus, 3)  # the other one finishes first
+        return shuffle(*arguments)
+
+    monkeypatch.setattr(cooccurrence, "_shuffle", overtaken)
+    check(count_cooccurrences(corpus, 3), documents, 3)
     assert len(entries(tmp_path)) == 1
 
 

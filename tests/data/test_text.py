@@ -318,25 +318,6 @@ def corpus(tmp_path):
     return read_corpus(tmp_path / "text.txt", min_count=1)
 
 
-@pytest.mark.parametrize("size", [1, 5, 11, 64, 10**6])
-def test_shards_cover_the_corpus(corpus, size):
-    shards = list(corpus.shards(size))
-    assert np.array_equal(np.concatenate([tokens for tokens, _ in shards]), corpus.tokens)
-    ends = np.cumsum([0, *(len(tokens) for tokens, _ in shards)])
-    borders = set(corpus.offsets.tolist())
-    inner = set()
-    for (tokens, offsets), start in zip(shards, ends, strict=False):
-        assert 0 < len(tokens) <= size
-        assert offsets[0] == 0
-        assert offsets[-1] == len(tokens)
-        assert (np.diff(offsets) > 0).all()
-        inner |= set((offsets + start).tolist())
-    assert borders <= inner
-    longest = np.diff(corpus.offsets).max()
-    assert size < longest or inner == borders  # cut only where a document does not fit
-    assert size < longest or all(len(tokens) > size - longest for tokens, _ in shards[:-1])
-
-
 @pytest.mark.parametrize("fraction", [0.5, 0.3, 0.1, 0.01])
 @pytest.mark.parametrize("mapped", [True, False])
 def test_hold_out_every_kth_document(corpus, fraction, mapped):
