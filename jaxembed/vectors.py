@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxembed import formats
-from jaxembed.data.vocabulary import near_matches
+from jaxembed.data.vocabulary import UnknownKeyError
 from jaxembed.evaluation.analogy import analogy_task
 from jaxembed.evaluation.benchmarks import load_pairs, load_questions
 from jaxembed.evaluation.lookup import fold
@@ -18,23 +18,6 @@ from jaxembed.evaluation.similarity import similarity_task
 
 Key = str | int | np.integer
 Term = Key | np.ndarray | tuple[Key | np.ndarray, float]
-
-
-class UnknownKeyError(KeyError):
-    """A key that is not there; its message names near matches, looked for only when it is shown."""
-
-    def __init__(self, key: object, keys: Sequence[str]):
-        super().__init__(key)
-        self.key, self.keys = str(key), keys
-
-    def __str__(self) -> str:
-        # Comparing a word with 400,000 others takes seconds: only those of its length with its beginning or its end.
-        word = self.key.lower()
-        likely = (key for key in self.keys if abs(len(key) - len(word)) <= 2)
-        alike = [key for key in likely if (low := key.lower())[:1] == word[:1] or low[-3:] == word[-3:]]
-        near = near_matches(word, alike)
-        hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
 
 
 class KeyedVectors:

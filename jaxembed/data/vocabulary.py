@@ -16,6 +16,23 @@ def near_matches(word: str, candidates: Iterable[str], n: int = 3) -> list[str]:
     return [spelt[match] for match in difflib.get_close_matches(word.lower(), spelt, n)]
 
 
+class UnknownKeyError(KeyError):
+    """A key that is not there; its message names near matches, looked for only when it is shown."""
+
+    def __init__(self, key: object, keys: Sequence[str]):
+        super().__init__(key)
+        self.key, self.keys = str(key), keys
+
+    def __str__(self) -> str:
+        # Comparing a word with 400,000 others takes seconds: only those of its length with its beginning or its end.
+        word = self.key.lower()
+        likely = (key for key in self.keys if abs(len(key) - len(word)) <= 2)
+        alike = [key for key in likely if (low := key.lower())[:1] == word[:1] or low[-3:] == word[-3:]]
+        near = near_matches(word, alike)
+        hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Words by descending count; a word's place is its token id.
@@ -59,10 +76,6 @@ class Vocabulary:
         """From word to id."""
         return {word: i for i, word in enumerate(self.words)}
 
-    def suggest(self, word: str, n: int = 3) -> list[str]:
-        """Up to `n` words of the vocabulary that `word` may be a slip for, looked for among the 100,000 commonest."""
-        return near_matches(word, self.words[:100_000], n)
-
     def __len__(self) -> int:
         return len(self.words)
 
@@ -72,6 +85,4 @@ class Vocabulary:
     def __getitem__(self, word: str) -> int:
         if (found := self.index.get(word)) is not None:
             return found
-        near = self.suggest(word)
-        hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise KeyError(f"{word!r} is not in the vocabulary of {len(self):,} words{hint}")
+        raise UnknownKeyError(word, self.words)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxembed.data.vocabulary import UnknownKeyError
+
 
 class WordVectors(Protocol):
     """What the evaluations need of a `KeyedVectors`, ours or gensim's: keys, most frequent first, and a matrix."""
@@ -83,10 +85,12 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
 def neighbours(vectors: WordVectors, words: Sequence[str], topn: int = 10) -> dict[str, list[tuple[str, float]]]:
     """The `topn` nearest words of each of `words`, with their cosines, the word itself left out.
 
-    Raises KeyError for a word that is not in the vocabulary.
+    Raises KeyError for a word that is not in the vocabulary (near matches are named).
     """
     keys = vectors.index_to_key
     place = {key: row for row, key in enumerate(keys)}
+    if unknown := [word for word in words if word not in place]:
+        raise UnknownKeyError(unknown[0], keys)
     rows = np.array([place[word] for word in words], np.int32)
     scores, found = nearest(vectors.vectors, vectors.vectors[rows], topn, exclude=rows[:, None])
     near: dict[str, list[tuple[str, float]]] = {}

@@ -57,6 +57,15 @@ def test_words_are_those_of_most_similar():
     assert len(neighbours(kv, ["w3"], topn=1000)["w3"]) == 102
 
 
+def test_an_unknown_word_is_told_as_keyed_vectors_do():
+    kv = KeyedVectors(["king", "queen", "stone"], vectors(3))
+    with pytest.raises(KeyError, match="'quene' is not among the 3 keys: did you mean 'queen'") as ours:
+        neighbours(kv, ["king", "quene"])
+    with pytest.raises(type(ours.value)) as theirs:
+        kv.most_similar("quene")
+    assert str(ours.value) == str(theirs.value)
+
+
 def test_bad_shapes_are_told():
     for matrix, queries, k in (
         (vectors(), vectors()[0], 3),
