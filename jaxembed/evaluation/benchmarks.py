@@ -155,24 +155,27 @@ def evaluate(
     names: Iterable[str] = (*PAIRS, *QUESTIONS),
     restrict_vocab: int | None = 30_000,
     method: Method = "3cosadd",
+    categories: bool = False,
 ) -> list[dict[str, str | float | int]]:
     """Runs the shipped benchmarks: a tidy row for each, and for the semantic and the syntactic part of the analogies.
 
-    A row has `benchmark`, `split`, `metric` (spearman, or accuracy by the named method), `value` (NaN if too few items
-    are covered), `items` covered, `oov` left out, and `restrict_vocab`, the number of words that took part.
+    A row has `benchmark`, `category` (empty but for the rows that `categories` adds, one for each category of the
+    analogies), `split`, `metric` (spearman, or accuracy by the named method), `value` (NaN if too few items are
+    covered), `items` covered, `oov` left out, and `restrict_vocab`, the number of words that took part.
     """
     vocabulary, matrix = keys_and_matrix(vectors)
     tasks = benchmark_tasks(vocabulary, split=split, names=names, restrict_vocab=restrict_vocab, method=method)
 
     def rows(name: str, result: Similarity | Analogies) -> list[dict[str, str | float | int]]:
         if isinstance(result, Similarity):
-            found = [(name, "spearman", result.spearman, result.pairs, result.oov, len(vocabulary))]
+            found = [(name, "", "spearman", result.spearman, result.pairs, result.oov, len(vocabulary))]
         else:
-            parts: dict[str, Tally] = {name: result}
-            parts |= {f"{name}-semantic": result.semantic, f"{name}-syntactic": result.syntactic}
+            parts: list[tuple[str, str, Tally]] = [(name, "", result)]
+            parts += [(f"{name}-semantic", "", result.semantic), (f"{name}-syntactic", "", result.syntactic)]
+            parts += [(name, *part) for part in result.by_category.items()] if categories else []
             metric, words = f"accuracy ({method})", result.restrict_vocab
-            found = [(part, metric, tally.accuracy, tally.total, tally.oov, words) for part, tally in parts.items()]
-        fields = ("benchmark", "metric", "value", "items", "oov", "restrict_vocab")
+            found = [(*part, metric, tally.accuracy, tally.total, tally.oov, words) for *part, tally in parts]
+        fields = ("benchmark", "category", "metric", "value", "items", "oov", "restrict_vocab")
         return [{"split": split, **dict(zip(fields, row, strict=True))} for row in found]
 
     return list(chain.from_iterable(rows(name, task.evaluate(matrix)) for name, task in tasks.items()))

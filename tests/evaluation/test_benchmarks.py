@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -114,6 +115,35 @@ def test_evaluate_gives_a_row_for_each_benchmark_and_half(words):
     google = {row["benchmark"]: row for row in rows["all"]}
     assert google["google"]["items"] == 19544
     assert google["google"]["restrict_vocab"] == len(words)
+
+
+def test_categories_add_up_to_their_benchmark(words):
+    rows = evaluate(words, categories=True, method="3cosmul", restrict_vocab=600)
+    assert [row for row in rows if not row["category"]] == evaluate(words, method="3cosmul", restrict_vocab=600)
+    whole = next(row for row in rows if (row["benchmark"], row["category"]) == ("google", ""))
+    parts = [row for row in rows if row["category"]]
+    assert {row["benchmark"] for row in parts} == {"google"}
+    assert {row["category"] for row in parts} == {question.category for question in load_questions("google")}
+    assert len(parts) == 14
+    for count in ("items", "oov"):
+        assert sum(row[count] for row in parts) == whole[count] > 0
+    right = sum(row["value"] * row["items"] for row in parts if row["items"])
+    assert right == pytest.approx(whole["value"] * whole["items"])
+
+
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+@pytest.mark.parametrize("keys", [["zzyzx"], ["zzyzx", "qwghlm", "xlnt"]])
+def test_a_vocabulary_that_no_benchmark_covers(keys, method):
+    strangers = KeyedVectors(keys, np.random.default_rng(0).standard_normal((len(keys), 4)))
+    rows = evaluate(strangers, method=method, categories=True)
+    assert len(rows) == len(PAIRS) + 3 + 14
+    assert all(math.isnan(row["value"]) for row in rows)
+    assert all(row["items"] == 0 for row in rows)
+    sizes = {row["benchmark"]: row["oov"] for row in rows if not row["category"]}
+    assert [sizes[name] for name in PAIRS] == [353, 203, 252, 999, 65]
+    assert (sizes["google"], sizes["google-semantic"], sizes["google-syntactic"]) == (19544, 8869, 10675)
+    tasks = benchmark_tasks(strangers.index_to_key, method=method)
+    assert all(math.isnan(float(task(strangers.vectors))) for task in tasks.values())
 
 
 def test_tasks_and_evaluate_agree(words):
