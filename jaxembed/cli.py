@@ -12,13 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional
 from tyro.extras import SubcommandApp
 
 if TYPE_CHECKING:
     from jaxembed.data.text import Corpus
-    from jaxembed.study.run import Run
 
 ABOUT = """Trains, compares and questions word vectors.
 
@@ -31,9 +29,6 @@ ABOUT = """Trains, compares and questions word vectors.
 VECTORS is a run's folder or a file: safetensors, word2vec (text or binary), GloVe; .gz too. What it is, is told by its
 content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it shows where."""
 
-#: Words that are asked after, where a corpus knows them.
-_FAMILIAR = ("king", "water", "music", "computer", "france", "three")
-
 
 @dataclass(frozen=True)
 class _Data:
@@ -43,6 +38,7 @@ class _Data:
     data: str = "enwik8-small"
     config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
     split: str | None = None  # Split of the dataset; may be left out where there is only one.
+    revision: str | None = None  # Commit or tag of a dataset on the hub; asks the hub even where a name is known here.
     column: str = "text"  # Column of the dataset that holds the text.
     min_count: int = 5  # Words that occur less often are left out.
     lowercase: bool = False  # Fold words to lower case.
@@ -146,12 +142,12 @@ class Analogy:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy of 3CosAdd).
+    """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
 
     Items with a word that has no vector are left out and counted as oov; case is overlooked.
 
         jaxembed evaluate GoogleNews-vectors-negative300.bin.gz --csv google-news.csv
-        jaxembed evaluate runs/glove/seed-1 --split dev
+        jaxembed evaluate runs/glove/seed-1 --split dev --method 3cosmul --categories
     """
 
     vectors: Positional[Path]  # A run's folder or a vector file.
@@ -159,6 +155,9 @@ class Evaluate:
     split: Literal["all", "dev", "test"] = "all"
     # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
     restrict_vocab: int = 30_000
+    # How an analogy is answered: by a sum of cosines, or by their product (Levy and Goldberg 2014).
+    method: Literal["3cosadd", "3cosmul"] = "3cosadd"
+    categories: bool = False  # Also show the analogies category by category.
     csv: Path | None = None  # Also write the figures to this file.
 
 
@@ -235,6 +234,7 @@ def _plain_warnings() -> Iterator[None]:
 def _train(asked: SkipGram | CBOW | GloVe) -> None:
     from jaxembed.data.text import hold_out, read_corpus
     from jaxembed.study.train import train_runs
+    from jaxembed.terminal import show_runs
     from jaxembed.training.loop import Training
 
     training = Training(epochs=asked.epochs, learning_rate=asked.learning_rate, optimizer=asked.optimizer)
@@ -244,6 +244,7 @@ def _train(asked: SkipGram | CBOW | GloVe) -> None:
         asked.column,
         split=asked.split,
         config=asked.config,
+        revision=asked.revision,
         min_count=asked.min_count,
         lowercase=asked.lowercase,
     )
@@ -264,7 +265,7 @@ def _train(asked: SkipGram | CBOW | GloVe) -> None:
         description=name,
         overwrite=asked.overwrite,
     )
-    _tell_of_runs(runs, trained=result.seeds if result else (), seeds=asked.seeds)
+    show_runs(runs, trained=result.seeds if result else (), seeds=asked.seeds)
     print(f"TensorBoard: tensorboard --logdir {output}")
 
 
@@ -295,45 +296,25 @@ def _method(asked: SkipGram | CBOW | GloVe) -> tuple[Any, str, Any]:
     return skipgram.SkipGram(**settings), f"skipgram-{asked.objective}", lambda corpus: corpus
 
 
-def _tell_of_runs(runs: Sequence["Run"], trained: Sequence[int], seeds: Sequence[int]) -> None:
-    from jaxembed.evaluation import neighbours
-
-    summaries = [run.summary for run in runs]
-    measured = [name for name in summaries[0] if name.startswith(("similarity/", "analogies/"))]
-    lines = []
-    for name in measured:
-        benchmark, values = name.partition("/")[2], np.array([summary[name] for summary in summaries])
-        value = f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
-        lines.append([benchmark, value, f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
-    over = f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"
-    _table(None, ["benchmark", over, "covered"], lines)
-
-    vectors = runs[0].vectors()
-    near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)
-    _table(None, ["word", f"neighbours, seed {seeds[0]}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
-    for seed, run, summary in zip(seeds, runs, summaries, strict=True):
-        figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
-        kept = "" if seed in trained else "; finished before and kept (--overwrite trains it anew)"
-        print(f"{run.folder / 'vectors.safetensors'}: {figures}{kept}")
-
-
 def _neighbors(asked: Neighbors) -> None:
+    from jaxembed.evaluation import neighbours
+    from jaxembed.terminal import show_near
     from jaxembed.vectors import load_vectors
 
     if not asked.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
-    vectors = load_vectors(asked.vectors)
-    found = [(word, vectors.most_similar(word, topn=_positive(asked.topn))) for word in asked.words]
-    for word, near in found:
-        _table(word, ["neighbour", "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+    topn = _positive(asked.topn)
+    for word, near in neighbours(load_vectors(asked.vectors), asked.words, topn).items():
+        show_near(word, "neighbour", near)
 
 
 def _analogy(asked: Analogy) -> None:
+    from jaxembed.terminal import show_near
     from jaxembed.vectors import load_vectors
 
     positive, negative = _sides(asked.terms)
     near = load_vectors(asked.vectors).most_similar(positive, negative, topn=_positive(asked.topn))
-    _table(" ".join(asked.terms), ["word", "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+    show_near(" ".join(asked.terms), "word", near)
 
 
 def _sides(terms: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -361,18 +342,15 @@ def _positive(topn: int) -> int:
 def _evaluate(asked: Evaluate) -> None:
     from jaxembed.evaluation import evaluate
     from jaxembed.files import write_text
+    from jaxembed.terminal import show_figures
     from jaxembed.vectors import load_vectors
 
     vectors = load_vectors(asked.vectors)
-    rows = evaluate(vectors, split=asked.split, restrict_vocab=asked.restrict_vocab)
-    print(f"{asked.vectors}: {len(vectors):,} words, {vectors.vector_size} dimensions; benchmarks: {asked.split}")
-    lines = []
-    for row in rows:
-        value = "–" if row["value"] != row["value"] else f"{row['value']:.3f}"
-        metric = str(row["metric"]).partition(" ")[0]
-        counts = (f"{row[key]:,}" for key in ("items", "oov", "restrict_vocab"))
-        lines.append([str(row["benchmark"]), metric, value, *counts])
-    _table(None, ["benchmark", "metric", "value", "items", "oov", "among words"], lines)
+    options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
+    rows = evaluate(vectors, **options)
+    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
+    print(f"{asked.vectors}: {size}; benchmarks: {asked.split}; analogies by {asked.method}")
+    show_figures(rows)
     if asked.csv:
         text = io.StringIO()
         writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
@@ -380,22 +358,6 @@ def _evaluate(asked: Evaluate) -> None:
         writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
         write_text(asked.csv, text.getvalue())
         print(f"written to {asked.csv}")
-
-
-def _table(title: str | None, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Prints a table: the first column and the last of words to the left, figures to the right."""
-    import rich.box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title and Text(title), title_justify="left", box=rich.box.SIMPLE_HEAD)
-    for place, column in enumerate(columns):
-        words = place == 0 or column.startswith(("metric", "neighbours"))
-        table.add_column(column, justify="left" if words else "right", overflow="fold")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    Console().print(table)
 
 
 _COMMANDS: dict[type, Any] = {

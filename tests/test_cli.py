@@ -170,6 +170,7 @@ def test_neighbors(animals, capsys):
     assert "puppy" in shown
     assert "0.707" in shown
     assert "stone" not in shown
+    assert shown.index("cat ") > shown.index("dog")  # a table a word, in the order asked
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,46 @@ def test_evaluate_agrees_with_gensim(tmp_path, capsys):
     assert int(rows["google"]["items"]) + int(rows["google"]["oov"]) == len(load_questions("google"))
     shown = capsys.readouterr().out
     assert f"{spearman[0]:.3f}" in shown
+    assert "category" not in shown
+    assert not any(row["category"] for row in rows.values())
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`:DeprecationWarning")  # gensim's own
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+def test_evaluate_analogies_by_category(tmp_path, capsys, method):
+    """gensim counts 3CosAdd by category; for 3CosMul its most_similar_cosmul is asked one question after the other."""
+    import gensim
+
+    kinds = ("family", "gram7-past-tense", "currency")
+    questions = [question for question in load_questions("google") if question.category in kinds]
+    random, vectors = np.random.default_rng(0), {}
+    for _, _, *words in questions[:-300]:  # the last ones stay unknown
+        for one, other in (words[:2], words[2:]):
+            vectors.setdefault(one.lower(), random.normal(size=12))
+            vectors.setdefault(other.lower(), vectors[one.lower()] + 0.8 + 0.5 * random.normal(size=12))
+    keyed = gensim.models.KeyedVectors(12)
+    keyed.add_vectors(list(vectors), np.array(list(vectors.values()), np.float32))
+    keyed.save_word2vec_format(str(tmp_path / "vectors.bin"), binary=True)
+
+    table = tmp_path / "figures.csv"
+    argv = ["evaluate", str(tmp_path / "vectors.bin"), "--method", method, "--categories", "--csv", str(table)]
+    assert main(argv) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    found = {row["category"]: row for row in rows if row["category"]}
+    assert {row["benchmark"] for row in found.values()} == {"google"}
+    assert {row["metric"] for row in found.values()} == {f"accuracy ({method})"}
+    assert list(found) == list(dict.fromkeys(question.category for question in load_questions("google")))
+    shown = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert shown["capital-world"] == ["0", "4,524", "–"]
+    ask = {"3cosadd": keyed.most_similar, "3cosmul": keyed.most_similar_cosmul}[method]
+    for kind in kinds:
+        asked = [[word.lower() for word in q[2:]] for q in questions if q.category == kind]
+        known = [words for words in asked if all(word in keyed for word in words)]
+        right = [ask(positive=[b, c], negative=[a], topn=1)[0][0] == d for a, b, c, d in known]
+        assert (int(found[kind]["items"]), int(found[kind]["oov"])) == (len(known), len(asked) - len(known))
+        assert float(found[kind]["value"]) == pytest.approx(np.mean(right), abs=1.5 / len(known))  # a tie may fall
+        assert shown[kind] == [f"{len(known):,}", f"{len(asked) - len(known):,}", f"{float(found[kind]['value']):.3f}"]
+    assert 0.1 < float(found["family"]["value"]) < 1
 
 
 def test_evaluate_a_run_and_halves(trained, capsys):

@@ -1,0 +1,81 @@
+"""What the command line shows: tables in the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rich.box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jaxembed.evaluation import neighbours
+
+if TYPE_CHECKING:
+    from jaxembed.study.run import Run
+
+#: Words that are asked after, where a corpus knows them.
+_FAMILIAR = ("king", "water", "music", "computer", "france", "three")
+
+
+def show_table(title: str | None, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Prints a table: the first column and those of words to the left, figures to the right."""
+    table = Table(title=title and Text(title), title_justify="left", box=rich.box.SIMPLE_HEAD)
+    for place, column in enumerate(columns):
+        words = place == 0 or column.startswith(("metric", "neighbours"))
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+def show_near(title: str, kind: str, near: Iterable[tuple[Any, float]]) -> None:
+    """Prints words and their cosines; `kind` says what the words are."""
+    show_table(title, [kind, "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+
+
+def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the rows of `jaxembed.evaluation.evaluate`: the benchmarks, then the categories where there are some."""
+
+    def value(row: Mapping[str, Any]) -> str:
+        return "–" if np.isnan(row["value"]) else f"{row['value']:.3f}"
+
+    whole, parts = ([row for row in rows if bool(row["category"]) is part] for part in (False, True))
+    counts = lambda row, *keys: [f"{row[key]:,}" for key in keys]
+    show_table(
+        None,
+        ["benchmark", "metric", "value", "items", "oov", "among words"],
+        [
+            [
+                row["benchmark"],
+                row["metric"].partition(" ")[0],
+                value(row),
+                *counts(row, "items", "oov", "restrict_vocab"),
+            ]
+            for row in whole
+        ],
+    )
+    if parts:
+        lines = [[row["category"], *counts(row, "items", "oov"), value(row)] for row in parts]
+        show_table(None, ["category", "items", "oov", "accuracy"], lines)
+
+
+def show_runs(runs: Sequence["Run"], trained: Sequence[int], seeds: Sequence[int]) -> None:
+    """Prints what finished runs, one a seed, came to; those that were not `trained` now are marked."""
+    summaries = [run.summary for run in runs]
+    measured = [name for name in summaries[0] if name.startswith(("similarity/", "analogies/"))]
+    lines = []
+    for name in measured:
+        benchmark, values = name.partition("/")[2], np.array([summary[name] for summary in summaries])
+        value = f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+        lines.append([benchmark, value, f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
+    over = f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"
+    show_table(None, ["benchmark", over, "covered"], lines)
+
+    vectors = runs[0].vectors()
+    near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)
+    show_table(None, ["word", f"neighbours, seed {seeds[0]}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
+    for seed, run, summary in zip(seeds, runs, summaries, strict=True):
+        figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
+        kept = "" if seed in trained else "; finished before and kept (--overwrite trains it anew)"
+        print(f"{run.folder / 'vectors.safetensors'}: {figures}{kept}")
