@@ -1,7 +1,7 @@
 """GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from jaxembed.objectives import glove_weight, weighted_squares
 from jaxembed.sampling import random
 from jaxembed.tables import padded
+from jaxembed.training.mesh import share_of
 from jaxembed.training.method import Lookups, Params, Shard, Source
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class GloVe:
     shard_entries: int = 1 << 23
     run: int = 64
 
+    traced: ClassVar[tuple[str, ...]] = ("x_max", "alpha")
+
     def __post_init__(self):
         for name in ("vector_size", "step_entries", "shard_entries", "run"):
             if getattr(self, name) < 1:
@@ -57,15 +60,15 @@ class GloVe:
         pieces = -(-entries // self.shard_entries)
         length = -(-entries // pieces)
 
-        def piece(i: int) -> dict[str, np.ndarray]:
-            part = slice(i * length, min((i + 1) * length, entries))
-            fill = (0, length - (part.stop - part.start))
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, size = share_of(length, share, shares)
+            start, end = i * length + first, min((i + 1) * length, entries)
+            part = slice(start, max(start, min(start + size, end)))
+            fill = (0, size - (part.stop - part.start))
             columns = {"rows": counts.rows, "columns": counts.columns, "counts": counts.counts}
             return {name: np.pad(np.asarray(values[part]), fill) for name, values in columns.items()}
 
-        words = counts.vocabulary.words
-        constants = {"biases": _chance_biases(counts)}
-        return Source(constants, pieces, piece, counts.nnz_full, "entries", words)
+        return Source({"biases": _chance_biases(counts)}, pieces, piece, counts.nnz_full, length)
 
     def sized_for(self, entries: int) -> Self:
         """The same method with steps small enough that a pass over `entries` has a few hundred of them."""

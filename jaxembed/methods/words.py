@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxembed.objectives import Logistic, pairwise
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import padded
+from jaxembed.training.mesh import share_of
 from jaxembed.training.method import Params, Shard, Source, Static
 
 
@@ -48,6 +49,8 @@ class WordMethod:
     shared_negatives: int = 32
     step_tokens: int = 1024
     shard_tokens: int = 1 << 24
+
+    traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")
 
     def __post_init__(self):
         if isinstance(self.objective, str):
@@ -86,10 +89,11 @@ class WordMethod:
         elif self.objective.negatives != "everybody":
             constants |= negatives.unigram_table(counts, self.ns_exponent)._asdict()
 
-        def piece(i: int) -> dict[str, np.ndarray]:
-            return windows.piece(corpus.tokens, corpus.offsets, i * length, length)
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, size = share_of(length, share, shares)
+            return windows.piece(corpus.tokens, corpus.offsets, i * length + first, size, i * length)
 
-        return Source(constants, pieces, piece, len(corpus.tokens), "words", corpus.vocabulary.words)
+        return Source(constants, pieces, piece, len(corpus.tokens), length)
 
     def init(self, key: jax.Array, shard: Shard) -> Params:
         """word2vec's start: inputs uniform in +-1 / (2 d), outputs zero. Tables are stored padded to whole lanes."""

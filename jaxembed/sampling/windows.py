@@ -31,16 +31,20 @@ def kept_capacity(tokens: np.ndarray, keep: np.ndarray, chunk: int = 1 << 20) ->
     return min(len(tokens), math.ceil(mean + 6 * math.sqrt(variance) + 1e-6 * len(tokens))) or 1
 
 
-def piece(tokens: np.ndarray, offsets: np.ndarray, start: int, length: int) -> dict[str, np.ndarray]:
+def piece(tokens: np.ndarray, offsets: np.ndarray, start: int, length: int, origin: int) -> dict[str, np.ndarray]:
     """Tokens `start` to `start + length` of a corpus with the document of each: int32 `[length]`, padded with -1.
 
-    `tokens [n]`, `offsets [documents + 1]`. Reads only this part of a memory-mapped array.
+    `tokens [n]`, `offsets [documents + 1]`; documents are counted from that of token `origin`. Reads only this part of a
+    memory-mapped array.
     """
     stop = min(start + length, len(tokens))
+    if stop <= start:
+        return {"tokens": np.zeros(length, np.int32), "documents": np.full(length, -1, np.int32)}
+    base = np.searchsorted(offsets, origin, side="right") - 1
     first, last = np.searchsorted(offsets, [start, stop - 1], side="right") - 1
     borders = np.clip(offsets[first : last + 2], start, stop)
     documents = np.full(length, -1, np.int32)
-    documents[: stop - start] = np.repeat(np.arange(last - first + 1, dtype=np.int32), np.diff(borders))
+    documents[: stop - start] = np.repeat(np.arange(first - base, last - base + 1, dtype=np.int32), np.diff(borders))
     part = np.zeros(length, np.int32)
     part[: stop - start] = tokens[start:stop]
     return {"tokens": part, "documents": documents}

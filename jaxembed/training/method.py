@@ -33,24 +33,27 @@ class Source:
 
     constants: arrays that every shard holds (counts, alias tables, trees).
     pieces: how many pieces make up a pass over the data.
-    piece: `piece(i) -> {name: array}`, all of the same shapes and dtypes; read on the host while the device works.
-    size: examples in a pass, in `unit`s, for throughput ("words" counts what the corpus holds before subsampling).
-    labels: the keys of the rows that `vectors` returns.
+    piece: `piece(i) -> {name: array [rows, ...]}`, all of the same shapes and dtypes; read on the host while the device
+        works. Where several processes share the work, `piece(i, share, shares)` gives a part of those rows: as many as
+        `training.mesh.share_of` says, what lies behind the end padded as the method pads.
+    size: examples in a pass, for throughput (for words: what the corpus holds before subsampling).
+    rows: how many rows a piece has.
     """
 
     constants: dict[str, Any]
     pieces: int
-    piece: Callable[[int], dict[str, np.ndarray]]
+    piece: Callable[..., dict[str, np.ndarray]]
     size: int
-    unit: str
-    labels: list[str]
+    rows: int
 
 
 class Method(Protocol):
     """A frozen dataclass of hyper-parameters with pure functions; the engine does the rest.
 
     Metrics of `loss` are sums over the batch; `"loss"` and `"weight"` are always among them, and what is reported is
-    their quotient.
+    their quotient. A method may name in `traced` the hyper-parameters that its functions use as plain numbers, so that one
+    program serves all their values; tell in `row_size` the true width of padded rows; and fit its steps to few data in
+    `sized_for(examples)`.
     """
 
     def source(self, data: Any, /) -> Source:

@@ -9,6 +9,7 @@ import optax
 from jax import lax
 
 from jaxembed.tables import RowOptimizer, gather
+from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Method, Params, Shard
 
 
@@ -30,6 +31,9 @@ class Optimizers(NamedTuple):
     schedule: Callable[[jax.Array], jax.Array]
 
 
+_ONE_DEVICE = Layout()
+
+
 def init_state(method: Method, optimizers: Optimizers, shard: Shard, key: jax.Array) -> State:
     """A fresh state; `key` decides everything random about the run."""
     init_key, run_key = jax.random.split(key)
@@ -40,11 +44,11 @@ def init_state(method: Method, optimizers: Optimizers, shard: Shard, key: jax.Ar
 
 
 def train_step(
-    method: Method, optimizers: Optimizers, state: State, shard: Shard, place: jax.Array
+    method: Method, optimizers: Optimizers, state: State, shard: Shard, place: jax.Array, layout: Layout = _ONE_DEVICE
 ) -> tuple[State, dict[str, jax.Array]]:
     """One update from the batch at `place` of a prepared shard; returns the batch's metrics (sums)."""
     batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-    batch = method.batch(shard, place, batch_key)
+    batch = layout.batch(method.batch(shard, place, batch_key))
     lookups = method.lookups(batch)
     rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
 
@@ -61,9 +65,8 @@ def train_step(
         # All rows of a table in one scatter: with two, XLA copies the whole table in between.
         ids = _joined([lookups[name][1].reshape(-1) for name in used])
         gradients = _joined([row_gradients[name].reshape(-1, row_gradients[name].shape[-1]) for name in used])
-        tables[table], row_states[table] = optimizers.rows.update(
-            tables[table], row_states[table], ids, gradients, rate
-        )
+        moves = layout.moves(ids, gradients)
+        tables[table], row_states[table] = optimizers.rows.update(tables[table], row_states[table], *moves, rate)
     net, net_state = state.params.net, state.net
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
@@ -101,13 +104,14 @@ def train_steps(
     first: jax.Array,
     last: jax.Array,
     track: bool = True,
+    layout: Layout = _ONE_DEVICE,
 ) -> tuple[State, dict[str, Total]]:
     """Steps at places `first` to `last - 1` of a prepared shard, in one dispatch; metrics are summed exactly.
 
     The bounds are traced, so that one compilation serves any number of steps. Without `track` there are no metrics, and
     XLA leaves out what only they need.
     """
-    one = lambda state, place: train_step(method, optimizers, state, shard, place)
+    one = lambda state, place: train_step(method, optimizers, state, shard, place, layout)
 
     def body(place, carry):
         state, totals = carry

@@ -95,7 +95,7 @@ def test_pieces_hold_every_token_once_with_its_document(lengths, size):
     documents = np.repeat(np.arange(len(lengths)), lengths)
     tokens = np.arange(100, 100 + len(documents), dtype=np.int32)
     for start in range(0, len(tokens), size):
-        piece = windows.piece(tokens, offsets, start, size)
+        piece = windows.piece(tokens, offsets, start, size, start)
         assert all(x.shape == (size,) and x.dtype == np.int32 for x in piece.values())
         expected = documents[start : start + size]
         count = len(expected)

@@ -28,7 +28,7 @@ def test_the_loss_is_the_exact_mean_of_single_steps():
     result = fit(method, TOKENS, training, seeds=[7])
     source = method.source(TOKENS)
     shard = {**source.constants, **source.piece(0), "order": jnp.arange(48)}
-    optimizers = training.optimizers(method, 36)
+    optimizers = training.optimizers(method, {"learning_rate": 0.05, "final_rate": 1e-4, "total_steps": 36})
     state = init_state(method, optimizers, shard, jax.random.key(7))
     step = jax.jit(lambda state, place: train_step(method, optimizers, state, shard, place))
     losses = np.zeros((3, 12))
@@ -88,8 +88,8 @@ def test_reports_tell_everything_and_change_nothing():
     np.testing.assert_allclose((spans[:, None] * means).sum(0) / 36, told.losses.mean(0), rtol=1e-6)
     np.testing.assert_array_equal([progress.metrics["batches"] for progress, _ in seen], np.stack([spans, spans], 1))
     np.testing.assert_allclose([progress.epoch for progress, _ in seen], np.array(steps) / 12)
-    rates = [progress.learning_rate for progress, _ in seen]
-    np.testing.assert_allclose(rates, 0.05 * (1 - (1 - 1e-4) * np.array(steps) / 36), rtol=1e-5)
+    rates = np.stack([progress.learning_rate for progress, _ in seen])
+    np.testing.assert_allclose(rates, np.tile(0.05 * (1 - (1 - 1e-4) * np.array(steps)[:, None] / 36), 2), rtol=1e-5)
     assert seen[-1][0].examples == 3 * 48
     np.testing.assert_array_equal(seen[-1][1], told.vectors)
 

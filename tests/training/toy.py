@@ -42,7 +42,7 @@ class Pull:
             self.asked.append(i)
             return {"tokens": np.int32(tokens[i * length : (i + 1) * length])}
 
-        return Source({"targets": targets}, self.pieces, piece, len(tokens), "tokens", list(map(str, range(self.size))))
+        return Source({"targets": targets}, self.pieces, piece, len(tokens), length)
 
     def init(self, key, shard):
         return Params({"rows": wave(key, shard["targets"].shape)}, {"gain": jnp.ones(())} if self.net else None)

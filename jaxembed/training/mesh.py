@@ -1,0 +1,193 @@
+"""Many devices and many processes: one mesh with the axes `data` and `model`, and what lies where on it.
+
+Tables are cut by column (`model`), batches by row (`data`); the partitioner finds the reductions that this asks for: of
+scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxembed.training.method import Shard, Source
+
+
+def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
+    """A mesh of `data` x `model` devices, of all processes; None takes every device there is.
+
+    Raises ValueError when there are not so many.
+    """
+    devices = jax.device_count()
+    data = devices // model if data is None else data
+    if data < 1 or model < 1 or data * model > devices:
+        raise ValueError(
+            f"a mesh of {data} x {model} needs {data * model} devices, and there are {devices}: choose a smaller one"
+            + ("; on a CPU, jax_num_cpu_devices makes more" if jax.default_backend() == "cpu" else "")
+        )
+    return jax.make_mesh((data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=jax.devices()[: data * model])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where arrays lie. Without a mesh, on the default device.
+
+    mesh: with the axes `data` and `model`. shard_net: cut the dense rest over `data` too (fully sharded), else replicate.
+    """
+
+    mesh: Mesh | None = None
+    shard_net: bool = False
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether devices of other processes take part."""
+        return self.mesh is not None and jax.process_count() > 1
+
+    def state(self, shapes: Any) -> Any:
+        """Shardings for a `State` of these shapes; None without a mesh."""
+        if self.mesh is None:
+            return None
+        tables = {tuple(table.shape) for table in shapes.params.tables.values()}
+
+        def rows(leaf):
+            columns = tuple(leaf.shape) in tables and leaf.shape[-1] % self.mesh.shape["model"] == 0  # pyright: ignore[reportOptionalMemberAccess]
+            return self._at(P(*[None] * (leaf.ndim - 1), "model") if columns else P())
+
+        def net(leaf):
+            size = self.mesh.shape["data"]  # pyright: ignore[reportOptionalMemberAccess]
+            axes = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0] if self.shard_net else []
+            widest = max(axes, key=lambda axis: leaf.shape[axis], default=None)
+            return self._at(P(*("data" if axis == widest else None for axis in range(leaf.ndim))))
+
+        replicated = jax.tree.map(lambda _: self._at(P()), shapes)
+        return replicated._replace(
+            params=shapes.params._replace(
+                tables=jax.tree.map(rows, shapes.params.tables), net=jax.tree.map(net, shapes.params.net)
+            ),
+            rows=jax.tree.map(rows, shapes.rows),
+            net=jax.tree.map(net, shapes.net),
+        )
+
+    def batch(self, batch: Any) -> Any:
+        """A batch cut by its first axis over `data`, where that divides it; inside jit."""
+        size = self.mesh.shape["data"] if self.mesh is not None else 1
+        if size == 1:
+            return batch
+
+        def cut(leaf):
+            fits = jnp.ndim(leaf) > 0 and leaf.shape[0] % size == 0 and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            return jax.lax.with_sharding_constraint(leaf, self._at(P("data"))) if fits else leaf
+
+        return jax.tree.map(cut, batch)
+
+    def moves(self, ids: jax.Array, gradients: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Ids and their row gradients where a table's scatter wants them: all rows everywhere, cut by column as it is.
+
+        Otherwise the partitioner may scatter into a whole table on each device and add the tables up.
+        """
+        if self.mesh is None or self.mesh.size == 1:
+            return ids, gradients
+        columns = "model" if gradients.shape[-1] % self.mesh.shape["model"] == 0 else None
+        constrain = jax.lax.with_sharding_constraint
+        return constrain(ids, self._at(P())), constrain(gradients, self._at(P(None, columns)))
+
+    def put(self, tree: Any) -> Any:
+        """Host arrays, the same in every process, on every device."""
+        if self.mesh is None:
+            return jax.device_put(tree)
+        everywhere = self._at(P())
+        put = lambda leaf: jax.make_array_from_callback(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
+        return jax.tree.map(put, tree)
+
+    def spread(self, source: Source, i: int) -> Shard:
+        """Piece `i` of the data on every device; each process reads only its share of it, and the devices tell each other."""
+        if not self.several_processes:
+            return self.put(source.piece(i))
+        own = source.piece(i, jax.process_index(), jax.process_count())
+        one_axis = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
+        return {name: self._joined(one_axis, values, source.rows) for name, values in own.items()}
+
+    def _joined(self, one_axis: Mesh, share: np.ndarray, rows: int) -> jax.Array:
+        # Shares are as long as each other; their devices hold equal parts, so a share is padded to a multiple of them.
+        shares, local = jax.process_count(), jax.local_device_count()
+        length = -(-len(share) // local) * local
+        padded = np.pad(share, [(0, length - len(share))] + [(0, 0)] * (share.ndim - 1))
+        cut = NamedSharding(one_axis, P("all"))
+        spread = jax.make_array_from_process_local_data(cut, padded, (shares * length, *share.shape[1:]))
+        together = jax.jit(
+            lambda x: x.reshape(shares, length, *x.shape[1:])[:, : len(share)].reshape(-1, *x.shape[1:])[:rows],
+            out_shardings=NamedSharding(one_axis, P()),
+        )(spread)
+        return jax.device_put(together, self._at(P()))
+
+    def fetch(self, tree: Any) -> Any:
+        """Arrays of the mesh as NumPy arrays, whole, in every process."""
+        if self.several_processes:
+            tree = jax.jit(lambda x: x, out_shardings=self._at(P()))(tree)
+        return jax.device_get(tree)
+
+    def _at(self, spec: P) -> NamedSharding:
+        assert self.mesh is not None
+        return NamedSharding(self.mesh, spec)
+
+
+def share_of(length: int, share: int, shares: int) -> tuple[int, int]:
+    """Start and size of a share of `length` rows: equal sizes, so that the last may reach behind the end."""
+    size = math.ceil(length / shares)
+    return share * size, size
+
+
+def initialize(
+    coordinator: str | None = None, processes: int | None = None, index: int | None = None, heartbeat: int = 100
+) -> None:
+    """Joins the processes of a run (`jax.distributed.initialize`), if there are several; call it before anything else.
+
+    Arguments go first, then JAXEMBED_COORDINATOR, JAXEMBED_PROCESSES and JAXEMBED_PROCESS, then what JAX finds out by
+    itself in a step of several tasks under SLURM or Open MPI and on Cloud TPU pods. `heartbeat`: seconds until a silent
+    worker counts as dead. Raises ValueError when only some of the three are given.
+    """
+    given = (
+        coordinator or os.environ.get("JAXEMBED_COORDINATOR"),
+        processes or _number("JAXEMBED_PROCESSES"),
+        index if index is not None else _number("JAXEMBED_PROCESS"),
+    )
+    if any(value is not None for value in given):
+        if any(value is None for value in given):
+            raise ValueError("give coordinator (HOST:PORT), processes and index (0 to processes - 1) together, or none")
+        jax.distributed.initialize(given[0], given[1], given[2], heartbeat_timeout_seconds=heartbeat)
+    elif _in_cluster():
+        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
+
+
+def _in_cluster() -> bool:
+    """Whether a launcher has started several processes that JAX can find by itself."""
+    several = any((_number(name) or 0) > 1 for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    return several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name)
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise ValueError(f"{name} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes: 0 of all, and the only one where there are no others."""
+    return jax.process_index() == 0
+
+
+def agree(value: bool) -> bool:
+    """What process 0 says, in all processes."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))

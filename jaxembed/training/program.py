@@ -1,0 +1,307 @@
+"""A run's compiled functions, its state and its clock; one seed or many, on one device or a mesh."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.training.host import use_large_pages
+from jaxembed.training.mesh import Layout
+from jaxembed.training.method import Method, Params, Shard, Source
+from jaxembed.training.numbers import with_numbers
+from jaxembed.training.replicas import copies_of, merge
+from jaxembed.training.step import State, evaluate_steps, init_state, train_steps
+
+if TYPE_CHECKING:
+    from jaxembed.training.loop import Training
+
+# Streams of random numbers that must not meet.
+_ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
+
+
+@dataclass
+class Lane:
+    """Runs that share a program: their keys, numbers, state and part of a shard, all with a run's axis if several."""
+
+    keys: jax.Array
+    numbers: dict[str, Any]
+    state: Any = None
+    own: Any = None
+    copies: list[State] = field(default_factory=list)  # replicas, when there are several
+
+
+class Program:
+    """Compiled functions, the state and the clock. A lane of one run is not vmapped: its program is the plain one.
+
+    seconds, compile_seconds: in steps, and in the compiler. steps: of each replica in a pass over a piece.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        training: "Training",
+        source: Source,
+        seeds: tuple[int, ...],
+        numbers: dict[str, np.ndarray],
+        seeds_by: str | None,
+        layout: Layout,
+    ):
+        if not seeds:
+            raise ValueError("give at least one seed")
+        seeds_by = seeds_by or ("threads" if jax.default_backend() == "cpu" and layout.mesh is None else "vmap")
+        if seeds_by not in ("vmap", "threads"):
+            raise ValueError(f"seeds_by must be 'vmap' or 'threads', not {seeds_by!r}")
+        self.method, self.training, self.source, self.seeds = method, training, source, seeds
+        self.layout, self.replicas = layout, training.replicas
+        self.vmapped = seeds_by == "vmap" and len(seeds) > 1
+        if self.replicas > 1 and (self.vmapped or layout.mesh is not None):
+            raise ValueError("replicas train a core each: they need seeds_by='threads', and no mesh")
+        if layout.mesh is not None and not self.vmapped and len(seeds) > 1:
+            raise ValueError("on a mesh, several seeds train as one program: leave seeds_by open, or 'vmap'")
+        self.seconds = self.compile_seconds = 0.0
+        self.done = 0
+        self._build(numbers)
+
+    def _build(self, numbers: dict[str, np.ndarray]) -> None:
+        keys = [jax.random.key(seed) for seed in self.seeds]
+        of = lambda i: {name: values[i] for name, values in numbers.items()}
+        put = self.layout.put
+        if self.vmapped:
+            self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
+        else:
+            self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
+        self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
+        self.constants = put(self.source.constants)
+        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.read(0)}
+        self._prepare = self._compiled(jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number)
+        own = jax.eval_shape(self.over_seeds(self._prepare_one, (None, 0, None)), raw, lane.keys, number)
+        self.shared = {name: value for name, value in raw.items() if name not in own}
+        self.batches = self.method.steps({**self.shared, **self._of_one(own)})
+        self.steps = -(-self.batches // self.replicas)
+        self.total_steps = self.steps * self.source.pieces * self.training.epochs
+
+        def start(constants, key, numbers):
+            optimizers = self.training.optimizers(self.method, numbers)
+            return init_state(with_numbers(self.method, numbers), optimizers, constants, key)
+
+        def advance(state, shared, own, numbers, first, last):
+            method, optimizers = with_numbers(self.method, numbers), self.training.optimizers(self.method, numbers)
+            shard = {**shared, **own}
+            return train_steps(method, optimizers, state, shard, first, last, self.training.track_loss, self.layout)
+
+        start = self.over_seeds(start, (None, 0, 0))
+        numbers = self._with_total(lane.numbers)
+        state = jax.eval_shape(start, self.constants, lane.keys, numbers)
+        self.shardings = self.layout.state(state)
+        init = self._compiled(jax.jit(start, out_shardings=self.shardings), self.constants, lane.keys, numbers)
+        for lane in reversed(self.lanes):
+            lane.numbers = self._with_total(lane.numbers)
+            lane.state = init(self.constants, lane.keys, lane.numbers)
+            use_large_pages(jax.block_until_ready((lane.state.params, lane.state.rows)))
+        lane, place = self.lanes[0], np.int32(0)
+        step = jax.jit(
+            self.over_seeds(advance, (0, None, 0, 0, None, None)),
+            donate_argnums=0,
+            out_shardings=(self.shardings, None) if self.shardings is not None else None,
+        )
+        self._advance = self._compiled(step, lane.state, self.shared, own, lane.numbers, place, place)
+        vectors = jax.vmap(self.method.vectors) if self.vmapped else lambda params: self.method.vectors(params)[None]
+        self._vectors = self._compiled(jax.jit(vectors), lane.state.params)
+        if self.replicas > 1:
+            copies = jax.eval_shape(partial(copies_of, number=self.replicas), lane.state)
+            self._merge = self._compiled(jax.jit(merge, donate_argnums=(0, 1)), lane.state, copies)
+        self._copy()
+
+    def _compiled(self, function: Any, *arguments: Any) -> Any:
+        """`function`, compiled for such arguments by the clock."""
+        start = time.perf_counter()
+        compiled = function.lower(*arguments).compile()
+        self.compile_seconds += time.perf_counter() - start
+        return compiled
+
+    def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        return {**numbers, "total_steps": self.layout.put(np.full(np.shape(numbers["learning_rate"]), self.total_steps, np.float32))}
+
+    def _put_keys(self, keys: jax.Array) -> jax.Array:
+        if self.layout.mesh is None:
+            return keys
+        return jax.random.wrap_key_data(self.layout.put(np.asarray(jax.random.key_data(keys))))
+
+    def over_seeds(self, function: Callable, axes: tuple) -> Callable:
+        """`function` for all runs of a lane; `axes` says which arguments differ between them."""
+        return jax.vmap(function, axes) if self.vmapped else function
+
+    def on_lanes(self, function: Callable[[Lane], Any]) -> list[Any]:
+        """`function` of each lane, a core each; a lane's own work is in XLA, which lets the others run."""
+        return [function(self.lanes[0])] if len(self.lanes) == 1 else list(self.pool.map(function, self.lanes))
+
+    def start_from(self, params: Sequence[Params]) -> None:
+        """Goes on from `params`, an entry a run, of which it keeps a copy."""
+        for lane, start in zip(self.lanes, [stacked(params)] if self.vmapped else params, strict=True):
+            replaced = jax.tree.map(lambda new, old: old.at[...].set(new), start, lane.state.params)
+            use_large_pages(jax.block_until_ready(replaced))
+            lane.state = lane.state._replace(params=replaced)
+        self._copy()
+
+    def _copy(self) -> None:
+        for lane in self.lanes if self.replicas > 1 else ():
+            lane.copies = copies_of(lane.state, self.replicas)
+            use_large_pages(jax.block_until_ready([(copy.params, copy.rows) for copy in lane.copies]))
+
+    def saved(self) -> list[dict[str, Any]]:
+        """All that a checkpoint must hold of the state, an entry a lane: arrays of their own, which no step will reuse."""
+        # Replicas are as the merged state between dispatches, but for the number of steps that each has done.
+        steps = lambda lane: jnp.stack([copy.step for copy in lane.copies or [lane.state]])
+        state = lambda lane: jax.tree.map(jnp.copy, _with_plain_key(lane.state)._asdict())
+        return [{"state": state(lane), "steps": steps(lane)} for lane in self.lanes]
+
+    def restore(self, saved: list[dict[str, Any]]) -> None:
+        """Goes on from what `saved` gave."""
+        for lane, found in zip(self.lanes, saved, strict=True):
+            state = State(**found["state"])
+            state = state._replace(key=jax.random.wrap_key_data(state.key), params=Params(*state.params))
+            use_large_pages(jax.block_until_ready((state.params, state.rows)))
+            lane.state = state
+        self._copy()
+        for lane, found in zip(self.lanes, saved, strict=True):
+            lane.copies = [copy._replace(step=step) for copy, step in zip(lane.copies, found["steps"], strict=False)]
+
+    def params(self) -> list[Params]:
+        """The parameters of each run."""
+        if not self.vmapped:
+            return [lane.state.params for lane in self.lanes]
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
+
+    def _of_one(self, own: Shard) -> Shard:
+        return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.vmapped else leaf, tree), own)
+
+    def read(self, number: int) -> Shard:
+        """Piece `number`, counted over all passes, on the device; each pass meets the pieces in an order of its own."""
+        epoch, turn = divmod(number, self.source.pieces)
+        order = np.random.default_rng([_ORDER, epoch]).permutation(self.source.pieces)
+        return self.layout.spread(self.source, int(order[turn]))
+
+    def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> Shard:
+        return self.method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
+
+    def prepare(self, piece: Shard, number: int) -> None:
+        """Makes piece `number` the current shard: what the runs share of it, and what each has of its own."""
+        start = time.perf_counter()
+        raw = {**self.constants, **piece}
+
+        def one(lane: Lane) -> None:
+            lane.own = None  # the last shard makes room
+            lane.own = jax.block_until_ready(self._prepare(raw, lane.keys, np.int32(number)))
+
+        self.on_lanes(one)
+        self.shared = {name: value for name, value in raw.items() if name not in self.lanes[0].own}
+        self.seconds += time.perf_counter() - start
+
+    def advance(self, first: int, last: int) -> dict[str, np.ndarray]:
+        """Trains on the batches at `first` to `last - 1` of the shard; sums of the metrics, float64 `[runs]`."""
+        start = time.perf_counter()
+
+        def run(state, lane: Lane, offset: int = 0):
+            ends = (np.int32(min(place + offset, self.batches)) for place in (first, last))
+            state, totals = jax.block_until_ready(self._advance(state, self.shared, lane.own, lane.numbers, *ends))
+            return state, on_host(self.layout, totals)
+
+        def one(lane: Lane) -> dict[str, np.ndarray]:
+            lane.state, metrics = run(lane.state, lane)
+            return metrics
+
+        def replica(task: tuple[Lane, int]) -> dict[str, np.ndarray]:
+            lane, i = task
+            lane.copies[i], metrics = run(lane.copies[i], lane, i * self.steps)
+            return metrics
+
+        if self.replicas > 1:
+            found = list(self.pool.map(replica, [(lane, i) for lane in self.lanes for i in range(self.replicas)]))
+            for lane in self.lanes:
+                lane.state, lane.copies = jax.block_until_ready(self._merge(lane.state, lane.copies))
+            groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
+            metrics = joined([{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups])
+        else:
+            metrics = joined(self.on_lanes(one))
+        self.seconds += time.perf_counter() - start
+        self.done += last - first
+        return metrics
+
+    def vectors(self) -> jax.Array:
+        """The vectors as they stand, `[runs, rows, vector_size]`."""
+        parts = [self._vectors(lane.state.params) for lane in self.lanes]
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+    def rate(self) -> np.ndarray:
+        """The learning rate of each run's next step, `[runs]`."""
+        parts = [np.atleast_1d(self.layout.fetch(_rate(lane.numbers, np.int32(self.done)))) for lane in self.lanes]
+        return np.concatenate(parts)
+
+
+@jax.jit
+def _rate(numbers: dict[str, jax.Array], step: jax.Array) -> jax.Array:
+    return learning_rate(numbers, step)
+
+
+def learning_rate(numbers: dict[str, jax.Array], step: jax.Array) -> jax.Array:
+    """Linear from `learning_rate` down to its share `final_rate` at `total_steps`."""
+    share = jnp.minimum(step.astype(jnp.float32) / numbers["total_steps"], 1.0)
+    return numbers["learning_rate"] * ((1.0 - share) + numbers["final_rate"] * share)
+
+
+class HeldOut:
+    """The loss on data that is not trained on: the same batches, drawn with the same key, whatever the state."""
+
+    def __init__(self, program: Program, source: Source):
+        self.program, self.source = program, source
+        method, self.key = program.method, jax.random.key(_HELD_OUT)
+        self.constants = program.layout.put(source.constants)
+
+        def total(params, shard, numbers, key, last):
+            shard = {**shard, **method.prepare(shard, key)}
+            return evaluate_steps(with_numbers(method, numbers), params, shard, key, jnp.int32(0), last)
+
+        self._total = jax.jit(program.over_seeds(total, (0, None, 0, None, None)))
+        self._steps = lambda shard: method.steps({**shard, **jax.eval_shape(method.prepare, shard, self.key)})
+
+    def loss(self) -> np.ndarray:
+        """Mean loss over all pieces, float64 `[runs]`."""
+        sums: dict[str, np.ndarray] = {}
+        for i in range(self.source.pieces):
+            shard = {**self.constants, **self.program.layout.spread(self.source, i)}
+            last = np.int32(self._steps(shard))
+
+            def total(lane: Lane, shard: Any = shard, last: Any = last) -> dict[str, np.ndarray]:
+                metrics = self._total(lane.state.params, shard, lane.numbers, self.key, last)
+                return on_host(self.program.layout, metrics)
+
+            for name, value in joined(self.program.on_lanes(total)).items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums["loss"] / np.maximum(sums["weight"], 1e-300)
+
+
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The metrics of all lanes, along the runs' axis."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one, with a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def on_host(layout: Layout, totals: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Sums with what rounding lost, as float64 `[runs]`."""
+    values = layout.fetch(totals)
+    return {name: np.atleast_1d(np.float64(total.sum) + np.float64(total.lost)) for name, total in values.items()}
+
+
+def _with_plain_key(state: State) -> State:
+    return state._replace(key=jax.random.key_data(state.key))
