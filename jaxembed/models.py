@@ -21,13 +21,22 @@ ADAGRAD_STEP = 12.0
 
 
 class _Model:
-    """What both models share: a corpus, vectors, and the rules for reading them."""
+    """What both models share: a corpus, vectors, the rules for reading them, and gensim's hooks around training."""
 
     wv: KeyedVectors
+    method: skipgram.SkipGram | cbow.CBOW | glove.GloVe
     corpus: Corpus | None = None
+    result: Result | None = None
+    trained = 0  # calls of train() on this corpus: each draws anew
 
-    def __init__(self, min_count: int, max_final_vocab: int | None):
-        self.min_count, self.max_final_vocab = min_count, max_final_vocab
+    def __init__(self, min_count: int, max_final_vocab: int | None, seed: int, cache: bool):
+        self.min_count, self.max_final_vocab, self.seed, self.cache = min_count, max_final_vocab, seed, cache
+        self.losses: list[float] = []
+
+    @property
+    def vector_size(self) -> int:
+        """Dimension of the vectors."""
+        return self.method.vector_size
 
     @property
     def corpus_count(self) -> int:
@@ -38,6 +47,12 @@ class _Model:
     def corpus_total_words(self) -> int:
         """Words read, rare ones included."""
         return self._known_corpus().raw_words
+
+    def get_latest_training_loss(self) -> float:
+        """Mean loss of the last epoch, over all of its pairs (gensim gives a sum, in float32); callbacks may ask."""
+        if not self.losses:
+            raise RuntimeError("the model is not trained yet: call train() first")
+        return self.losses[-1]
 
     def _known_corpus(self) -> Corpus:
         if self.corpus is None:
@@ -54,18 +69,36 @@ class _Model:
             raise TypeError(
                 f"sentences must be lists of words, not a string; to read a file, give corpus_file={source!r}"
             )
-        return read_corpus(source, min_count=self.min_count, max_final_vocab=self.max_final_vocab)
+        return read_corpus(source, min_count=self.min_count, max_final_vocab=self.max_final_vocab, cache=self.cache)
 
     def _keyed(self, vectors: np.ndarray) -> KeyedVectors:
         vocabulary = self._known_corpus().vocabulary
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
-    @classmethod
-    def _epoch_hooks(cls, callbacks: Sequence[Any], name: str, model: Any) -> None:
-        for callback in callbacks:
-            hook = getattr(callback, name, None)
-            if hook:
-                hook(model)
+    def _fit(self, data: Any, examples: int, training: Training, callbacks: Sequence[Any]) -> None:
+        """Trains on `data`, from the vectors there are: `result`, `losses` and `wv`; callbacks are told on the way."""
+
+        def tell(name: str) -> None:
+            for callback in callbacks:
+                if hook := getattr(callback, name, None):
+                    hook(self)
+
+        def on_epoch(epoch, progress, vectors):
+            if callbacks:
+                self.wv = self._keyed(np.asarray(vectors()[0]))
+            self.losses.append(float(progress.loss[0]))
+            tell("on_epoch_end")
+            if epoch + 1 < training.epochs:
+                tell("on_epoch_begin")
+
+        tell("on_train_begin")
+        tell("on_epoch_begin")
+        start = self.result.params if self.result else None
+        seeds = (_seed_of_call(self.seed, self.trained),)
+        self.result = fit(self.method.sized_for(examples), data, training, seeds=seeds, init=start, on_epoch=on_epoch)
+        self.trained += 1
+        self.wv = self._keyed(self.result.vectors[0])
+        tell("on_train_end")
 
 
 class Word2Vec(_Model):
@@ -78,6 +111,7 @@ class Word2Vec(_Model):
     compute_loss: gensim's `get_latest_training_loss`; the loss is always exact here, and always kept.
     callbacks: objects with any of `on_train_begin, on_epoch_begin, on_epoch_end, on_train_end`, each given the model.
     objective: any pairwise objective by name, for which `sg` and `hs` leave it open; None chooses by `hs`.
+    cache: keep what is made of `corpus_file` for the next time (see `jaxembed.data.cache`); False keeps nothing.
 
     Raises ValueError for an empty corpus, one whose words all fall under `min_count`, or a setting out of range.
     """
@@ -104,8 +138,9 @@ class Word2Vec(_Model):
         callbacks: Sequence[Any] = (),
         compute_loss: bool = False,
         objective: str | None = None,
+        cache: bool = True,
     ):
-        super().__init__(min_count, max_final_vocab)
+        super().__init__(min_count, max_final_vocab, seed, cache)
         chosen = objective or ("hierarchical_softmax" if hs else "negative_sampling")
         settings: dict[str, Any] = {
             "vector_size": vector_size,
@@ -115,22 +150,12 @@ class Word2Vec(_Model):
             "sample": sample,
             "objective": pairwise(chosen),
         }
-        self.method: skipgram.SkipGram | cbow.CBOW = (
-            skipgram.SkipGram(**settings) if sg else cbow.CBOW(cbow_mean=bool(cbow_mean), **settings)
-        )
-        self.alpha, self.min_alpha, self.epochs, self.seed = alpha, min_alpha, epochs, seed
+        self.method = skipgram.SkipGram(**settings) if sg else cbow.CBOW(cbow_mean=bool(cbow_mean), **settings)
+        self.alpha, self.min_alpha, self.epochs = alpha, min_alpha, epochs
         self.callbacks, self.compute_loss = callbacks, compute_loss
-        self.result: Result | None = None
-        self.trained = 0  # calls of train() on this corpus: each draws anew
-        self.losses: list[float] = []
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)
             self.train()
-
-    @property
-    def vector_size(self) -> int:
-        """Dimension of the vectors."""
-        return self.method.vector_size
 
     def build_vocab(self, corpus_iterable: Any = None, corpus_file: str | os.PathLike | None = None) -> None:
         """Reads the corpus, which `train` then trains on."""
@@ -160,36 +185,8 @@ class Word2Vec(_Model):
             raise ValueError(f"alpha must be above 0, not {start}")
         epochs, callbacks = epochs or self.epochs, self.callbacks if callbacks is None else callbacks
         training = Training(epochs=epochs, learning_rate=start * ADAGRAD_STEP, final_rate=end / start)
-        self._epoch_hooks(callbacks, "on_train_begin", self)
-        self._epoch_hooks(callbacks, "on_epoch_begin", self)
-
-        def on_epoch(epoch, progress, vectors):
-            if callbacks:
-                self.wv = self._keyed(np.asarray(vectors()[0]))
-            self.losses.append(float(progress.loss[0]))
-            self._epoch_hooks(callbacks, "on_epoch_end", self)
-            if epoch + 1 < epochs:
-                self._epoch_hooks(callbacks, "on_epoch_begin", self)
-
-        start_from = self.result.params if self.result else None
-        self.result = fit(
-            self.method.sized_for(len(corpus.tokens)),
-            corpus,
-            training,
-            seeds=(_seed_of_call(self.seed, self.trained),),
-            init=start_from,
-            on_epoch=on_epoch,
-        )
-        self.trained += 1
-        self.wv = self._keyed(self.result.vectors[0])
-        self._epoch_hooks(callbacks, "on_train_end", self)
+        self._fit(corpus, len(corpus.tokens), training, callbacks)
         return len(corpus.tokens) * epochs, corpus.raw_words * epochs
-
-    def get_latest_training_loss(self) -> float:
-        """Mean loss of the last epoch, over all of its pairs (gensim gives a sum, in float32); callbacks may ask."""
-        if not self.losses:
-            raise RuntimeError("the model is not trained yet: call train() first")
-        return self.losses[-1]
 
 
 def _seed_of_call(seed: int, call: int) -> int:
@@ -200,9 +197,10 @@ def _seed_of_call(seed: int, call: int) -> int:
 class GloVe(_Model):
     """GloVe with gensim-like names: counts co-occurrences, then factorises their logarithms.
 
-    sentences, corpus_file, vector_size, min_count, seed, epochs, workers: as in `Word2Vec`.
+    sentences, corpus_file, vector_size, min_count, seed, epochs, workers, callbacks: as in `Word2Vec`.
     window: farthest co-occurrence; a pair at distance d counts 1 / d. x_max, alpha: the weight `min(1, x / x_max)^alpha`.
     learning_rate: of row-wise Adagrad.
+    cache: keep the counts, and what is made of `corpus_file`, for the next time; False holds them in memory.
     """
 
     def __init__(
@@ -220,34 +218,15 @@ class GloVe(_Model):
         workers: int = 3,
         epochs: int = 10,
         callbacks: Sequence[Any] = (),
+        cache: bool = True,
     ):
-        super().__init__(min_count, max_final_vocab)
+        super().__init__(min_count, max_final_vocab, seed, cache)
         if window < 1:
             raise ValueError(f"window must be at least 1, not {window}")
         self.method = glove.GloVe(vector_size=vector_size, x_max=x_max, alpha=alpha)
-        self.window, self.epochs, self.seed, self.learning_rate = window, epochs, seed, learning_rate
+        self.window, self.epochs, self.learning_rate = window, epochs, learning_rate
         if sentences is None and corpus_file is None:
             raise TypeError("GloVe needs sentences or corpus_file")
         self.corpus = self._read(sentences, corpus_file)
-        counts = count_cooccurrences(self.corpus, window)
-        self._epoch_hooks(callbacks, "on_train_begin", self)
-
-        self._epoch_hooks(callbacks, "on_epoch_begin", self)
-
-        def on_epoch(epoch, progress, vectors):
-            if callbacks:
-                self.wv = self._keyed(np.asarray(vectors()[0]))
-                self._epoch_hooks(callbacks, "on_epoch_end", self)
-                if epoch + 1 < epochs:
-                    self._epoch_hooks(callbacks, "on_epoch_begin", self)
-
-        training = Training(epochs=epochs, learning_rate=learning_rate)
-        method = self.method.sized_for(len(counts.counts))
-        self.result = fit(method, counts, training, seeds=(seed,), on_epoch=on_epoch)
-        self.wv = self._keyed(self.result.vectors[0])
-        self._epoch_hooks(callbacks, "on_train_end", self)
-
-    @property
-    def vector_size(self) -> int:
-        """Dimension of the vectors."""
-        return self.method.vector_size
+        counts = count_cooccurrences(self.corpus, window, cache=cache)
+        self._fit(counts, len(counts.counts), Training(epochs=epochs, learning_rate=learning_rate), callbacks)

@@ -48,7 +48,7 @@ def test_the_well_known_example():
 
 def test_names_and_defaults_are_those_of_gensim():
     for ours, theirs, more in (
-        (Word2Vec.__init__, gensim.models.Word2Vec.__init__, {"objective"}),
+        (Word2Vec.__init__, gensim.models.Word2Vec.__init__, {"objective", "cache"}),
         (Word2Vec.train, gensim.models.Word2Vec.train, set()),
         (Word2Vec.build_vocab, gensim.models.Word2Vec.build_vocab, set()),
     ):
@@ -125,6 +125,31 @@ def test_building_the_vocabulary_first_callbacks_and_training_on(few, reference)
     assert ours.losses[4] < ours.losses[2]  # it went on from where it was
     assert ours.losses[6] < ours.losses[3]
     assert np.abs(model.wv.vectors - before).max() > 0.01
+
+
+def test_callbacks_are_told_of_glove_as_of_word2vec(few):
+    told = []
+    for model in (Word2Vec, GloVe):
+        listener = Listener()
+        trained = model(few, callbacks=[listener], **TINY)
+        np.testing.assert_array_equal(listener.losses, trained.result.losses[:, 0])
+        assert trained.get_latest_training_loss() == listener.losses[-1]
+        told.append(listener.calls)
+    assert told[0] == told[1]
+    assert told[1][0] == "train begins"
+    assert told[1][-1] == "train ends"
+
+
+@pytest.mark.parametrize("model", [Word2Vec, GloVe])
+def test_without_the_cache_nothing_is_kept_and_nothing_changes(model, few, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "few.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in few))
+    without = model(corpus_file=tmp_path / "few.txt", cache=False, **TINY)
+    assert not (tmp_path / "cache").exists()
+    cached = model(corpus_file=tmp_path / "few.txt", **TINY)
+    assert (tmp_path / "cache" / "corpora").exists()
+    assert (tmp_path / "cache" / "cooccurrences").exists() == (model is GloVe)
+    np.testing.assert_array_equal(without.wv.vectors, cached.wv.vectors)
 
 
 def test_each_call_of_train_draws_anew(few, monkeypatch):
