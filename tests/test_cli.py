@@ -288,6 +288,15 @@ def test_errors_of_training(corpus, tmp_path, fails, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_revision_is_asked_of_the_hub(fails, monkeypatch):
+    def ask(*arguments):
+        raise ValueError(f"asked for {arguments}")
+
+    monkeypatch.setattr("jaxembed.data.hub._resolve_on_hub", ask)
+    told = fails("train", "glove", "--data", "enwik8-small", "--config", "c", "--split", "s", "--revision", "v1")
+    assert "asked for ('enwik8-small', 's', 'c', 'v1')" in told
+
+
 def test_divergence_is_told(corpus, tmp_path, capsys):
     argv = ["train", "cbow", "--data", str(corpus), *SMALL, "--optimizer", "sgd", "--learning-rate", "1e30"]
     assert main([*argv, "--output", str(tmp_path)]) == 1

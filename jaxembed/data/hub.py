@@ -28,9 +28,13 @@ REVISIONS = {  # commits of the hub, so that a run means the same tomorrow; othe
 }
 
 
+#: What the name of a text file ends in, and no dataset's does.
+TEXT_FILES = (".txt", ".text", ".tsv", ".csv", ".jsonl", ".json", ".md", ".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
 def is_name(text: str) -> bool:
-    """Whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); a path with a leading dot or slash may not."""
-    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.endswith((".txt", ".gz"))
+    """Whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); ".text", "/text", "~/text", "a.txt" may not."""
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.lower().endswith(TEXT_FILES)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def load(
     pinned in `REVISIONS`, or the newest. A `revision` asks for the hub outright. Without `split` it is the only one there
     is, or `train`. `resolve` tells which of these it is without loading.
 
-    Raises FileNotFoundError for an unknown dataset (near matches are named), ValueError for an unknown split, config or
+    Raises FileNotFoundError for an unknown dataset (near matches are named) and for `folder/name` where there is such a
+    folder here, so that a slip in a path does not ask the hub; ValueError for an unknown split, config or
     revision (those there are are named), ConnectionError without network, OSError for a file that cannot be read.
     """
     return resolve(name, split, config=config, revision=revision).load()
@@ -93,6 +98,12 @@ def resolve(name: str, split: str | None = None, *, config: str | None = None, r
             asked = "/".join(part for part in (config, split) if part) or None
             problem = f"has no split {asked!r}" if asked else "has several splits: choose one"
             raise ValueError(f"dataset {name!r} {problem}; it has {', '.join(sorted(set(tables)))}")
+        folder, separator, file = name.rpartition("/")
+        if separator and Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"the folder {folder} has no file {file}. If {name!r} is meant as a dataset of the hub, "
+                "say which revision: main, a tag or a commit"
+            )
     return _resolve_on_hub(name, split, config, revision)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxembed.data import load, resolve
+from jaxembed.data import load, read_corpus, resolve
 from jaxembed.data.hub import BUILTIN
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -125,6 +125,39 @@ def test_damaged_file(tmp_path, monkeypatch, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(OSError, match=r"train.parquet cannot be read as parquet: .* Put back a whole copy"):
         load("mine", "train")
+
+
+@pytest.mark.parametrize("name", ["my.tsv", "corpus.text", "texts/corpus.JSONL", "texts/corpus", ".corpus", "~/corpus"])
+def test_a_path_where_nothing_is_does_not_ask_the_hub(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("jaxembed.data.hub._resolve_on_hub", None)  # calling it would be another error
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no (text )?file .*" + Path(name).name):
+        read_corpus(name)
+
+
+def test_names_of_the_hub_still_ask_it(tmp_path, monkeypatch):
+    asked = []
+
+    def ask(*arguments):
+        asked.append(arguments)
+        raise ConnectionError
+
+    monkeypatch.setattr("jaxembed.data.hub._resolve_on_hub", ask)
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "someone/wiki/train.parquet", text=["a a a a a"])
+    names = ["Salesforce/wikitext", "fashion-mnist", "ag.news", "mteb/sts12.v1"]
+    for name in names:
+        with pytest.raises(ConnectionError):
+            read_corpus(name, split="train")
+    assert asked == [(name, "train", None, None) for name in names]
+    assert read_corpus("someone/wiki").documents == 1  # a folder here, and a dataset of JAXEMBED_DATA
+    with pytest.raises(FileNotFoundError, match=r"the folder someone has no file books\..*say which revision"):
+        load("someone/books")
+    with pytest.raises(ConnectionError):
+        read_corpus("someone/books", config="small", revision="main")
+    assert asked[-1] == ("someone/books", None, "small", "main")
 
 
 # -- the hub, played by a server on this machine
