@@ -3,11 +3,14 @@
     python -m experiments.bench_words                      # `make bench`: half an hour on 2 cores, needs gensim
     python -m experiments.bench_words --parts skipgram cbow --rounds 1
     GLOVE_BIN=~/GloVe/build python -m experiments.bench_words --parts glove   # with Stanford's C program beside
+    python -m experiments.bench_words --preset smoke --results runs/bench     # under a minute: does everything run?
 
 Writes results/bench_words/table.md and a line for every measurement to measurements.jsonl. Times are end to end from
 token ids to vectors; compilation is left out and stated beside. Quality: WS-353, SimLex-999, Google (30,000 words).
 """
 
+import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -61,18 +64,46 @@ BEST: dict[str, tuple[Any, Training]] = {
 GLOVE_QUALITY = {"wordsim353": 0.458, "simlex999": 0.167, "google": 0.303}
 
 
+NO_GENSIM = "gensim is not installed and was not measured: `pip install .[bench]`."
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is measured.
 
+    preset: where the other settings start from.
     parts: which rows. rounds: how often ours and the peer take turns. seeds: of the runs whose quality is averaged.
+    documents: only the first so many of the data, 0 for all. epochs: passes of every run, 0 for what is right for each.
     """
 
+    preset: Literal["full", "smoke"] = "full"
     parts: tuple[Part, ...] = ("reading", "counting", "skipgram", "cbow", "glove", "memory")
     data: str = "enwik8-text"
     results: Path = Path("results/bench_words")
     rounds: int = 3
     seeds: tuple[int, ...] = (1, 2, 3)
+    documents: int = 0
+    vector_size: int = 100
+    epochs: int = 0
+
+    def sized(self, contender: tuple[Any, Training]) -> tuple[Any, Training]:
+        """A contender with these vectors and epochs."""
+        method, training = contender
+        return replace(method, vector_size=self.vector_size), replace(training, epochs=self.epochs or training.epochs)
+
+    def texts(self) -> Any:
+        """The documents measured on, a `datasets.Dataset`."""
+        data = load(self.data)
+        return data.select(range(self.documents)) if self.documents else data
+
+
+PRESETS = {
+    "smoke": Settings(
+        preset="smoke", data="enwik8-small", documents=100, vector_size=16, epochs=1, rounds=1, seeds=(1,),
+        results=Path("runs/bench_words"),
+    ),
+    "full": Settings(),
+}  # fmt: skip
 
 
 @dataclass
@@ -126,51 +157,45 @@ def ours(contender: tuple[Any, Training], data: Any, corpus: Corpus, seeds: Sequ
     return rows
 
 
-def gensim(kind: str, corpus_file: Path, seed: int, epochs: int = 5) -> dict[str, Any]:
+def has_gensim() -> bool:
+    """Whether gensim is here to be measured beside."""
+    return importlib.util.find_spec("gensim") is not None
+
+
+def gensim(kind: str, corpus_file: Path, seed: int, epochs: int, vector_size: int) -> dict[str, Any]:
     """gensim with two workers on a corpus file; its vocabulary scan is left out."""
     from gensim.models import Word2Vec
 
     model = Word2Vec(
-        vector_size=100,
-        window=5,
-        min_count=5,
-        sample=1e-3,
-        negative=5,
-        workers=2,
-        sg=int(kind == "skipgram"),
+        vector_size=vector_size, window=5, min_count=5, sample=1e-3, negative=5, workers=2, sg=int(kind == "skipgram"),
         seed=seed,
-    )
+    )  # fmt: skip
     model.build_vocab(corpus_file=str(corpus_file))
     start = time.perf_counter()
     words, examples = int(model.corpus_total_words or 0), model.corpus_count
     model.train(corpus_file=str(corpus_file), total_words=words, total_examples=examples, epochs=epochs)
     seconds = time.perf_counter() - start
     vectors = KeyedVectors([str(word) for word in model.wv.index_to_key], model.wv.vectors)
-    return {
-        "seed": seed,
-        "epochs": epochs,
-        "seconds": seconds,
-        "words_per_second": epochs * words / seconds,
-        **quality(vectors),
-    }
+    speed = epochs * words / seconds
+    return {"seed": seed, "epochs": epochs, "seconds": seconds, "words_per_second": speed, **quality(vectors)}
 
 
 def words(kind: str, settings: Settings, record: Record, corpus: Corpus) -> None:
     """Skip-gram or CBOW: turns of ours and gensim's, then ours for as long as gensim took."""
-    with corpus_file(settings.data) as path:
+    with corpus_file(settings) as path:
         for turn in range(settings.rounds):
             seed = settings.seeds[turn % len(settings.seeds)]
-            record.add(kind, "ours", **ours(MATCH[kind], corpus, corpus, [seed])[0])
-            if turn == 0:
-                record.add(kind, "gensim", **gensim(kind, path, seed=turn + 1))
-            else:  # five epochs take minutes; one is enough for the speed
-                row = gensim(kind, path, seed=turn + 1, epochs=1)
+            record.add(kind, "ours", **ours(settings.sized(MATCH[kind]), corpus, corpus, [seed])[0])
+            if has_gensim() and turn == 0:
+                record.add(kind, "gensim", **gensim(kind, path, 1, settings.epochs or 5, settings.vector_size))
+            elif has_gensim():  # five epochs take minutes; one is enough for the speed
+                row = gensim(kind, path, turn + 1, 1, settings.vector_size)
                 record.add(kind, "gensim", **{k: row[k] for k in ("seed", "epochs", "words_per_second")})
-    for row in ours(BEST[kind], corpus, corpus, settings.seeds) if kind in BEST else ():
+    for row in ours(settings.sized(BEST[kind]), corpus, corpus, settings.seeds) if kind in BEST else ():
         record.add(kind, "ours, best", **row)
 
 
-def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int = 15) -> dict[str, Any] | None:
+def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int, vector_size: int) -> dict[str, Any] | None:
     """Stanford's program with two threads on the same counts; None where `GLOVE_BIN` names no folder that has it."""
     program = Path(os.environ.get("GLOVE_BIN", "")) / "glove"
     if not os.environ.get("GLOVE_BIN") or not program.exists():
@@ -189,7 +214,8 @@ def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int = 15) -> dic
         full[np.random.default_rng(0).permutation(len(full))].tofile(at / "counts.bin")
         del full
         options = {"input-file": "counts.bin", "vocab-file": "vocab.txt", "save-file": "vectors", "threads": 2,
-                   "iter": iterations, "vector-size": 100, "x-max": 10, "model": 2, "binary": 0, "verbose": 0}  # fmt: skip
+                   "iter": iterations, "vector-size": vector_size, "x-max": 10, "model": 2, "binary": 0,
+                   "verbose": 0}  # fmt: skip
         command = [str(program), *(str(part) for key, value in options.items() for part in (f"-{key}", value))]
         start = time.perf_counter()
         subprocess.run(command, cwd=at, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -203,34 +229,37 @@ def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int = 15) -> dic
 def glove(settings: Settings, record: Record, corpus: Corpus) -> None:
     """GloVe: the same counts, ours and Stanford's."""
     counts = count_cooccurrences(corpus, 10)
-    for row in ours(MATCH["glove"], counts, corpus, settings.seeds):
+    for row in ours(settings.sized(MATCH["glove"]), counts, corpus, settings.seeds):
         record.add("glove", "ours", **{k: v for k, v in row.items() if k != "words_per_second"})
-    peer = stanford(corpus, counts)
-    record.add(
-        "glove", "Stanford's C program" if peer else "Stanford's C program (not run here)", **(peer or GLOVE_QUALITY)
-    )
-    for row in ours(BEST["glove"], counts, corpus, settings.seeds):
+    peer = stanford(corpus, counts, settings.epochs or 15, settings.vector_size)
+    if peer:
+        record.add("glove", "Stanford's C program", **peer)
+    elif settings.preset == "full":
+        record.add("glove", "Stanford's C program (not run here)", **GLOVE_QUALITY)
+    for row in ours(settings.sized(BEST["glove"]), counts, corpus, settings.seeds):
         record.add("glove", "ours, best", **{k: v for k, v in row.items() if k != "words_per_second"})
 
 
 @contextmanager
-def corpus_file(data: str) -> Iterator[Path]:
-    """The texts of a dataset in a file, a line each, as long as it is needed."""
+def corpus_file(settings: Settings) -> Iterator[Path]:
+    """The texts in a file, a line each, as long as it is needed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.txt"
-        path.write_text("\n".join(load(data)["text"]) + "\n")
+        path.write_text("\n".join(settings.texts()["text"]) + "\n")
         yield path
 
 
 def reading(settings: Settings, record: Record, corpus: Corpus) -> None:
     """From a text file to a vocabulary and token ids, nothing cached; gensim's scan stops at the vocabulary."""
-    from gensim.models import Word2Vec
-
-    with corpus_file(settings.data) as path:
+    with corpus_file(settings) as path:
         for _ in range(settings.rounds):
             start = time.perf_counter()
             found = read_corpus(path, cache=False)
             record.add("reading", "ours", seconds=time.perf_counter() - start, words=len(found.vocabulary))
+            if not has_gensim():
+                continue
+            from gensim.models import Word2Vec
+
             start = time.perf_counter()
             model = Word2Vec(min_count=5)
             model.build_vocab(corpus_file=str(path))
@@ -254,17 +283,18 @@ def counting(settings: Settings, record: Record, corpus: Corpus) -> None:
 def memory(settings: Settings, record: Record, corpus: Corpus) -> None:
     """Peak memory of a process that reads the cached ids and trains one epoch, against 2 x tables + ids + 1 GB."""
     for kind in ("skipgram", "cbow", "glove"):
-        code = f"from experiments import bench_words as b; b.one_epoch({kind!r}, {settings.data!r})"
+        few = {name: getattr(settings, name) for name in ("data", "documents", "vector_size")}
+        code = f"from experiments import bench_words as b; b.one_epoch({kind!r}, b.Settings(**{few}))"
         told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         peak = int(told.stdout.split()[-1])
-        tables = 2 * len(corpus.vocabulary) * 100 * 4
+        tables = 2 * len(corpus.vocabulary) * settings.vector_size * 4
         record.add("memory", kind, peak=peak, bound=2 * tables + 4 * len(corpus.tokens) + 10**9)
 
 
-def one_epoch(kind: str, data: str) -> None:
+def one_epoch(kind: str, settings: Settings) -> None:
     """Trains one epoch in this process and prints its peak memory in bytes."""
-    corpus = read_corpus(data)
-    method, training = MATCH[kind]
+    corpus = read_corpus(settings.texts())
+    method, training = settings.sized(MATCH[kind])
     fit(method, count_cooccurrences(corpus, 10) if kind == "glove" else corpus, replace(training, epochs=1))
     status = Path("/proc/self/status")
     if status.exists():  # getrusage's peak outlives exec: it would be that of the process which started this one
@@ -309,11 +339,10 @@ def table(record: Record, settings: Settings) -> str:
             lines.append(f"Test halves, {who}: " + ", ".join(f"{value:.3f}" for value in values) + ".")
         lines.append("")
     if record.values("reading", "ours", "seconds"):
-        lines += [
-            f"Reading a text file, to vocabulary and token ids: {median('reading', 'ours', 'seconds'):.1f} s; gensim, to "
-            f"its vocabulary: {median('reading', 'gensim', 'seconds'):.1f} s.",
-            "",
-        ]
+        line = f"Reading a text file, to vocabulary and token ids: {median('reading', 'ours', 'seconds'):.1f} s"
+        if record.values("reading", "gensim", "seconds"):
+            line += f"; gensim, to its vocabulary: {median('reading', 'gensim', 'seconds'):.1f} s"
+        lines += [f"{line}.", ""]
     if record.values("counting", "ours", "seconds"):
         lines += [
             f"Counting co-occurrences (window 10, shuffled, written): {median('counting', 'ours', 'seconds'):.1f} s.",
@@ -322,11 +351,14 @@ def table(record: Record, settings: Settings) -> str:
     for row in record.rows:
         if row["part"] == "memory":
             lines.append(f"Peak memory, {row['who']}: {row['peak'] / 1e9:.2f} GB; bound {row['bound'] / 1e9:.2f} GB.")
+    sides = {row["who"] for row in record.rows if row["part"] in ("reading", "skipgram", "cbow")}
+    if sides and "gensim" not in sides:
+        lines += ["", NO_GENSIM]
     machines = {(row["machine"]["cpu"], row["machine"]["cores"]) for row in record.rows}
     versions = dict.fromkeys(json.dumps(row["versions"]) for row in record.rows)
     seeds = ", ".join(map(str, settings.seeds))
     commands = ", ".join(f"`{told}`" for told in dict.fromkeys(row["command"] for row in record.rows))
-    lines += ["", f"Commands: {commands}; seeds {seeds}; {settings.data}, d=100, window 5, "
+    lines += ["", f"Commands: {commands}; seeds {seeds}; {settings.data}, d={settings.vector_size}, window 5, "
               f"5 negatives, min_count 5, sample 1e-3; {'; '.join(f'{cpu}, {cores} cores' for cpu, cores in machines)}; "
               f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in record.rows))}; "
               f"versions {'; '.join(versions)}. All: measurements.jsonl.", ""]  # fmt: skip
@@ -342,7 +374,9 @@ def main(settings: Settings) -> None:
         rows = [json.loads(line) for line in known.read_text().splitlines()]
         record.rows = [row for row in rows if row["part"] not in settings.parts]
         record.earlier = [row for row in rows if row["part"] in settings.parts]
-    corpus = read_corpus(settings.data)
+    corpus = read_corpus(settings.texts())
+    if not has_gensim():
+        print(NO_GENSIM, file=sys.stderr)
     parts: dict[str, Callable[..., None]] = {"reading": reading, "glove": glove, "counting": counting, "memory": memory}
     for part in settings.parts:
         if part in parts:
@@ -354,5 +388,13 @@ def main(settings: Settings) -> None:
     print((settings.results / "table.md").read_text())
 
 
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Settings from the command line: those of the preset, and what is given besides."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", choices=list(PRESETS), default="full")
+    preset = first.parse_known_args(arguments)[0].preset
+    return tyro.cli(Settings, args=arguments, default=PRESETS[preset], description=__doc__)
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(parse())
