@@ -36,7 +36,7 @@ from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import command, environment, peak_memory
 from jaxembed.study.run import as_json
-from jaxembed.training.host import dispatch_inline
+from jaxembed.training.host import start
 from jaxembed.training.loop import Training, fit
 from jaxembed.vectors import KeyedVectors, load_vectors
 
@@ -367,7 +367,7 @@ def table(record: Record, settings: Settings) -> str:
 
 def main(settings: Settings) -> None:
     """Measures the parts, and writes the table after each."""
-    dispatch_inline()
+    start()
     record = Record(settings.results)
     known = settings.results / "measurements.jsonl"
     if known.exists():  # parts that are not measured now keep what stands there

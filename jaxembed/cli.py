@@ -163,9 +163,9 @@ class Evaluate:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
-    from jaxembed.training.host import dispatch_inline
+    from jaxembed.training.host import start
 
-    dispatch_inline()
+    start()
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv == ["--version"]:
         from jaxembed import __version__
@@ -182,8 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _COMMANDS[type(asked)](asked)
             sys.stdout.flush()
         return 0
-    except KeyboardInterrupt:
-        print("jaxembed: interrupted; what was finished before stands as it was", file=sys.stderr)
+    except KeyboardInterrupt as stopped:  # Interrupted says how to go on
+        print(f"jaxembed: {str(stopped) or 'interrupted; what was finished before stands as it was'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -233,12 +233,16 @@ def _plain_warnings() -> Iterator[None]:
 
 def _train(asked: SkipGram | CBOW | GloVe) -> None:
     from jaxembed.data.text import hold_out, read_corpus
-    from jaxembed.study.train import train_runs
+    from jaxembed.study.plan import Planned, Variant
+    from jaxembed.study.train import Options, train_group
+    from jaxembed.study.words import Words
     from jaxembed.terminal import show_runs
     from jaxembed.training.loop import Training
 
     training = Training(epochs=asked.epochs, learning_rate=asked.learning_rate, optimizer=asked.optimizer)
-    method, name, prepare = _method(asked)
+    if asked.window < 1:
+        raise ValueError(f"window must be at least 1, not {asked.window}")
+    method, name = _method(asked)
     corpus = read_corpus(
         asked.data,
         asked.column,
@@ -251,40 +255,25 @@ def _train(asked: SkipGram | CBOW | GloVe) -> None:
     kinds, documents = len(corpus.vocabulary), corpus.documents
     print(f"{asked.data}: {len(corpus.tokens):,} words of {kinds:,} kinds in {documents:,} documents")
     train, held = hold_out(corpus, asked.held_out) if asked.held_out is not None else (corpus, None)
-    settings = {key: getattr(asked, key) for key in ("data", "config", "split", "window", "held_out")}
     output = asked.output or Path("runs") / name
-    result, runs = train_runs(
-        method,
-        lambda: prepare(train),
-        training,
-        seeds=asked.seeds,
-        folder_of=lambda seed: output / f"seed-{seed}",
-        settings=settings,
-        corpus=train,
-        held_out=(lambda: prepare(held)) if held else None,
+    runs = train_group(
+        [Planned(output / f"seed-{seed}", Variant(name, method, training), seed, asked.data) for seed in asked.seeds],
+        Words(train, held, window=asked.window),
+        Options(overwrite=asked.overwrite),
+        settings={key: getattr(asked, key) for key in ("config", "split", "held_out")},
         description=name,
-        overwrite=asked.overwrite,
     )
-    show_runs(runs, trained=result.seeds if result else (), seeds=asked.seeds)
+    show_runs(runs)
     print(f"TensorBoard: tensorboard --logdir {output}")
 
 
-def _method(asked: SkipGram | CBOW | GloVe) -> tuple[Any, str, Any]:
-    """The method, its name with the objective's, and what makes its data from a corpus."""
+def _method(asked: SkipGram | CBOW | GloVe) -> tuple[Any, str]:
+    """The method, and its name with the objective's."""
     from jaxembed.methods import cbow, glove, skipgram
     from jaxembed.objectives import pairwise
 
     if isinstance(asked, GloVe):
-        from jaxembed.data.cooccurrence import count_cooccurrences
-
-        if asked.window < 1:
-            raise ValueError(f"window must be at least 1, not {asked.window}")
-
-        def count(corpus: "Corpus") -> Any:
-            return count_cooccurrences(corpus, window=asked.window)
-
-        method = glove.GloVe(vector_size=asked.vector_size, x_max=asked.x_max, alpha=asked.alpha)
-        return method, "glove", count
+        return glove.GloVe(vector_size=asked.vector_size, x_max=asked.x_max, alpha=asked.alpha), "glove"
     known = {field.name for field in fields(pairwise(asked.objective))}
     given = {key: getattr(asked, key) for key in ("temperature", "margin") if getattr(asked, key) is not None}
     for key in given.keys() - known:
@@ -292,8 +281,8 @@ def _method(asked: SkipGram | CBOW | GloVe) -> tuple[Any, str, Any]:
     shared = ("vector_size", "window", "negative", "ns_exponent", "sample")
     settings = {key: getattr(asked, key) for key in shared} | {"objective": pairwise(asked.objective, **given)}
     if isinstance(asked, CBOW):
-        return cbow.CBOW(**settings, cbow_mean=asked.cbow_mean), f"cbow-{asked.objective}", lambda corpus: corpus
-    return skipgram.SkipGram(**settings), f"skipgram-{asked.objective}", lambda corpus: corpus
+        return cbow.CBOW(**settings, cbow_mean=asked.cbow_mean), f"cbow-{asked.objective}"
+    return skipgram.SkipGram(**settings), f"skipgram-{asked.objective}"
 
 
 def _neighbors(asked: Neighbors) -> None:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -35,3 +36,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` to `path` as UTF-8, whole or not at all."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def locked(path: str | os.PathLike, message: str) -> IO[str]:
+    """Opens `path` and holds a lock on it until it is closed or the process ends, however it ends.
+
+    Raises BlockingIOError with `message` when another process holds it. Where the system has no such locks, none is held.
+    """
+    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows
+        pass
+    except BlockingIOError:
+        file.close()
+        raise BlockingIOError(message) from None
+    except OSError:  # a file system without locks, as some clusters have
+        pass
+    return file

@@ -60,10 +60,11 @@ def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:
         show_table(None, ["category", "items", "oov", "accuracy"], lines)
 
 
-def show_runs(runs: Sequence["Run"], trained: Sequence[int], seeds: Sequence[int]) -> None:
-    """Prints what finished runs, one a seed, came to; those that were not `trained` now are marked."""
+def show_runs(runs: Sequence["Run"]) -> None:
+    """Prints what finished runs, one a seed, came to; those that were not made now are marked."""
     summaries = [run.summary for run in runs]
-    measured = [name for name in summaries[0] if name.startswith(("similarity/", "analogies/"))]
+    groups = ("similarity/", "analogies/")
+    measured = [name for name, value in summaries[0].items() if name.startswith(groups) and value is not None]
     lines = []
     for name in measured:
         benchmark, values = name.partition("/")[2], np.array([summary[name] for summary in summaries])
@@ -74,8 +75,8 @@ def show_runs(runs: Sequence["Run"], trained: Sequence[int], seeds: Sequence[int
 
     vectors = runs[0].vectors()
     near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)
-    show_table(None, ["word", f"neighbours, seed {seeds[0]}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
-    for seed, run, summary in zip(seeds, runs, summaries, strict=True):
+    show_table(None, ["word", f"neighbours, seed {runs[0].settings['seed']}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
+    for run, summary in zip(runs, summaries, strict=True):
         figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
-        kept = "" if seed in trained else "; finished before and kept (--overwrite trains it anew)"
+        kept = "" if run.made_now else "; finished before and kept (--overwrite trains it anew)"
         print(f"{run.folder / 'vectors.safetensors'}: {figures}{kept}")

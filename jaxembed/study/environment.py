@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -66,6 +67,42 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Energy:
+    """Energy used since it was made, where a device tells: NVIDIA's management library, else the CPU package's counter."""
+
+    def __init__(self) -> None:
+        self._read = _gpu_energy() or _cpu_energy()
+        self._start = self._read() if self._read else 0.0
+
+    def joules(self) -> float | None:
+        """Joules so far, of all of the machine's devices; None where nothing tells."""
+        used = self._read() - self._start if self._read else -1.0
+        return used if used >= 0 else None  # counters of CPUs wrap around
+
+
+def _gpu_energy() -> Callable[[], float] | None:
+    try:
+        import pynvml  # pyright: ignore[reportMissingImports]
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        read = lambda: sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles) / 1e3
+        read()
+    except Exception:  # no library, no driver, or a device that does not tell
+        return None
+    return read if handles else None
+
+
+def _cpu_energy() -> Callable[[], float] | None:
+    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:[0-9]/energy_uj"))
+    read = lambda: sum(int(path.read_text()) for path in counters) / 1e6
+    try:
+        read()
+    except (OSError, ValueError):
+        return None
+    return read if counters else None
 
 
 def _commit(package: Path) -> tuple[str | None, bool | None]:

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxembed.files import write_text
+from jaxembed.files import locked, write_text
 from jaxembed.study.environment import environment, peak_memory
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, json_number, read_metrics
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jaxembed.vectors import KeyedVectors
 
 _NEXT = ".next"
+_LOCK = ".lock"
 _SUMMARY = "summary.json"
 _OURS = (
     "settings.json",
@@ -45,14 +46,19 @@ class Run:
         self.folder = folder
         self._files = files  # where this run writes: the folder itself, or its .next
         self._tracker: Trackers | None = None
+        self._lock: IO[str] | None = None
+        self.made_now = False  # whether this object made the run, or found it finished
 
     @classmethod
-    def create(cls, folder: str | os.PathLike, settings: Any, *, overwrite: bool = False) -> Self:
+    def create(
+        cls, folder: str | os.PathLike, settings: Any, *, overwrite: bool = False, keep_unfinished: bool = False
+    ) -> Self:
         """Makes the folder and writes `settings` (a dataclass or mapping) and the environment into it.
 
         When the folder holds a finished run with the same settings, that run is returned as it is: `.finished` is
         True and the caller may skip it. With other settings ValueError is raised. With `overwrite` the run is made
-        anew in both cases. What an unfinished (killed) run left is removed.
+        anew in both cases. What an unfinished (killed) run left is removed, or with `keep_unfinished` left to `rewind`.
+        Until it ends, no other process can make the same run: BlockingIOError says so.
         """
         folder = Path(folder)
         text = json.dumps(as_json(settings), indent=2, allow_nan=False) + "\n"
@@ -69,10 +75,36 @@ class Run:
         if run.finished:
             run = cls(folder, folder / _NEXT)
         run._files.mkdir(parents=True, exist_ok=True)
-        _clear(run._files)
+        run._lock = locked(folder / _LOCK, f"{folder} is being trained by another process: wait for it, or choose another")
+        old = run._files / "settings.json"
+        resumable = keep_unfinished and old.exists() and old.read_text(encoding="utf-8") == text
+        if not resumable:
+            _clear(run._files)
         write_text(run._files / "settings.json", text)
-        run.note(**environment())
+        began = run.environment.get("started") if (run._files / "environment.json").exists() else None
+        run.note(**environment(), **({"first_started": began} if began else {}))
         return run
+
+    def position(self) -> dict[str, int]:
+        """How far the files that grow have come, in bytes: what `rewind` goes back to."""
+        return {path.name: path.stat().st_size for path in self._growing()}
+
+    def rewind(self, position: Mapping[str, int]) -> None:
+        """Cuts the files that grow to what they were at `position`, so that a run can go on from there; {} removes them.
+
+        Raises ValueError when one of them is shorter than it was: then the run cannot go on.
+        """
+        for path in self._growing():
+            size = path.stat().st_size
+            if size < position.get(path.name, 0):
+                raise ValueError(f"{path} is shorter than it was at the checkpoint: remove {self.folder} and run again")
+            if path.name in position:
+                os.truncate(path, position[path.name])
+            else:
+                path.unlink()
+
+    def _growing(self) -> list[Path]:
+        return sorted(path for pattern in ("metrics.jsonl", "events.out.tfevents.*") for path in self._files.glob(pattern))
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Self:
@@ -93,6 +125,12 @@ class Run:
         if self._tracker is not None:
             self._tracker.finish(None)
             self._tracker = None
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     @property
     def finished(self) -> bool:
@@ -144,6 +182,10 @@ class Run:
         """Writes vectors.safetensors, whole or not at all."""
         vectors.save(self._files / "vectors.safetensors")
 
+    def amend(self, figures: Mapping[str, Any]) -> None:
+        """Adds figures to the summary of a finished run: what was measured later, of its vectors as they are."""
+        write_text(self._files / _SUMMARY, json.dumps(self.summary | as_json(figures), indent=2, allow_nan=False) + "\n")
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Marks the run as finished with its final figures, and lets it take the place of an earlier one."""
         if self._tracker is not None:
@@ -153,6 +195,8 @@ class Run:
         write_text(self._files / _SUMMARY, json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n")
         _settle(self.folder)
         self._files = self.folder
+        self.made_now = True
+        self._release()
 
 
 def as_json(value: Any, name: str = "") -> Any:

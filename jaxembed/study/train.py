@@ -1,11 +1,11 @@
-"""Training on the record: a run folder for each seed, benchmarks on the way, vectors and figures at the end."""
+"""Training on the record: a run folder for each run of a group, benchmarks on the way, vectors and figures at the end."""
 
-import math
-import os
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,125 +13,238 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxembed.data.text import Corpus
-from jaxembed.evaluation import benchmark_tasks, evaluate
-from jaxembed.methods.glove import GloVe
-from jaxembed.methods.words import WordMethod
+from jaxembed.files import write_text
+from jaxembed.study.environment import Energy
+from jaxembed.study.plan import Planned, Task, digest
 from jaxembed.study.run import Run
-from jaxembed.tracking import Console, Trackers, histogram
+from jaxembed.tracking import Console, Tracker, Trackers, histogram
+from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.loop import Progress, Result, Training, fit
-from jaxembed.vectors import KeyedVectors
+from jaxembed.training.mesh import Layout, is_first, tell
+from jaxembed.training.numbers import numbers_of
 
-# What is measured while training, on dev halves: the other half stays unseen until settings are chosen. Analogies take
-# longer: they are measured after each pass only, among fewer words than at the end.
-PROBES = 20
-SIMILARITY = ("wordsim353", "simlex999")
-ANALOGIES, ANALOGY_WORDS = ("google",), 10_000
+PROBES = 20  # of similarity, over a whole run
 
 Vectors = Callable[[], jax.Array]
 
 
-def train_runs(
-    method: WordMethod | GloVe,
-    data: Any,
-    training: Training,
-    *,
-    seeds: Sequence[int],
-    folder_of: Callable[[int], str | os.PathLike],
-    settings: Mapping[str, Any],
-    corpus: Corpus,
-    held_out: Any = None,
-    description: str = "train",
-    console: bool = True,
-    overwrite: bool = False,
-) -> tuple[Result | None, list[Run]]:
-    """Trains `method` with all `seeds` at once, each recorded in the folder `folder_of(seed)`: the runs, finished.
+@dataclass(frozen=True)
+class Options:
+    """How runs are trained and recorded; none of it changes what comes out, but for `layout` within float tolerance.
 
-    A seed whose folder holds a finished run of the same settings is kept and not trained again; the result, of the
-    others, is None where none is left. `data` and `held_out` are as `fit` takes them, or functions that make them,
-    called only when there is something to train. Steps are made smaller where the data are few (`sized_for`).
-
-    A run's settings.json holds `settings` (what a reader looks for: the name of the data, say), the fingerprint of
-    `corpus`, all of `method` and `training`, and the seed;
-    environment.json has the method as it was sized. Its metrics are `train/loss`, `train/learning_rate`,
-    `train/words_per_second` (words of the corpus passed over, by all seeds together, a second of training),
-    `train/seconds`, `epoch/loss`, `held_out/loss`, `similarity/<set>-dev`, `analogies/google-dev-10k` (among the 10,000
-    commonest words), histograms of the vectors and their lengths. The summary has `similarity/<set>` and
-    `analogies/<set>` on whole sets, `coverage/<set>` (share of its items without unknown words) and `final/...`.
-
-    Raises ValueError where a folder holds a run of other settings (unless `overwrite`) or two seeds share a folder, and
-    Diverged; runs that did not finish are left unmarked, and are made anew the next time.
+    checkpoint_seconds: time between checkpoints; 0 after every dispatch, None never. keep_checkpoints: also of finished runs.
+    seeds_by, layout: as `fit` takes them. overwrite: finished runs are made anew. console: a progress bar.
+    profile: writes a trace of some steps into the first run's folder, for TensorBoard's profiler.
+    trackers: called with each run, give more trackers than TensorBoard and JSON lines.
     """
-    folders = [Path(folder_of(seed)) for seed in seeds]
+
+    checkpoint_seconds: float | None = 60.0
+    keep_checkpoints: bool = False
+    seeds_by: str | None = None
+    layout: Layout | None = None
+    overwrite: bool = False
+    console: bool = True
+    profile: bool = False
+    trackers: Sequence[Callable[[Run], Tracker]] = ()
+
+
+def train_group(
+    plans: Sequence[Planned],
+    task: Task,
+    options: Options | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    description: str = "train",
+) -> list[Run]:
+    """Trains runs that share a program (`study.plan.groups`) all at once, each recorded in its folder: the runs, finished.
+
+    A finished run of the same settings is kept and not trained again (`Run.made_now` tells). Steps are made smaller where the data are few (`sized_for`). A killed group goes on from its last checkpoint and
+    ends as if it had never stopped.
+
+    A run's settings.json holds `settings`, the variant with all of its method and training, the fingerprint of the data and
+    the seed; environment.json has the method as it was sized. Its metrics are `train/loss`, `train/learning_rate`,
+    `train/<unit>_per_second` (of all runs together, a second of training), `train/seconds`, `epoch/loss`,
+    `held_out/loss`, what the task's probes measure, histograms of the vectors and their lengths. The summary has what the
+    task judges, and `final/...`.
+
+    Raises ValueError where a folder holds a run of other settings (unless `overwrite`) or two runs share a folder,
+    BlockingIOError where another process is at it, Diverged, and Interrupted (Ctrl-C, saved).
+    """
+    options = options or Options()
+    folders = [plan.folder for plan in plans]
     if not folders:
         raise ValueError("give at least one seed")
     if len(set(folders)) < len(folders):
-        raise ValueError(f"each seed needs a folder of its own, but seeds {', '.join(map(str, seeds))} share one")
-    about = {**settings, "data_fingerprint": corpus.fingerprint, "method": method, "training": training}
-    runs = [
-        Run.create(folder, {**about, "seed": seed}, overwrite=overwrite)
-        for folder, seed in zip(folders, seeds, strict=True)
-    ]
-    open_runs = {seed: run for seed, run in zip(seeds, runs, strict=True) if not run.finished}
-    if not open_runs:
-        return None, runs
+        seeds = ", ".join(str(plan.seed) for plan in plans)
+        raise ValueError(f"each seed needs a folder of its own, but seeds {seeds} share one")
+    runs: dict[Path, Run] = {}
+    while True:
+        among, waiting, folder = tell(_next(plans, task, settings or {}, options, runs) if is_first() else None)
+        if not waiting:
+            return list(runs.values()) if is_first() else [Run(folder, folder) for folder in folders]
+        _train_some([plans[i] for i in among], [i in waiting for i in among], Path(folder), task, options, runs, description)
 
-    begun = time.perf_counter()
-    data, held_out = (made() if callable(made) else made for made in (data, held_out))
-    examples = len(data.tokens) if isinstance(data, Corpus) else len(data.counts)
+
+def _next(
+    plans: Sequence[Planned], task: Task, extra: Mapping[str, Any], options: Options, runs: dict[Path, Run]
+) -> tuple[list[int], list[int], str]:
+    """Which runs train next as one program, which of them are not finished yet, and the folder of their checkpoints.
+
+    First a group that was killed, as it was then, whatever has been added since: also those of its runs that were
+    concluded already take part, so that the program is the same whatever the moment. Then all others.
+    """
+    told = [plan.settings(task, extra) for plan in plans]
+    for plan, own in zip(plans, told, strict=True):
+        if plan.folder not in runs:
+            keep = options.checkpoint_seconds is not None
+            runs[plan.folder] = Run.create(plan.folder, own, overwrite=options.overwrite, keep_unfinished=keep)
+    waiting = [place for place, plan in enumerate(plans) if not runs[plan.folder].finished]
+    names = [digest(*plan.folder.parts[-2:], own) for plan, own in zip(plans, told, strict=True)]
+    roots = dict.fromkeys(plan.folder.parent / ".checkpoints" for plan in plans)
+    for path in [path for root in roots for path in sorted(root.glob("*/members.json"))] if waiting else ():
+        members = json.loads(path.read_text())
+        among = [place for place, name in enumerate(names) if name in members]
+        if set(members) <= set(names) and set(among) & set(waiting):
+            if not options.overwrite:
+                return among, [i for i in among if i in waiting], str(path.parent)
+            shutil.rmtree(path.parent)
+    folder = plans[(waiting or [0])[0]].folder.parent / ".checkpoints" / digest(*[names[i] for i in waiting])
+    if waiting and options.checkpoint_seconds is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "members.json", json.dumps([names[i] for i in waiting]))
+    return waiting, waiting, str(folder)
+
+
+def _train_some(
+    plans: Sequence[Planned],
+    waiting: Sequence[bool],
+    folder: Path,
+    task: Task,
+    options: Options,
+    known: Mapping[Path, Run],
+    description: str,
+) -> None:
+    # The first process writes; the others take part in the training.
+    runs = [known.get(plan.folder) or Run(plan.folder, plan.folder) for plan in plans]
+    recorded = [new and is_first() for new in waiting]
     with ExitStack() as stack:
-        trackers = [stack.enter_context(run).tracker() for run in open_runs.values()]
-        bar = Trackers(*([Console(1000, description)] if console else []))
-        bar.start({})
-        stack.callback(bar.finish, None)
-        recorder = _Recorder(trackers, bar, corpus, training)
-        sized: Any = method.sized_for(examples)
-        result = fit(
-            sized,
-            data,
-            training,
-            seeds=tuple(open_runs),
-            held_out=held_out,
-            report=recorder.report,
-            on_epoch=recorder.on_epoch,
-        )
-        wall = time.perf_counter() - begun
-        for place, (run, tracker) in enumerate(zip(open_runs.values(), trackers, strict=True)):
-            run.note(trained_method=sized)
-            _conclude(run, tracker, result, place, corpus, training, wall)
-    return result, runs
+        for run in runs:
+            stack.enter_context(run)
+        checkpoints = None
+        if options.checkpoint_seconds is not None:
+            checkpoints = Checkpoints(folder, seconds=options.checkpoint_seconds)
+            stack.callback(checkpoints.close)
+        recorder = _Recorder(runs, recorded, task, plans[0].variant.training, options)
+        stack.callback(recorder.close)
+        result = _fit(plans, task, options, recorder, checkpoints, description, stack)
+        for place, here in enumerate(recorded):
+            if here:
+                recorder.conclude(place, result)
+        if checkpoints and not options.keep_checkpoints:
+            checkpoints.remove()
+        tell(None)
+
+
+def _fit(
+    plans: Sequence[Planned],
+    task: Task,
+    options: Options,
+    recorder: "_Recorder",
+    checkpoints: Checkpoints | None,
+    description: str,
+    stack: ExitStack,
+) -> Result:
+    variant = plans[0].variant
+    data = task.data(variant.method)
+    held_out = task.data(variant.method, held_out=True)
+    sized: Any = variant.method.sized_for(task.size(data)) if hasattr(variant.method, "sized_for") else variant.method
+    numbers = [numbers_of(plan.variant.method, plan.variant.training) for plan in plans]
+    vary = {name: [own[name] for own in numbers] for name in numbers[0]}
+    recorder.sized = sized
+    recorder.bar = Trackers(*([Console(1000, description)] if options.console and is_first() else []))
+    recorder.bar.start({})
+    stack.callback(recorder.bar.finish, None)
+    if checkpoints:
+        checkpoints.extra, checkpoints.begin, checkpoints.metric = recorder.position, recorder.begin, recorder.metric
+    else:
+        recorder.begin({})
+    return fit(
+        sized,
+        data,
+        variant.training,
+        seeds=[plan.seed for plan in plans],
+        vary=vary,
+        seeds_by=options.seeds_by,
+        layout=options.layout,
+        held_out=held_out,
+        report=recorder.report,
+        on_epoch=recorder.on_epoch,
+        checkpoints=checkpoints,
+    )
 
 
 class _Recorder:
-    """What `fit` reports, for all seeds, to the tracker of each."""
+    """What `fit` reports, to the trackers of each run that is recorded."""
 
-    def __init__(self, trackers: Sequence[Trackers], bar: Trackers, corpus: Corpus, training: Training):
-        self.trackers, self.bar, self.training = trackers, bar, training
-        self.words = len(corpus.tokens) * len(trackers)
-        dev = partial(benchmark_tasks, corpus.vocabulary, split="dev")
-        self.similarity = _measures(dev(names=SIMILARITY), "similarity/{}-dev")
-        self.analogies = _measures(dev(names=ANALOGIES, restrict_vocab=ANALOGY_WORDS), "analogies/{}-dev-10k")
+    def __init__(
+        self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options
+    ):
+        self.runs, self.recorded = runs, recorded
+        self.task, self.training, self.options = task, training, options
+        self.trackers: list[Trackers | None] = [None] * len(runs)
+        self.often, self.seldom = task.probes()
         self.reports, self.every = 0, max(1, training.reports // PROBES)
+        self.bar, self.sized = Trackers(), None
+        self.begun, self.energy = time.perf_counter(), Energy()
+        self.latest: dict[str, float] = {}
+        self.resumed = 0
+        self.profiling = False
+
+    def begin(self, extra: Mapping[str, Any]) -> None:
+        """Opens the trackers, at a fresh start or where a checkpoint was."""
+        self.reports, self.resumed = extra.get("reports", 0), extra.get("resumed", -1) + 1
+        self.latest = dict(extra.get("latest", {}))
+        positions = extra.get("files", [{}] * len(self.runs))
+        for place, (run, position) in enumerate(zip(self.runs, positions, strict=True)):
+            if self.recorded[place]:
+                run.rewind(position)
+                self.trackers[place] = run.tracker(*(make(run) for make in self.options.trackers))
+
+    def position(self) -> dict[str, Any]:
+        """How far the log files are."""
+        files = [run.position() if recorded else {} for run, recorded in zip(self.runs, self.recorded, strict=True)]
+        return {"reports": self.reports, "resumed": self.resumed, "latest": self.latest, "files": files}
+
+    def metric(self) -> float:
+        """By which the best checkpoint is told: the mean of the latest probes, or the loss where there are none."""
+        probes = [value for name, value in self.latest.items() if name != "loss"]
+        return float(np.mean(probes)) if probes else -self.latest.get("loss", float("inf"))
 
     def report(self, progress: Progress, vectors: Vectors) -> None:
-        """Loss, learning rate and speed; word similarity now and then."""
+        """Loss, learning rate and speed; the quick probes now and then."""
         self.reports += 1
+        self._profile()
+        examples = self.task.examples * len(self.runs) * progress.epoch
         same = {
-            "train/learning_rate": progress.learning_rate,
-            "train/words_per_second": self.words * progress.epoch / max(progress.seconds, 1e-9),
+            f"train/{self.task.unit}_per_second": examples / max(progress.seconds, 1e-9),
             "train/seconds": progress.seconds,
         }
-        own = {"train/loss": progress.loss}
+        own: dict[str, Any] = {"train/loss": progress.loss, "train/learning_rate": progress.learning_rate}
         share = progress.step / progress.total_steps
         if self.reports % self.every == 0 or share == 1:
-            own |= self.similarity(vectors())
+            probed = self.often(vectors())
+            self.latest = {name: float(np.mean(values)) for name, values in probed.items()}
+            own |= probed
+        if np.isfinite(progress.loss).all():
+            self.latest["loss"] = float(progress.loss.mean())
         self._log(own, same, progress.step)
-        self.bar.log({**same, "train/loss": progress.loss.mean()}, round(1000 * share))
+        shown = {"train/loss": progress.loss.mean(), "train/learning_rate": progress.learning_rate.max()}
+        self.bar.log({**same, **shown}, round(1000 * share))
 
     def on_epoch(self, epoch: int, progress: Progress, vectors: Vectors) -> None:
-        """Exact loss of the pass, held-out loss, analogies, and histograms."""
+        """Exact loss of the pass, held-out loss, the slower probes, and histograms."""
         matrices = vectors()
-        own: dict[str, Any] = {"epoch/loss": progress.loss, **self.analogies(matrices)}
+        own: dict[str, Any] = {"epoch/loss": progress.loss, **self.seldom(matrices)}
         if "held_out" in progress.metrics:
             own["held_out/loss"] = progress.metrics["held_out"]
         own["tables/lengths"] = [histogram(jnp.linalg.norm(matrix, axis=-1)) for matrix in matrices]
@@ -140,48 +253,49 @@ class _Recorder:
 
     def _log(self, own: Mapping[str, Any], same: Mapping[str, float], step: int) -> None:
         for place, tracker in enumerate(self.trackers):
-            tracker.log({**{name: values[place] for name, values in own.items()}, **same}, step)
+            if tracker is not None:
+                tracker.log({**{name: values[place] for name, values in own.items()}, **same}, step)
 
+    def _profile(self) -> None:
+        """A trace between the second and the third report: all of the machinery once, and a file of bearable size."""
+        if self.options.profile and self.reports in (2, 3):
+            if self.reports == 2:
+                jax.profiler.start_trace(self.runs[0].folder)
+                self.profiling = True
+            elif self.profiling:
+                jax.profiler.stop_trace()
+                self.profiling = False
 
-def _measures(tasks: Mapping[str, Any], tag: str) -> Callable[[jax.Array], dict[str, np.ndarray]]:
-    """What measures matrices [seeds, n, d] by all tasks that have items, in one dispatch: {tag: [seeds]}."""
-    tasks = {tag.format(name): task for name, task in tasks.items() if len(task.rows) > 1}
-    # One seed after the other, for the scores of all questions of all seeds would take too much memory.
-    measure = jax.jit(lambda matrices: jax.lax.map(lambda one: {name: f(one) for name, f in tasks.items()}, matrices))
-    return lambda matrices: jax.device_get(measure(matrices)) if tasks else {}
+    def close(self) -> None:
+        """Ends a trace that is still open."""
+        if self.profiling:
+            jax.profiler.stop_trace()
+            self.profiling = False
 
-
-def _conclude(
-    run: Run, tracker: Trackers, result: Result, place: int, corpus: Corpus, training: Training, wall: float
-) -> None:
-    """Saves a run's vectors, shows them in the projector, and writes its final figures."""
-    vectors = KeyedVectors(corpus.vocabulary.words, result.vectors[place], corpus.vocabulary.counts)
-    run.save(vectors)
-    tracker.artifact("words", vectors)
-    words = len(corpus.tokens) * training.epochs * len(result.seeds)
-    summary = {
-        "final/loss": float(result.losses[-1, place]),
-        "final/words_per_second": words / max(result.seconds, 1e-9),
-        "final/seconds": result.seconds,
-    }
-    if result.held_out is not None:
-        summary["final/held_out_loss"] = float(result.held_out[-1, place])
-    for row in evaluate(vectors):
-        group = "similarity" if row["metric"] == "spearman" else "analogies"
-        if math.isfinite(value := float(row["value"])):
-            summary[f"{group}/{row['benchmark']}"] = value
-        summary[f"coverage/{row['benchmark']}"] = float(row["items"]) / (float(row["items"]) + float(row["oov"]))
-    run.note(
-        data=_public(corpus.summary()),
-        steps=result.steps,
-        seeds_at_once=len(result.seeds),
-        train_seconds=result.seconds,
-        compile_seconds=result.compile_seconds,
-        wall_seconds=wall,
-    )
-    run.finish(summary)
-
-
-def _public(summary: dict[str, Any]) -> dict[str, Any]:
-    """Without the folders of this machine."""
-    return {key: Path(value).name if key == "file" else value for key, value in summary.items()}
+    def conclude(self, place: int, result: Result) -> None:
+        """Saves a run's vectors, shows them in the projector, and writes its final figures."""
+        run, tracker = self.runs[place], self.trackers[place]
+        product = self.task.product(result.vectors[place])
+        run.save(product)
+        if tracker is not None:
+            tracker.artifact(self.task.unit, product)
+        speed = self.task.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
+        summary: dict[str, Any] = {
+            "final/loss": float(result.losses[-1, place]),
+            f"final/{self.task.unit}_per_second": speed,
+            "final/seconds": result.seconds,
+        }
+        if result.held_out is not None:
+            summary["final/held_out_loss"] = float(result.held_out[-1, place])
+        run.note(
+            data=self.task.about(),
+            trained_method=self.sized,
+            steps=result.steps,
+            seeds_at_once=len(result.seeds),
+            train_seconds=result.seconds,
+            compile_seconds=result.compile_seconds,
+            wall_seconds=time.perf_counter() - self.begun,
+            energy_joules=self.energy.joules(),
+            resumed=self.resumed,
+        )
+        run.finish(summary | self.task.judge(product))

@@ -1,21 +1,31 @@
-"""What a CPU wants: large pages for tables whose rows are met at random, and programs that start where they are called."""
+"""How a process is set up: compiled programs kept between runs, programs that start where they are called, large pages."""
 
 import ctypes
+import os
 import sys
 from typing import Any
 
 import jax
 
+from jaxembed.data.cache import cache_folder
+
 _LARGE = 2 << 20
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 
 
-def dispatch_inline() -> None:
-    """Runs a program on the thread that calls it, so that lanes on threads of their own do not share one queue.
+def start(deterministic: bool = False) -> None:
+    """Sets JAX up for a script, which calls it before anything else.
 
-    A setting of JAX's CPU client, which must be chosen before its first use: scripts call this first thing.
+    Compiled programs are kept between runs, in the cache folder (JAX_COMPILATION_CACHE_DIR names another). On a CPU a
+    program runs on the thread that calls it, so that lanes on threads of their own do not share one queue.
+    `deterministic` asks XLA for operations on a GPU that give the same bits each time; on a CPU they always do.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def use_large_pages(arrays: Any) -> None:

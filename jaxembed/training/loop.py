@@ -214,7 +214,7 @@ def fit(
                 continue
             whole, at.epoch_sums = at.epoch_sums, _Mean()
             at.losses.append(np.broadcast_to(whole.loss, len(seeds)))
-            _check(program, layout.fetch(jnp.sum(program.vectors(), axis=(-2, -1))))
+            _check(program, np.asarray(jnp.sum(program.vectors(), axis=(-2, -1))))
             if held:
                 at.held_out.append(held.loss())
             if on_epoch:
@@ -224,7 +224,7 @@ def fit(
     if checkpoints:
         checkpoints.wait()
     return Result(
-        vectors=layout.fetch(program.vectors()),
+        vectors=np.asarray(program.vectors()),
         params=program.params(),
         losses=np.stack(at.losses),
         held_out=np.stack(at.held_out) if held else None,

@@ -4,6 +4,7 @@ Tables are cut by column (`model`), batches by row (`data`); the partitioner fin
 scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
 """
 
+import json
 import math
 import os
 from dataclasses import dataclass
@@ -125,6 +126,15 @@ class Layout:
         )(spread)
         return jax.device_put(together, self._at(P()))
 
+    @property
+    def everywhere(self) -> NamedSharding | None:
+        """Whole on every device; None without a mesh."""
+        return self._at(P()) if self.mesh is not None else None
+
+    def local(self, array: jax.Array) -> jax.Array:
+        """An array that lies everywhere, as one of this process alone: what follows is no business of the others."""
+        return array.addressable_data(0) if self.several_processes else array
+
     def fetch(self, tree: Any) -> Any:
         """Arrays of the mesh as NumPy arrays, whole, in every process."""
         if self.several_processes:
@@ -186,8 +196,16 @@ def is_first() -> bool:
 
 def agree(value: bool) -> bool:
     """What process 0 says, in all processes."""
+    return bool(tell(bool(value)))
+
+
+def tell(value: Any) -> Any:
+    """A JSON value of process 0, in all processes; all must call it, and none goes on before process 0 has come here."""
     if jax.process_count() == 1:
         return value
-    from jax.experimental import multihost_utils
+    from jax.experimental.multihost_utils import broadcast_one_to_all
 
-    return bool(multihost_utils.broadcast_one_to_all(np.bool_(value)))
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_first() else np.zeros(0, np.uint8)
+    length = int(broadcast_one_to_all(np.int32(len(text))))
+    text = np.pad(text, (0, max(0, length - len(text))))
+    return json.loads(bytes(np.asarray(broadcast_one_to_all(text))).decode())

@@ -113,7 +113,7 @@ class Program:
         )
         self._advance = self._compiled(step, lane.state, self.shared, own, lane.numbers, place, place)
         vectors = jax.vmap(self.method.vectors) if self.vmapped else lambda params: self.method.vectors(params)[None]
-        self._vectors = self._compiled(jax.jit(vectors), lane.state.params)
+        self._vectors = self._compiled(jax.jit(vectors, out_shardings=self.layout.everywhere), lane.state.params)
         if self.replicas > 1:
             copies = jax.eval_shape(partial(copies_of, number=self.replicas), lane.state)
             self._merge = self._compiled(jax.jit(merge, donate_argnums=(0, 1)), lane.state, copies)
@@ -236,7 +236,7 @@ class Program:
 
     def vectors(self) -> jax.Array:
         """The vectors as they stand, `[runs, rows, vector_size]`."""
-        parts = [self._vectors(lane.state.params) for lane in self.lanes]
+        parts = [self.layout.local(self._vectors(lane.state.params)) for lane in self.lanes]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     def rate(self) -> np.ndarray:

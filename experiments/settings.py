@@ -1,0 +1,96 @@
+"""What every experiment's command line has in common: presets, results, checkpoints, devices."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from jaxembed.study.report import report
+from jaxembed.study.study import Study
+from jaxembed.study.train import Options
+from jaxembed.training.host import start
+from jaxembed.training.loop import Interrupted
+from jaxembed.training.mesh import Layout, initialize, is_first, make_mesh
+
+
+@dataclass(frozen=True)
+class Common:
+    """Settings of every experiment.
+
+    results: everything is written under this folder.
+    dry_run: print what would be trained, with parameters, bytes and FLOPs, and train nothing.
+    overwrite: train finished runs anew.
+    checkpoint_seconds: time between checkpoints, from which a killed run goes on.
+    mesh: devices for data and for columns of tables, such as 4 2; by default one device.
+    deterministic: ask a GPU for results that are the same bit for bit, which costs speed (a CPU's always are).
+    profile: write a trace of some steps for TensorBoard's profiler.
+    """
+
+    results: Path = Path("results")
+    dry_run: bool = False
+    overwrite: bool = False
+    checkpoint_seconds: float = 60
+    mesh: tuple[int, int] | None = None
+    deterministic: bool = False
+    profile: bool = False
+
+
+C = TypeVar("C", bound=Common)
+
+
+def options(settings: Common) -> Options:
+    """How to train, as the settings say."""
+    return Options(
+        checkpoint_seconds=settings.checkpoint_seconds,
+        layout=Layout(make_mesh(*settings.mesh)) if settings.mesh else None,
+        overwrite=settings.overwrite,
+        profile=settings.profile,
+    )
+
+
+def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str | None) -> C:
+    """Settings from the command line: those of the preset (the last by default), and what is given besides."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", choices=list(presets), default=list(presets)[-1])
+    default = presets[first.parse_known_args(arguments)[0].preset]
+    return tyro.cli(type(default), args=arguments, default=default, description=about)
+
+
+def run(settings: Any, study: Callable[[Any], Study], show: Callable[[Any], None] | None = None) -> None:
+    """Trains what is missing of the study, writes its tables and plots, and prints them."""
+    made = study(settings)
+    if settings.dry_run:
+        print(made.dry_run())
+        return
+    made.run(options(settings))
+    if not is_first():
+        return
+    print(f"\n{report(settings.results)}")
+    if show:
+        show(settings)
+    print(f"\nTables and plots: {settings.results}/table.md, table.tex, results.csv, quality.png, curves.png")
+    print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {settings.results}/runs")
+
+
+def main(
+    presets: Mapping[str, Any], study: Callable[[Any], Study], show: Callable[[Any], None] | None, about: str | None
+) -> None:
+    """The whole command: parses, runs, and tells errors in one line."""
+    name = Path(sys.argv[0]).stem
+    settings = parse(presets, None, about)
+    try:
+        start(deterministic=settings.deterministic)
+        initialize()
+        run(settings, study, show)
+    except Interrupted as stopped:
+        sys.stderr.write(f"{name}: {stopped}\n")
+        sys.exit(130)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("JAXEMBED_TRACEBACK"):
+            raise
+        sys.exit(f"{name}: {error}")
