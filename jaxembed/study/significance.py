@@ -1,0 +1,98 @@
+"""Better, or luck? Means with intervals over seeds, and paired tests of each contender against the best."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+#: Below this corrected p-value a contender counts as worse than the best.
+LEVEL = 0.05
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and the half-width of its 95 % interval (NaN from fewer than two seeds)."""
+
+    mean: float
+    half_width: float
+    seeds: int
+
+
+class Standing(NamedTuple):
+    """Where a contender stands: the best, or with the corrected p-value of its difference from the best over `pairs` seeds."""
+
+    best: bool
+    p: float
+    pairs: int
+
+    @property
+    def level_with_best(self) -> bool:
+        """Whether it was tested and found not significantly worse; never so of the best itself."""
+        return not self.best and self.p >= LEVEL
+
+
+def estimate(values: Iterable[float]) -> Estimate:
+    """Mean and Student's 95 % interval of independent `values`."""
+    from scipy.stats import t
+
+    array = np.asarray(list(values), np.float64)
+    n = len(array)
+    if n < 2:
+        return Estimate(float(array.mean()) if n else math.nan, math.nan, n)
+    half = t.ppf(0.975, n - 1) * array.std(ddof=1) / math.sqrt(n)
+    return Estimate(float(array.mean()), float(half), n)
+
+
+def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Student's paired t-test that `first` and `second` differ in mean; NaN for fewer than two pairs.
+
+    Differences without variance are the limit of the test: p is 1 where they are all zero, else 0.
+    """
+    from scipy.stats import t
+
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    n, differences = len(a), a - b
+    if n < 2:
+        return math.nan
+    rounding = 4 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())
+    if np.ptp(differences) <= rounding:
+        return float(abs(differences.mean()) <= rounding)
+    return float(2 * t.sf(abs(differences.mean()) / (differences.std(ddof=1) / math.sqrt(n)), n - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's corrected p-values, in the order given; NaN (a test not made) stays and does not count.
+
+    Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+    """
+    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for rank, (p, place) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        corrected[place] = largest
+    return corrected
+
+
+def standings(values: Mapping[str, Mapping[int, float]], lower_is_better: bool = False) -> dict[str, Standing]:
+    """Compares each contender of `{contender: {seed: value}}` with the one of the best mean, paired by seed.
+
+    P-values are Holm-corrected over these comparisons. All of the very same best mean are best. Contenders without a
+    value are left out, and so is one that is alone: there is nothing it could be better than.
+    """
+    sign = -1 if lower_is_better else 1
+    means = {name: sign * float(np.mean(list(mine.values()))) for name, mine in values.items() if mine}
+    if len(means) < 2:
+        return {}
+    best = max(means, key=means.__getitem__)
+    others = [name for name in means if name != best]
+    shared = {name: sorted(values[best].keys() & values[name].keys()) for name in others}
+    raw = []
+    for name in others:
+        ours, theirs = ([values[side][seed] for seed in shared[name]] for side in (best, name))
+        # Over the seeds that both have, it may even be ahead: then it is not worse, however sure the difference.
+        ahead = bool(ours) and sign * (np.mean(theirs) - np.mean(ours)) > 0
+        raw.append(1.0 if ahead else paired_p(ours, theirs))
+    found = {best: Standing(True, math.nan, len(values[best]))}
+    for name, p in zip(others, holm(raw), strict=True):
+        found[name] = Standing(means[name] == means[best], p, len(shared[name]))
+    return found
