@@ -1,52 +1,72 @@
-"""Finished runs to tables and pictures: tidy rows, mean and interval over seeds, quality against time."""
+"""A study's runs to tables, pictures and a CSV file: nothing missing is hidden, nothing unlike is mixed."""
 
 import csv
 import math
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxembed.files import replacing, write_text
+from jaxembed.study import plots, tables
+from jaxembed.study.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
 from jaxembed.study.run import Run
+from jaxembed.study.significance import LEVEL, Estimate, Standing, estimate, standings
+from jaxembed.study.tables import Cell, Mark, Table, decimals, seconds, shown, speed
 
 Row = dict[str, Any]
+Standings = Mapping[str, Mapping[str, Standing]]  # {column: {label: standing}}
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds and the half-width of its 95 % interval (NaN from a single seed)."""
+def report(folder: str | os.PathLike, allow_missing: bool = False) -> str:
+    """Writes table.md, table.tex, results.csv, quality.png and curves.png of the study in `folder`; returns the Markdown.
 
-    mean: float
-    half_width: float
-    seeds: int
+    Raises what `read_study` raises. With `allow_missing`, each of the five says which runs are missing.
+    """
+    study = read_study(folder, allow_missing)
+    scores = compared(study)
+    table, notes = summary_table(study, scores), _notes(study, scores)
+    partial = _partial(study)
+    page = f"# {study.title}\n\n" + "".join(f"> **{text}**\n\n" for text in partial) + tables.markdown(table) + "\n"
+    page += "".join(f"* {note}\n" for note in notes)
+    caption = " ".join([*partial, f"{study.title.rstrip('.')}.", *_statistics(study, scores)])
+    write_text(study.folder / "table.md", page)
+    write_text(study.folder / "table.tex", tables.latex(table, caption, f"tab:{study.name}", notes))
+    write_csv(study.folder / "results.csv", rows(study))
+    _draw(study, study.folder / "quality.png", study.folder / "curves.png")
+    return page
 
 
-def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and Student's 95 % interval of independent `values`."""
-    from scipy.stats import t
+def rows(study: Record) -> list[Row]:
+    """One row a run and column, missing runs too; `value` is None where a run has no such figure.
 
-    array = np.asarray(list(values), np.float64)
-    n = len(array)
-    if n < 2:
-        return Estimate(float(array.mean()) if n else math.nan, math.nan, n)
-    half = t.ppf(0.975, n - 1) * array.std(ddof=1) / math.sqrt(n)
-    return Estimate(float(array.mean()), float(half), n)
-
-
-def tidy(name: str, run: Run) -> list[Row]:
-    """One row a figure of the final summary: `{method, seed, benchmark, value}` and what belongs to the run."""
-    environment = run.environment
-    own = {
-        "method": name,
-        "seed": run.settings["seed"],
-        "train_seconds": environment["train_seconds"],
-        "seeds_at_once": environment["seeds_at_once"],
-        "words_per_second": run.summary["final/words_per_second"],
-        "data_fingerprint": run.settings["data_fingerprint"],
-    }
-    figures = {key: value for key, value in run.summary.items() if key.startswith(("similarity/", "analogies/"))}
-    return [{**own, "benchmark": key.split("/", 1)[1], "value": value} for key, value in figures.items()]
+    Raises ValueError for a factor whose name is one of the rows' own.
+    """
+    factors = list(dict.fromkeys(name for entry in study.entries for name in entry.factors))
+    found = []
+    for entry in study.entries:
+        own = {
+            "train_seconds": entry.environment.get("train_seconds"),
+            "seeds_at_once": entry.environment.get("seeds_at_once"),
+            **{key.rpartition("/")[2]: entry.figure(key) for key in study.speeds},
+            "data_fingerprint": entry.settings.get("data_fingerprint"),
+            "commit": entry.environment.get("commit"),
+            "folder": entry.folder,
+            "state": entry.state,
+        }
+        figures = {header: entry.figure(key) for header, key in study.columns.items()} or {None: None}
+        for header, value in figures.items():
+            facts = {"seed": entry.seed, "benchmark": header, "value": value, **own}
+            clash = {"label", *facts} & set(factors)
+            if clash:
+                raise ValueError(
+                    f"a factor of {study.name} may not be called {listed(sorted(clash))}: results.csv has its own"
+                )
+            found.append({"label": entry.label, **{name: entry.factors.get(name) for name in factors}, **facts})
+    return found
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -57,89 +77,206 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def by_method(rows: Sequence[Row], benchmarks: Sequence[str]) -> dict[str, dict[str, Estimate]]:
-    """`{method: {benchmark: estimate over seeds}}`, with `words/s` and `seconds` among them; order is that of the rows.
-
-    `words/s` counts the words of all seeds that trained at once; `seconds` is what one seed's share of that took.
-
-    Raises ValueError when the rows are of more than one corpus, or when a method lacks a seed that another has.
-    """
-    if len({row["data_fingerprint"] for row in rows}) > 1:
-        raise ValueError("these runs were trained on different data: tables compare runs on the same data only")
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    seeds = {method: sorted({row["seed"] for row in rows if row["method"] == method}) for method in methods}
-    if len({tuple(found) for found in seeds.values()}) > 1:
-        raise ValueError(f"some runs are missing: the seeds of each method are {seeds}")
-    table = {}
-    for method in methods:
-        mine = [row for row in rows if row["method"] == method]
-        cells = {name: estimate(row["value"] for row in mine if row["benchmark"] == name) for name in benchmarks}
-        runs = {row["seed"]: row for row in mine}.values()
-        cells["words/s"] = estimate(row["words_per_second"] for row in runs)
-        cells["seconds"] = estimate(row["train_seconds"] / row["seeds_at_once"] for row in runs)
-        table[method] = cells
-    return table
+def compared(study: Record) -> dict[str, dict[str, Standing]]:
+    """`{column: {label: standing}}`; a label is compared with those on the same data only."""
+    found: dict[str, dict[str, Standing]] = {header: {} for header in study.columns}
+    for header, key in study.columns.items():
+        for group in by_data(study.entries).values():
+            labels = dict.fromkeys(entry.label for entry in group)
+            values = {label: _finite(study.labels[label], key) for label in labels}
+            found[header] |= standings(values, header in study.lower_is_better)
+    return found
 
 
-def shown(value: Estimate, digits: int = 3) -> str:
-    """`.685 ± .012`, or `1.2 M` for speeds."""
-    if value.mean >= 1000:
-        return f"{value.mean / 1e6:.2f} M"
-    if digits == 0:
-        return f"{value.mean:.0f}"
-    text = f"{value.mean:.{digits}f}"
-    return text if math.isnan(value.half_width) else f"{text} ± {value.half_width:.{digits}f}"
+def summary_table(study: Record, scores: Standings) -> Table:
+    """A line a label: mean and interval of each column, speeds, seconds of a run."""
+    lines = {label: [Cell(label)] for label in study.labels}
+    for header, key in study.columns.items():
+        found = {label: _estimate(mine, key) for label, mine in study.labels.items()}
+        digits = decimals(found.values())
+        for label, value in found.items():
+            lines[label].append(Cell(shown(value, digits), _mark(scores[header].get(label))))
+    for label, mine in study.labels.items():
+        lines[label] += [Cell(speed(_estimate(mine, key))) for key in study.speeds]
+        lines[label].append(Cell(seconds(_seconds(mine))))
+    headers = [f"{header} ↓" if header in study.lower_is_better else header for header in study.columns]
+    return Table(["label", *headers, *study.speeds.values(), "s a run"], list(lines.values()))
 
 
-def markdown(table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str]) -> str:
-    """A Markdown table: a line a method; the best mean of each benchmark is bold."""
-    best = {name: max(cells[name].mean for cells in table.values()) for name in benchmarks}
-    lines = [["method", *benchmarks, "words/s", "s a seed"]]
-    for method, cells in table.items():
-        marked = [f"**{shown(cells[n])}**" if cells[n].mean == best[n] else shown(cells[n]) for n in benchmarks]
-        tail = [shown(cells["words/s"]), shown(cells["seconds"], 0)]
-        lines.append([method, *marked, *tail])
-    width = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rule = ["-" * width[0], *("-" * (size - 1) + ":" for size in width[1:])]
-    place = lambda line: [
-        line[0].ljust(width[0]),
-        *(cell.rjust(size) for cell, size in zip(line[1:], width[1:], strict=True)),
+def _mark(standing: Standing | None) -> Mark:
+    if standing is None:
+        return Mark.NONE
+    return Mark.BEST if standing.best else Mark.LEVEL if standing.level_with_best else Mark.NONE
+
+
+def _finite(entries: Iterable[Entry], key: str) -> dict[int, float]:
+    """`{seed: figure}` of the runs that have it."""
+    figures = {entry.seed: entry.figure(key) for entry in entries}
+    return {seed: value for seed, value in figures.items() if value is not None and math.isfinite(value)}
+
+
+def _estimate(entries: Iterable[Entry], key: str) -> Estimate:
+    return estimate(_finite(entries, key).values())
+
+
+def _seconds(entries: Iterable[Entry]) -> Estimate:
+    return estimate(entry.seconds for entry in entries if entry.seconds is not None)
+
+
+# Notes: all that a reader must know to trust the table.
+
+
+def _partial(study: Record, named: bool = True) -> list[str]:
+    """What is not there, for every output (a plot has no room for names); nothing when all is."""
+    found = []
+    if study.missing:
+        names = f": {listed(study.missing)}" if named else ""
+        found.append(f"PARTIAL: {len(study.missing)} of {len(study.entries)} runs are missing{names}.")
+    if not same_seeds(study):
+        found.append(f"UNEVEN: the labels do not have the same seeds{f' ({told_seeds(study)})' if named else ''}.")
+    return found
+
+
+def _statistics(study: Record, scores: Standings) -> list[str]:
+    """How figures and marks came about, for the notes and the caption."""
+    seeds = sorted({entry.seed for entry in study.entries})
+    if len(seeds) < 2:
+        told = [f"One seed ({seeds[0]}): no interval and no test of significance."]
+    else:
+        told = [f"Mean ± 95 % interval (Student's t) over seeds {listed(seeds)}."]
+    if any(scores.values()):
+        several = " of those on the same data" if len(by_data(study.entries)) > 1 else ""
+        told.append(f"Bold: the best mean{several}.")
+    pairs = {s.pairs for column in scores.values() for s in column.values() if not s.best and not math.isnan(s.p)}
+    if pairs:
+        n = str(min(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
+        weak = " With so few the test has little power: † does not show that two are equal." if min(pairs) < 5 else ""
+        told.append(
+            f"†: not significantly worse than the best (two-sided t-test paired by seed, n = {n}; p ≥ {LEVEL} after "
+            f"Holm's correction within the column).{weak}"
+        )
+    if study.lower_is_better:
+        told.append("↓: lower is better.")
+    return told
+
+
+def _notes(study: Record, scores: Standings) -> list[str]:
+    """Every line under the table."""
+    units = f"{listed(study.speeds.values())}: of all runs that trained at once, together. " if study.speeds else ""
+    data = [
+        f"{name or 'one set'}, fingerprint {mine[0].settings.get('data_fingerprint')}"
+        for name, mine in by_data(study.finished).items()
     ]
-    return "".join("| " + " | ".join(place(line)) + " |\n" for line in [lines[0], rule, *lines[1:]])
+    return [
+        " ".join(_statistics(study, scores)),
+        *study.notes,
+        *_gaps(study),
+        f"{units}s a run: training time over the number of runs that trained at once.",
+        *([f"Data: {'; '.join(data)}."] if data else []),
+        *_environments(study),
+        "The folder of each run, which results.csv names, holds its settings.json and environment.json.",
+    ]
 
 
-def write_table(path: Path, title: str, table: str, notes: Sequence[str]) -> None:
-    """A Markdown page: title, table, notes."""
-    write_text(path, f"# {title}\n\n{table}\n" + "\n".join(f"* {note}" for note in notes) + "\n")
+def _gaps(study: Record) -> list[str]:
+    """Figures that some finished runs of a label lack, so that its mean is over fewer seeds than it seems."""
+    found = []
+    for header, key in study.columns.items():
+        for label, mine in study.labels.items():
+            runs, have = sum(entry.state == "finished" for entry in mine), len(_finite(mine, key))
+            if 0 < have < runs:
+                found.append(
+                    f"**{header} of {label} is over {have} of {runs} runs**: the others have no finite figure."
+                )
+    return found
 
 
-def plot_quality(
-    path: Path, table: Mapping[str, Mapping[str, Estimate]], benchmarks: Sequence[str], title: str
-) -> None:
-    """A panel a benchmark, a point a method: quality against the seconds that a seed took, with 95 % intervals."""
-    import matplotlib
+def _environments(study: Record) -> list[str]:
+    """Devices, commits, versions and commands; and that times are not comparable where the runs differ in them."""
+    facts = {
+        "Device": _device,
+        "Commit": _commit,
+        "Versions": lambda told: listed(f"{name} {version}" for name, version in told.get("versions", {}).items()),
+        "Trained at once": lambda told: str(told.get("seeds_at_once", "unknown")),
+        "Command": lambda told: f"`{told.get('command')}`",
+    }
+    tallies = {name: Counter(fact(entry.environment) for entry in study.finished) for name, fact in facts.items()}
+    mixed = [name.lower() for name, tally in tallies.items() if len(tally) > 1 and name != "Command"]
+    warning = f"**Times are not comparable**: the runs differ in {' and '.join(mixed)}." if mixed else ""
+    if {"commit", "versions"} & set(mixed):
+        warning += " Figures are, as far as these changed nothing in training or measuring."
+    told = [_tally(name, tally) for name, tally in tallies.items() if tally]
+    return [warning, *told] if warning else told
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure, axes = plt.subplots(1, len(benchmarks), figsize=(3.6 * len(benchmarks), 3.8), sharex=True, squeeze=False)
-    colours = plt.get_cmap("tab10").colors  # pyright: ignore[reportAttributeAccessIssue]
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        for place, (method, cells) in enumerate(table.items()):
-            value, seconds = cells[benchmark], cells["seconds"].mean
-            half = 0 if math.isnan(value.half_width) else value.half_width
-            axis.errorbar(seconds, value.mean, half, fmt="o", ms=7, capsize=3, color=colours[place % 10], label=method)
-        axis.set(title=benchmark, xscale="log", xlabel="seconds a seed")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(ScalarFormatter())
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("Spearman correlation or accuracy")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=min(4, len(labels)), frameon=False)
-    figure.suptitle(title)
-    figure.tight_layout(rect=(0, 0.06 + 0.05 * math.ceil(len(labels) / 4), 1, 1))
-    with replacing(path) as part:
-        figure.savefig(part, format=path.suffix.lstrip("."), dpi=150)
-    plt.close(figure)
+def _tally(name: str, tally: Counter[str]) -> str:
+    if len(tally) == 1:
+        return f"{name}: {next(iter(tally))}."
+    return f"{name}: " + "; ".join(f"{value} ({times} runs)" for value, times in tally.most_common()) + "."
+
+
+def _device(environment: Mapping[str, Any]) -> str:
+    device, machine = environment.get("device", {}), environment.get("machine", {})
+    return f"{device.get('count')} x {device.get('kind')}, {machine.get('cpu')}, {machine.get('cores')} cores"
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    return f"{environment.get('commit') or 'unknown'}{' with uncommitted changes' if environment.get('dirty') else ''}"
+
+
+# Pictures.
+
+
+def _draw(study: Record, quality: Path, curves: Path) -> None:
+    """The plots of what study.json names; a picture of an earlier report goes where there is nothing to draw."""
+    title = "\n".join([study.title, *_partial(study, named=False)])
+    panels = {
+        f"{header} (lower is better)" if header in study.lower_is_better else header: {
+            label: (_seconds(mine).mean, _estimate(mine, key)) for label, mine in study.labels.items()
+        }
+        for header, key in study.columns.items()
+    }
+    if panels:
+        plots.plot_quality(quality, panels, title)
+    else:
+        quality.unlink(missing_ok=True)
+    if not study.curves:
+        curves.unlink(missing_ok=True)
+        return
+    lines = {
+        label: [
+            _Lines(entry, Run.open(study.folder / entry.folder).metrics())
+            for entry in mine
+            if entry.state == "finished"
+        ]
+        for label, mine in study.labels.items()
+    }
+    timed = all(run.seconds for runs in lines.values() for run in runs if run.metrics)
+    drawn = {key: {label: _curve(runs, key, timed) for label, runs in lines.items()} for key in study.curves}
+    plots.plot_curves(curves, drawn, "training time of a run (s)" if timed else "step", title)
+
+
+class _Lines:
+    """A run's metrics by step, and its own share of the seconds at some of the steps."""
+
+    def __init__(self, entry: Entry, metrics: Sequence[Mapping[str, Any]]):
+        self.metrics, at_once = metrics, entry.environment.get("seeds_at_once", 1)
+        self.seconds = {line["step"]: line["train/seconds"] / at_once for line in metrics if "train/seconds" in line}
+
+    def values(self, key: str) -> dict[int, float]:
+        """`{step: value}` of a metric."""
+        return {line["step"]: line[key] for line in self.metrics if isinstance(line.get(key), int | float)}
+
+    def at(self, steps: Sequence[int]) -> np.ndarray:
+        """Seconds at `steps`, between those that were told by proportion."""
+        known = sorted(({0: 0.0} | self.seconds).items())
+        return np.interp(steps, *np.array(known).T)
+
+
+def _curve(runs: Sequence[_Lines], key: str, timed: bool) -> plots.Curve:
+    """Mean and interval over the seeds at every step that all of them told."""
+    values = [run.values(key) for run in runs]
+    steps = sorted(set.intersection(*map(set, values))) if values else []
+    told = [estimate(mine[step] for mine in values) for step in steps]
+    x = np.mean([run.at(steps) for run in runs], axis=0) if timed and steps else np.array(steps, np.float64)
+    return plots.Curve(x, np.array([e.mean for e in told]), np.array([e.half_width for e in told]))

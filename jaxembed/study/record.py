@@ -1,0 +1,199 @@
+"""A study read back from its folder, and refused where a table of it would mislead."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxembed.study.run import Run
+
+_PARTIAL = "report what is there with --partial"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run of a study: what study.json says of it and, once it is finished, what its own files say."""
+
+    label: str
+    seed: int
+    factors: Mapping[str, Any]
+    folder: str
+    state: Literal["finished", "unfinished", "missing"]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+    def figure(self, key: str) -> float | None:
+        """A final figure; None when the run has none of this name, NaN when it is not a number."""
+        value = self.summary.get(key)
+        return None if value is None else float(value)
+
+    @property
+    def seconds(self) -> float | None:
+        """Training time over the number of runs that trained at once."""
+        told = self.environment.get("train_seconds")
+        return None if told is None else told / self.environment.get("seeds_at_once", 1)
+
+    @property
+    def data(self) -> str:
+        """Which data it was trained on: the factor `data`, empty where the study has but one."""
+        return str(self.factors.get("data", ""))
+
+    def __str__(self) -> str:
+        return f"{self.label} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A study as its folder tells it: `columns` is `{header: key of a run's summary}`, `lower_is_better` names headers."""
+
+    folder: Path
+    name: str
+    title: str
+    columns: Mapping[str, str]
+    lower_is_better: frozenset[str]
+    curves: Sequence[str]
+    notes: Sequence[str]
+    entries: Sequence[Entry]
+
+    @cached_property
+    def finished(self) -> list[Entry]:
+        """The runs that have figures."""
+        return [entry for entry in self.entries if entry.state == "finished"]
+
+    @cached_property
+    def missing(self) -> list[Entry]:
+        """The runs that have none."""
+        return [entry for entry in self.entries if entry.state != "finished"]
+
+    @cached_property
+    def labels(self) -> dict[str, list[Entry]]:
+        """The runs of each label, in the order of the study."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.label, []).append(entry)
+        return found
+
+    @cached_property
+    def speeds(self) -> dict[str, str]:
+        """`{key: header}` of the speeds that runs tell: `final/words_per_second` is words/s, and so with other units."""
+        keys = dict.fromkeys(key for entry in self.finished for key in entry.summary if key.endswith("_per_second"))
+        return {key: key.rpartition("/")[2].removesuffix("_per_second") + "/s" for key in keys}
+
+
+def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record:
+    """Reads a study's study.json and the runs that it names.
+
+    Raises FileNotFoundError where there is no study.json or, unless `allow_missing`, a run is missing or unfinished; and
+    ValueError where study.json is broken, labels do not have the same seeds (unless `allow_missing`), a run is not of
+    the seed it should be, or runs on the same data were trained on different revisions of it.
+    """
+    folder = Path(folder)
+    path = folder / "study.json"
+    if not path.exists():
+        runs = sum(1 for _ in folder.rglob("settings.json"))
+        what = f"holds {runs} runs but no study" if runs else "holds no study" if folder.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"{folder} {what}: an experiment writes study.json into the folder that is its --results; give that one"
+        )
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        columns, lower = dict(told["columns"]), set(told.get("lower_is_better", ()))
+        study = Record(
+            folder=folder,
+            name=told["name"],
+            title=told.get("title") or told["name"],
+            columns=columns,
+            lower_is_better=frozenset(header for header, key in columns.items() if lower & {header, key}),
+            curves=told.get("curves", ()),
+            notes=told.get("notes", ()),
+            entries=[_entry(folder, each) for each in told["runs"]],
+        )
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} is no study's record ({problem}): start the study's command again") from None
+    unknown = lower - set(columns) - set(columns.values())
+    if unknown:
+        raise ValueError(
+            f"{path}: lower_is_better names {listed(sorted(unknown))}, but the columns are {listed(columns)}"
+        )
+    _check(study, allow_missing)
+    return study
+
+
+def _entry(folder: Path, told: Mapping[str, Any]) -> Entry:
+    label, seed, place = told["label"], told["seed"], told["folder"]
+    try:
+        run = Run.open(folder / place)
+    except FileNotFoundError:
+        return Entry(label, seed, told.get("factors", {}), place, "missing", {}, {}, {})
+    if not run.finished:
+        return Entry(label, seed, told.get("factors", {}), place, "unfinished", {}, {}, {})
+    return Entry(label, seed, told.get("factors", {}), place, "finished", run.settings, run.environment, run.summary)
+
+
+def _check(study: Record, allow_missing: bool) -> None:
+    """Raises for what would make a false table."""
+    commands = Counter(entry.environment.get("command") for entry in study.finished).most_common(1)
+    again = "start the study's command again" + (f" ({commands[0][0]})" if commands else "")
+    if not study.entries:
+        raise ValueError(f"the study {study.name} names no runs: {again}")
+    if study.missing and not allow_missing:
+        raise FileNotFoundError(
+            f"{len(study.missing)} of the {len(study.entries)} runs of {study.name} are missing: "
+            f"{listed(f'{entry} ({entry.state})' for entry in study.missing)}. To train them, {again}; or {_PARTIAL}"
+        )
+    often = Counter(map(str, study.entries))
+    twice = [name for name, times in often.items() if times > 1]
+    if twice:
+        raise ValueError(f"{study.name} has several runs called {listed(twice)}: give labels that tell them apart")
+    if not same_seeds(study) and not allow_missing:
+        raise ValueError(
+            f"the labels of {study.name} do not have the same seeds ({told_seeds(study)}): run all with the same, or {_PARTIAL}"
+        )
+    for entry in study.finished:
+        if entry.settings.get("seed") != entry.seed:
+            raise ValueError(
+                f"{study.folder / entry.folder} should be a run of seed {entry.seed} and is of "
+                f"{entry.settings.get('seed')}: remove it and {again}"
+            )
+    for label, mine in study.labels.items():
+        if len({entry.data for entry in mine}) > 1:
+            raise ValueError(f"the runs of {label} are on different data: give each data set labels of its own")
+    for data, mine in by_data(study.finished).items():
+        revisions: dict[str, list[Entry]] = {}
+        for entry in mine:
+            revisions.setdefault(str(entry.settings.get("data_fingerprint")), []).append(entry)
+        if len(revisions) > 1:
+            raise ValueError(
+                f"the runs on {data or 'the data'} were trained on different revisions of it: "
+                f"{'; '.join(f'{key} ({listed(runs)})' for key, runs in revisions.items())}. Remove the runs of the "
+                f"revision that you do not want, and {again}"
+            )
+
+
+def same_seeds(study: Record) -> bool:
+    """Whether all labels have the same seeds, so that they can be paired."""
+    return len({tuple(sorted(entry.seed for entry in mine)) for mine in study.labels.values()}) == 1
+
+
+def told_seeds(study: Record) -> str:
+    """The seeds of each label."""
+    return "; ".join(f"{label}: {listed(entry.seed for entry in mine)}" for label, mine in study.labels.items())
+
+
+def by_data(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The runs on each data set."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.data, []).append(entry)
+    return groups
+
+
+def listed(values: Iterable[Any]) -> str:
+    """`a, b, c`."""
+    return ", ".join(map(str, values))
