@@ -22,7 +22,6 @@ from typing import Literal
 from rich.console import Console
 
 from experiments.settings import Common, main
-from jaxembed.data import read_corpus
 from jaxembed.evaluation import neighbours
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
@@ -112,11 +111,10 @@ def contender(name: str, settings: Settings) -> Variant:
 
 def words(settings: Settings) -> Words:
     """The corpus."""
-    corpus = read_corpus(
-        settings.data, settings.column, split=settings.split, config=settings.config, revision=settings.revision,
-        min_count=settings.min_count, lowercase=settings.lowercase,
+    return Words.read(
+        settings.data, column=settings.column, split=settings.split, config=settings.config, revision=settings.revision,
+        min_count=settings.min_count, lowercase=settings.lowercase, max_words=settings.max_words, window=settings.glove_window,
     )  # fmt: skip
-    return Words(corpus.head(settings.max_words) if settings.max_words else corpus, window=settings.glove_window)
 
 
 def study(settings: Settings) -> Study:
@@ -131,7 +129,7 @@ def study(settings: Settings) -> Study:
         seeds=settings.seeds,
         columns=COLUMNS,
         curves=("epoch/loss", "similarity/wordsim353-dev", "similarity/simlex999-dev", "analogies/google-dev-10k"),
-        settings={"experiment": "compare_objectives", "max_words": settings.max_words},
+        settings={"experiment": "compare_objectives"},
         notes=[
             f"{settings.vector_size} dimensions, window {settings.window} (GloVe {settings.glove_window}), "
             f"{settings.epochs} epochs (GloVe {settings.glove_epochs}), min_count {settings.min_count}"

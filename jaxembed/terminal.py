@@ -75,7 +75,8 @@ def show_runs(runs: Sequence["Run"]) -> None:
 
     vectors = runs[0].vectors()
     near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)
-    show_table(None, ["word", f"neighbours, seed {runs[0].settings['seed']}"], [[w, ", ".join(n for n, _ in near[w])] for w in near])
+    lines = [[word, ", ".join(name for name, _ in found)] for word, found in near.items()]
+    show_table(None, ["word", f"neighbours, seed {runs[0].settings['seed']}"], lines)
     for run, summary in zip(runs, summaries, strict=True):
         figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
         kept = "" if run.made_now else "; finished before and kept (--overwrite trains it anew)"

@@ -47,7 +47,7 @@ class Task(Protocol):
         ...
 
     def settings(self, method: Any) -> dict[str, Any]:
-        """What of this task decides the result of `method`, beside the data."""
+        """What of this task decides the result of `method`, and how to make it again."""
         ...
 
     def probes(self) -> tuple[Any, Any]:
@@ -92,7 +92,9 @@ class Planned:
         }  # fmt: skip
 
 
-def grid(method: Any, training: Training | None = None, *, one_at_a_time: bool = False, **axes: Sequence[Any]) -> list[Variant]:
+def grid(
+    method: Any, training: Training | None = None, *, one_at_a_time: bool = False, **axes: Sequence[Any]
+) -> list[Variant]:
     """Variants of a method over `axes`: fields of the method, its objective (`temperature`) or the training.
 
     `grid(SkipGram(), window=[2, 5], learning_rate=[0.1, 0.3])` is the full grid of four; with `one_at_a_time` each axis
@@ -108,7 +110,9 @@ def grid(method: Any, training: Training | None = None, *, one_at_a_time: bool =
     made = []
     for point in unique:
         label = ", ".join(f"{name}={_short(value)}" for name, value in point.items()) or type(method).__name__.lower()
-        made.append(Variant(label, *with_values(method, training, point), factors={k: _short(v) for k, v in point.items()}))
+        made.append(
+            Variant(label, *with_values(method, training, point), factors={k: _short(v) for k, v in point.items()})
+        )
     return made
 
 
@@ -191,7 +195,9 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     )
     steps = method.steps(shard) * source.pieces * training.epochs
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
-    learned = sum(table.shape[0] * getattr(method, "row_size", table.shape[1]) for table in state.params.tables.values())
+    learned = sum(
+        table.shape[0] * getattr(method, "row_size", table.shape[1]) for table in state.params.tables.values()
+    )
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:

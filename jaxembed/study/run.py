@@ -75,7 +75,9 @@ class Run:
         if run.finished:
             run = cls(folder, folder / _NEXT)
         run._files.mkdir(parents=True, exist_ok=True)
-        run._lock = locked(folder / _LOCK, f"{folder} is being trained by another process: wait for it, or choose another")
+        run._lock = locked(
+            folder / _LOCK, f"{folder} is being trained by another process: wait for it, or choose another"
+        )
         old = run._files / "settings.json"
         resumable = keep_unfinished and old.exists() and old.read_text(encoding="utf-8") == text
         if not resumable:
@@ -104,7 +106,9 @@ class Run:
                 path.unlink()
 
     def _growing(self) -> list[Path]:
-        return sorted(path for pattern in ("metrics.jsonl", "events.out.tfevents.*") for path in self._files.glob(pattern))
+        return sorted(
+            path for pattern in ("metrics.jsonl", "events.out.tfevents.*") for path in self._files.glob(pattern)
+        )
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Self:
@@ -184,7 +188,9 @@ class Run:
 
     def amend(self, figures: Mapping[str, Any]) -> None:
         """Adds figures to the summary of a finished run: what was measured later, of its vectors as they are."""
-        write_text(self._files / _SUMMARY, json.dumps(self.summary | as_json(figures), indent=2, allow_nan=False) + "\n")
+        write_text(
+            self._files / _SUMMARY, json.dumps(self.summary | as_json(figures), indent=2, allow_nan=False) + "\n"
+        )
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Marks the run as finished with its final figures, and lets it take the place of an earlier one."""

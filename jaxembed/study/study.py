@@ -66,7 +66,9 @@ class Study:
             raise ValueError(f"a seed stands twice in {self.seeds}")
         unknown = {variant.data for variant in self.variants if variant.data is not None} - set(self.tasks)
         if unknown:
-            raise ValueError(f"variants name the data {', '.join(sorted(unknown))}, but the tasks are {', '.join(self.tasks)}")
+            raise ValueError(
+                f"variants name the data {', '.join(sorted(unknown))}, but the tasks are {', '.join(self.tasks)}"
+            )
         self._tasks: dict[str, Task] = {}
 
     def task(self, name: str) -> Task:
@@ -113,7 +115,9 @@ class Study:
 
     def declare(self) -> None:
         """Writes study.json: what `report` makes its tables from."""
-        label = lambda run: f"{run.task}: {run.variant.label}" if len({r.task for r in self.runs}) > 1 else run.variant.label
+        label = lambda run: (
+            f"{run.task}: {run.variant.label}" if len({r.task for r in self.runs}) > 1 else run.variant.label
+        )
         told = {
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
             "lower_is_better": list(self.lower_is_better), "curves": list(self.curves), "notes": list(self.notes),
@@ -132,8 +136,14 @@ class Study:
             variant, task = group[0].variant, self.task(group[0].task)
             if len(group) > 1:
                 data = task.data(variant.method)
-                sized = variant.method.sized_for(task.size(data)) if hasattr(variant.method, "sized_for") else variant.method
-                size = at_once(cost(sized, variant.training, sized.source(data), flops=False), variant.training, self.at_once)
+                sized = (
+                    variant.method.sized_for(task.size(data))
+                    if hasattr(variant.method, "sized_for")
+                    else variant.method
+                )
+                size = at_once(
+                    cost(sized, variant.training, sized.source(data), flops=False), variant.training, self.at_once
+                )
             else:
                 size = 1
             found += [group[start : start + size] for start in range(0, len(group), size)]
@@ -178,15 +188,17 @@ class Study:
         """A table of the runs: parameters, bytes, steps and estimated FLOPs of each, and what is finished already."""
         lines = [["run", "seed", "data", "parameters", "state", "steps", "FLOPs", ""]]
         rows = self.costs()
-        for run, cost, finished in rows:
-            size = f"{(cost.state_bytes + cost.shard_bytes) / 1e6:,.0f} MB"
-            flops = f"{cost.flops:.2e}" if cost.flops else "?"
-            lines.append([run.variant.label, str(run.seed), run.task, f"{cost.parameters:,}", size, f"{cost.steps:,}", flops,
+        for run, each, finished in rows:
+            size = f"{(each.state_bytes + each.shard_bytes) / 1e6:,.0f} MB"
+            flops = f"{each.flops:.2e}" if each.flops else "?"
+            lines.append([run.variant.label, str(run.seed), run.task, f"{each.parameters:,}", size, f"{each.steps:,}", flops,
                           "finished" if finished else ""])  # fmt: skip
         width = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        text = "\n".join("  ".join(cell.ljust(size) for cell, size in zip(line, width, strict=True)).rstrip() for line in lines)
-        left = [cost for _, cost, finished in rows if not finished]
-        total = sum(cost.flops for cost in left)
+        text = "\n".join(
+            "  ".join(cell.ljust(size) for cell, size in zip(line, width, strict=True)).rstrip() for line in lines
+        )
+        left = [each for _, each, finished in rows if not finished]
+        total = sum(each.flops for each in left)
         return f"{text}\n\n{len(left)} of {len(rows)} runs to train in {len(self.groups())} groups, about {total:.2e} FLOPs."
 
     def with_seeds(self, seeds: Iterable[int]) -> "Study":

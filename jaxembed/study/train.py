@@ -1,5 +1,6 @@
 """Training on the record: a run folder for each run of a group, benchmarks on the way, vectors and figures at the end."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -58,8 +59,8 @@ def train_group(
 ) -> list[Run]:
     """Trains runs that share a program (`study.plan.groups`) all at once, each recorded in its folder: the runs, finished.
 
-    A finished run of the same settings is kept and not trained again (`Run.made_now` tells). Steps are made smaller where the data are few (`sized_for`). A killed group goes on from its last checkpoint and
-    ends as if it had never stopped.
+    A finished run of the same settings is kept and not trained again (`Run.made_now` tells). Steps are made smaller where
+    the data are few (`sized_for`). A killed group goes on from its last checkpoint and ends as if it had never stopped.
 
     A run's settings.json holds `settings`, the variant with all of its method and training, the fingerprint of the data and
     the seed; environment.json has the method as it was sized. Its metrics are `train/loss`, `train/learning_rate`,
@@ -82,7 +83,9 @@ def train_group(
         among, waiting, folder = tell(_next(plans, task, settings or {}, options, runs) if is_first() else None)
         if not waiting:
             return list(runs.values()) if is_first() else [Run(folder, folder) for folder in folders]
-        _train_some([plans[i] for i in among], [i in waiting for i in among], Path(folder), task, options, runs, description)
+        _train_some(
+            [plans[i] for i in among], [i in waiting for i in among], Path(folder), task, options, runs, description
+        )
 
 
 def _next(
@@ -183,12 +186,15 @@ def _fit(
     )
 
 
+def vectors_digest(vectors: np.ndarray) -> str:
+    """BLAKE2b of the numbers, by which two runs are told to be the same bit for bit."""
+    return hashlib.blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=16).hexdigest()
+
+
 class _Recorder:
     """What `fit` reports, to the trackers of each run that is recorded."""
 
-    def __init__(
-        self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options
-    ):
+    def __init__(self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options):
         self.runs, self.recorded = runs, recorded
         self.task, self.training, self.options = task, training, options
         self.trackers: list[Trackers | None] = [None] * len(runs)
@@ -289,6 +295,7 @@ class _Recorder:
             summary["final/held_out_loss"] = float(result.held_out[-1, place])
         run.note(
             data=self.task.about(),
+            vectors_digest=vectors_digest(result.vectors[place]),
             trained_method=self.sized,
             steps=result.steps,
             seeds_at_once=len(result.seeds),

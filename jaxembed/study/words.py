@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxembed.data.cooccurrence import count_cooccurrences
-from jaxembed.data.text import Corpus
+from jaxembed.data.text import Corpus, hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
 from jaxembed.methods.glove import GloVe
 from jaxembed.vectors import KeyedVectors
@@ -30,13 +30,31 @@ class Words:
     """A corpus, for Skip-gram and CBOW as it is, for GloVe by its counts.
 
     held_out: a corpus on which the loss is measured after each pass. window: of the counts.
+    origin: the arguments of `read` that give it again.
     """
 
     corpus: Corpus
     held_out: Corpus | None = None
     window: int = 10
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     unit = "words"
+
+    @classmethod
+    def read(
+        cls, data: str, *, held_out: float | None = None, max_words: int = 0, window: int = 10, **reading: Any
+    ) -> "Words":
+        """Reads a dataset or text file as `read_corpus` does with `reading`.
+
+        held_out: share of the documents that is not trained on. max_words: only so many words of it, 0 for all.
+        """
+        corpus = read_corpus(data, **reading)
+        corpus = corpus.head(max_words) if max_words else corpus
+        train, held = hold_out(corpus, held_out) if held_out is not None else (corpus, None)
+        told = {"held_out": held_out, "max_words": max_words, **reading}
+        return cls(
+            train, held, window, {"data": data, **{key: value for key, value in told.items() if value not in (None, 0)}}
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -63,8 +81,9 @@ class Words:
         return len(data.tokens) if isinstance(data, Corpus) else data.nnz_full
 
     def settings(self, method: Any) -> dict[str, Any]:
-        """What of this task decides the result of `method`, beside the corpus."""
-        return {"count_window": self.window} if isinstance(method, GloVe) else {}
+        """What of this task decides the result of `method`, and how to read the data again."""
+        counted = {"window": self.window} if isinstance(method, GloVe) else {}
+        return {"task": {"class": "Words", **self.origin, **counted}}
 
     def probes(self) -> tuple["Probe", "Probe"]:
         """What is measured now and then, and after each pass: `vectors [runs, n, d] -> {tag: [runs]}`."""

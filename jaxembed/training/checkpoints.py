@@ -58,7 +58,9 @@ class Checkpoints:
 
         manager = self._open()
         like = template()
-        restoring = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), like)
+        restoring = jax.tree.map(
+            lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), like
+        )
         items = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(item=like, restore_args=restoring), told=ocp.args.JsonRestore()
         )
@@ -125,7 +127,9 @@ class Checkpoints:
             logging.getLogger("absl").setLevel(logging.ERROR)
             kept: list[Any] = [LatestN(2)]
             if self.metric:
-                kept.append(BestN(get_metric_fn=lambda metrics: metrics["metric"], n=1, keep_checkpoints_without_metrics=False))
+                kept.append(
+                    BestN(get_metric_fn=lambda metrics: metrics["metric"], n=1, keep_checkpoints_without_metrics=False)
+                )
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=AnyPreservationPolicy(kept), cleanup_tmp_directories=True
             )
@@ -135,4 +139,6 @@ class Checkpoints:
 
     def _tell(self, error: Exception) -> None:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        warnings.warn(f"a checkpoint could not be written to {self.folder} ({reason}); the one before it stands", stacklevel=4)
+        warnings.warn(
+            f"a checkpoint could not be written to {self.folder} ({reason}); the one before it stands", stacklevel=4
+        )

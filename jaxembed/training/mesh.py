@@ -81,7 +81,9 @@ class Layout:
             return batch
 
         def cut(leaf):
-            fits = jnp.ndim(leaf) > 0 and leaf.shape[0] % size == 0 and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            fits = (
+                jnp.ndim(leaf) > 0 and leaf.shape[0] % size == 0 and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            )
             return jax.lax.with_sharding_constraint(leaf, self._at(P("data"))) if fits else leaf
 
         return jax.tree.map(cut, batch)
@@ -102,7 +104,9 @@ class Layout:
         if self.mesh is None:
             return jax.device_put(tree)
         everywhere = self._at(P())
-        put = lambda leaf: jax.make_array_from_callback(np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index])
+        put = lambda leaf: jax.make_array_from_callback(
+            np.shape(leaf), everywhere, lambda index: np.asarray(leaf)[index]
+        )
         return jax.tree.map(put, tree)
 
     def spread(self, source: Source, i: int) -> Shard:

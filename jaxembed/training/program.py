@@ -80,7 +80,9 @@ class Program:
         self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = put(self.source.constants)
         lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.read(0)}
-        self._prepare = self._compiled(jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number)
+        self._prepare = self._compiled(
+            jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number
+        )
         own = jax.eval_shape(self.over_seeds(self._prepare_one, (None, 0, None)), raw, lane.keys, number)
         self.shared = {name: value for name, value in raw.items() if name not in own}
         self.batches = self.method.steps({**self.shared, **self._of_one(own)})
@@ -127,7 +129,8 @@ class Program:
         return compiled
 
     def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        return {**numbers, "total_steps": self.layout.put(np.full(np.shape(numbers["learning_rate"]), self.total_steps, np.float32))}
+        total = np.full(np.shape(numbers["learning_rate"]), self.total_steps, np.float32)
+        return {**numbers, "total_steps": self.layout.put(total)}
 
     def _put_keys(self, keys: jax.Array) -> jax.Array:
         if self.layout.mesh is None:
@@ -227,7 +230,9 @@ class Program:
             for lane in self.lanes:
                 lane.state, lane.copies = jax.block_until_ready(self._merge(lane.state, lane.copies))
             groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
-            metrics = joined([{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups])
+            metrics = joined(
+                [{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups]
+            )
         else:
             metrics = joined(self.on_lanes(one))
         self.seconds += time.perf_counter() - start

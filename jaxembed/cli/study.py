@@ -1,0 +1,58 @@
+"""`jaxembed report | reproduce`: from finished runs to tables, and back from a run to its making."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables and plots of a study: table.md, table.tex, results.csv, quality.png, curves.png.
+
+    Every mean has its 95 % interval; the best is bold, and a dagger marks what is not significantly worse (paired by
+    seed, Holm-corrected). Runs on different data are not mixed, and a missing run is not passed over.
+
+        jaxembed report results/compare_objectives
+    """
+
+    folder: Positional[Path]  # A study's folder: it holds study.json.
+    partial: bool = False  # Report although runs are missing, and say in every output which.
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Trains a recorded run again and compares: exactly on the same versions and device, else within its interval.
+
+    jaxembed reproduce results/compare_objectives/runs/glove/seed-1
+    """
+
+    run: Positional[Path]  # A run's folder: it holds settings.json.
+    output: Path | None = None  # Keep the new run in this folder; by default it is removed.
+
+
+def report(asked: Report) -> None:
+    """Writes and prints a study's tables."""
+    from jaxembed.study.report import report as write
+
+    print(write(asked.folder, allow_missing=asked.partial))
+    print(f"written to {asked.folder}: table.md, table.tex, results.csv, quality.png, curves.png")
+
+
+def reproduce(asked: Reproduce) -> int:
+    """Prints how a run and its repetition compare; 1 where they differ by more than they may."""
+    from jaxembed.study.reproduce import reproduce as again
+    from jaxembed.terminal import show_table
+
+    found = again(asked.run, asked.output)
+    for line in found.environment or ["The environment is the same."]:
+        print(line)
+    print(f"Compared {'bit for bit' if found.exact else 'within the interval over seeds'}.")
+    told = lambda f: [f.name, f"{f.recorded:.6g}", f"{f.now:.6g}", f.allowed_text, "same" if f.same else "DIFFERS"]
+    show_table(None, ["figure", "recorded", "now", "allowed", ""], [told(figure) for figure in found.figures])
+    if found.vectors is not None:
+        print(f"The vectors are {'the same bit for bit' if found.vectors else 'not the same bit for bit'}.")
+    print("Reproduced." if found.reproduced else "NOT reproduced.")
+    sys.stdout.flush()
+    return 0 if found.reproduced else 1

@@ -1,0 +1,127 @@
+"""`jaxembed neighbors | analogy | evaluate`: what vectors know."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The nearest words by cosine.
+
+    jaxembed neighbors vectors.bin king queen --topn 5
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    words: Positional[tuple[str, ...]]  # Words to look around.
+    topn: int = 10  # How many neighbours of each word.
+
+
+@dataclass(frozen=True)
+class Analogy:
+    """The words nearest to a sum of words, each scaled to length 1, by cosine (3CosAdd).
+
+    Signs may stand apart or before a word. A word that begins with a sign itself stands after one that stands apart,
+    behind a lone --:
+
+        jaxembed analogy vectors.bin king - man + woman
+        jaxembed analogy vectors.bin paris -france +italy --topn 3
+        jaxembed analogy --topn 3 vectors.bin -- kindly - kind + -ness
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    terms: Positional[tuple[str, ...]]  # Words with + or - between them.
+    topn: int = 10  # How many answers.
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
+
+    Items with a word that has no vector are left out and counted as oov; case is overlooked.
+
+        jaxembed evaluate GoogleNews-vectors-negative300.bin.gz --csv google-news.csv
+        jaxembed evaluate runs/glove/seed-1 --split dev --method 3cosmul --categories
+    """
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on.
+    split: Literal["all", "dev", "test"] = "all"
+    # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
+    restrict_vocab: int = 30_000
+    # How an analogy is answered: by a sum of cosines, or by their product (Levy and Goldberg 2014).
+    method: Literal["3cosadd", "3cosmul"] = "3cosadd"
+    categories: bool = False  # Also show the analogies category by category.
+    csv: Path | None = None  # Also write the figures to this file.
+
+
+def neighbors(asked: Neighbors) -> None:
+    """Prints the neighbours of each word."""
+    from jaxembed.evaluation import neighbours
+    from jaxembed.terminal import show_near
+    from jaxembed.vectors import load_vectors
+
+    if not asked.words:
+        raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
+    topn = _positive(asked.topn)
+    for word, near in neighbours(load_vectors(asked.vectors), asked.words, topn).items():
+        show_near(word, "neighbour", near)
+
+
+def analogy(asked: Analogy) -> None:
+    """Prints the answers to an analogy."""
+    from jaxembed.terminal import show_near
+    from jaxembed.vectors import load_vectors
+
+    positive, negative = _sides(asked.terms)
+    near = load_vectors(asked.vectors).most_similar(positive, negative, topn=_positive(asked.topn))
+    show_near(" ".join(asked.terms), "word", near)
+
+
+def _sides(terms: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are added and those that are taken away; behind a sign anything is a word."""
+    sides: dict[str, list[str]] = {"+": [], "-": []}
+    sign = None
+    for term in terms:
+        if sign is None and term in sides:
+            sign = term
+        else:
+            sides[sign or "+"].append(term)
+            sign = None
+    if sign is not None or not terms:
+        problem = f"{' '.join(terms)!r} ends with a sign" if terms else "there are no words"
+        raise ValueError(f"{problem}: write jaxembed analogy VECTORS king - man + woman")
+    return sides["+"], sides["-"]
+
+
+def _positive(topn: int) -> int:
+    if topn < 1:
+        raise ValueError(f"topn must be at least 1, not {topn}")
+    return topn
+
+
+def evaluate(asked: Evaluate) -> None:
+    """Prints the benchmarks' figures, and writes them where asked."""
+    from jaxembed.evaluation import evaluate as measure
+    from jaxembed.files import write_text
+    from jaxembed.terminal import show_figures
+    from jaxembed.vectors import load_vectors
+
+    vectors = load_vectors(asked.vectors)
+    options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
+    rows = measure(vectors, **options)
+    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
+    print(f"{asked.vectors}: {size}; benchmarks: {asked.split}; analogies by {asked.method}")
+    show_figures(rows)
+    if asked.csv:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
+        write_text(asked.csv, text.getvalue())
+        print(f"written to {asked.csv}")
