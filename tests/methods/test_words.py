@@ -1,5 +1,7 @@
 """Skip-gram and CBOW through the whole engine, on text."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from jaxembed.objectives import pairwise
 from jaxembed.sampling.windows import keep_probability
 from jaxembed.training.loop import Training, fit
 
-from .word_reference import corpus_of, prepared, zipf_documents
+from .word_reference import InSlices, corpus_of, prepared, zipf_documents
 
 SMALL = {"vector_size": 8, "window": 2, "block": 16, "tile": 8, "step_tokens": 64, "shared_negatives": 8}
 
@@ -29,6 +31,20 @@ def test_a_seed_gives_the_same_alone_and_vectorised(zipf):
     np.testing.assert_allclose(group.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(group.losses[:, 1], alone.losses[:, 0], rtol=1e-5)
     assert np.abs(group.vectors[0] - group.vectors[1]).max() > 0.01
+
+
+def test_a_corpus_on_disk_is_read_a_shard_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    documents = zipf_documents(np.random.default_rng(0), 50, 60, 25)
+    (tmp_path / "text.txt").write_text("".join(" ".join(map(str, document)) + "\n" for document in documents))
+    corpus = read_corpus(tmp_path / "text.txt", min_count=1)
+    assert isinstance(corpus.tokens, np.memmap)
+    tokens = InSlices(corpus.tokens)
+    method, training = SkipGram(shard_tokens=200, **SMALL), Training(epochs=2)
+    result = fit(method, replace(corpus, tokens=tokens), training)
+    assert len(tokens) == 1500
+    assert 0 < tokens.longest <= 200
+    np.testing.assert_array_equal(result.vectors, fit(method, corpus, training).vectors)
 
 
 def test_a_pass_holds_the_tokens_that_subsampling_keeps_and_a_new_pass_others():

@@ -26,6 +26,25 @@ def corpus_of(documents, size=None) -> Corpus:
     return Corpus(vocabulary, tokens, offsets, len(tokens), "0" * 32)
 
 
+class InSlices:
+    """An array that gives out slices only, and how long the longest was that was asked for."""
+
+    def __init__(self, values):
+        self.values, self.dtype, self.longest = values, values.dtype, 0
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, part):
+        assert isinstance(part, slice)
+        found = self.values[part]
+        self.longest = max(self.longest, len(found))
+        return found
+
+    def __array__(self, *_, **__):
+        raise AssertionError("all of it was asked for at once")
+
+
 def zipf_documents(rng, words, count, length):
     chance = 1 / np.arange(1, words + 1)
     return [rng.choice(words, length, p=chance / chance.sum()) for _ in range(count)]
