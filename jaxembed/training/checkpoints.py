@@ -43,7 +43,7 @@ class Checkpoints:
             raise ValueError(f"seconds between checkpoints must be at least 0, not {seconds}")
         self.folder, self.seconds, self.metric = Path(folder).resolve(), seconds, metric
         self.extra, self.begin = extra, begin
-        self.blocked = 0.0  # seconds that training has waited for checkpoints
+        self.blocked, self.count = 0.0, 0  # seconds that training has waited for checkpoints, and how many were begun
         self._saved = time.monotonic()
         self._manager: Any = None
 
@@ -95,7 +95,7 @@ class Checkpoints:
         except Exception as error:  # a full disk comes as many kinds of error, some of them of the checkpoint before
             self._tell(error)
         self._saved = time.monotonic()
-        self.blocked += self._saved - began
+        self.blocked, self.count = self.blocked + self._saved - began, self.count + 1
 
     def wait(self) -> None:
         """Returns when everything is written."""

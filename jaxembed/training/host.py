@@ -21,7 +21,7 @@ def start(deterministic: bool = False) -> None:
     `deterministic` asks XLA for operations on a GPU that give the same bits each time; on a CPU they always do.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if jax.config.jax_compilation_cache_dir is None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")

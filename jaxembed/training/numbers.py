@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 _OF_TRAINING = ("learning_rate", "final_rate")
@@ -41,7 +40,7 @@ def table_of(method: Any, training: Any, vary: Mapping[str, Any], members: int) 
     return {name: np.broadcast_to(np.float32(vary.get(name, value)), members) for name, value in own.items()}
 
 
-def with_numbers(method: Any, numbers: Mapping[str, jax.Array]) -> Any:
+def with_numbers(method: Any, numbers: Mapping[str, Any]) -> Any:
     """`method` with the numbers in their places. They may be tracers, so the checks of its making are not run again."""
     for path, value in numbers.items():
         if path not in _OF_TRAINING:

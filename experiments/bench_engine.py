@@ -1,0 +1,249 @@
+"""What the machinery around the compiled step costs, and whether a killed study ends as if it had never stopped.
+
+    python -m experiments.bench_engine                          # all parts, about half an hour on 2 cores, most of it kills
+    python -m experiments.bench_engine --parts overhead checkpoints
+    python -m experiments.bench_engine --preset smoke --results runs/engine
+
+overhead: the wall time of `fit` (compiler left out) over that of the bare compiled steps, and of a recorded run with all its
+probes, logs and checkpoints. checkpoints: a run that saves every few seconds against one that never does, in turns; what one
+costs, spread over a minute. kills: `compare_objectives --preset smoke`, killed (SIGKILL) at random moments and started again
+until it ends; vectors and results.csv, times left out, must be the same bit for bit as undisturbed.
+Writes table.md and measurements.jsonl.
+"""
+
+import csv
+import hashlib
+import json
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from jaxembed.data import read_corpus
+from jaxembed.files import write_text
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.study.environment import command, environment
+from jaxembed.study.plan import Planned, Variant
+from jaxembed.study.train import Options, train_group
+from jaxembed.study.words import Words
+from jaxembed.training.checkpoints import Checkpoints
+from jaxembed.training.host import start
+from jaxembed.training.loop import Training, fit
+from jaxembed.training.mesh import Layout
+from jaxembed.training.numbers import table_of
+from jaxembed.training.program import Program
+
+Part = Literal["overhead", "checkpoints", "kills"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, on what.
+
+    parts: which of the measurements. words: of the corpus, 0 for all. rounds: turns of each side.
+    seconds: between the checkpoints that are measured. kills: how many studies are killed, each at one random moment.
+    """
+
+    preset: Literal["smoke", "full"] = "full"
+    parts: tuple[Part, ...] = ("overhead", "checkpoints", "kills")
+    results: Path = Path("results/bench_engine")
+    data: str = "enwik8-text"
+    words: int = 0
+    epochs: int = 2
+    rounds: int = 3
+    seconds: float = 5.0
+    kills: int = 20
+    seed: int = 0
+
+
+PRESETS = {
+    "smoke": Settings(
+        preset="smoke", parts=("overhead", "checkpoints"), data="enwik8-small", words=200_000, epochs=1, rounds=1,
+        seconds=0.2, kills=1, results=Path("runs/bench_engine"),
+    ),
+    "full": Settings(),
+}  # fmt: skip
+
+
+def bare(method: SkipGram, training: Training, corpus: Any, seeds: tuple[int, ...]) -> float:
+    """Seconds of the compiled steps alone: each pass prepared and trained in one dispatch, nothing else."""
+    source = method.source(corpus)
+    numbers = table_of(method, training, {}, len(seeds))
+    program = Program(method, training, source, seeds, numbers, None, Layout())
+    piece = program.read(0)
+    begun = time.perf_counter()
+    for number in range(training.epochs * source.pieces):
+        program.prepare(piece, number)
+        program.advance(0, program.steps)
+    return time.perf_counter() - begun
+
+
+def overhead(settings: Settings, task: Words) -> list[dict[str, Any]]:
+    """Turns of bare steps, of `fit`, and of a recorded run."""
+    method, training, seeds = SkipGram(), Training(epochs=settings.epochs), (1, 2)
+    rows = []
+    for turn in range(settings.rounds):
+        floor = bare(method, training, task.corpus, seeds)
+        begun = time.perf_counter()
+        result = fit(method, task.corpus, training, seeds=seeds)
+        fitted = time.perf_counter() - begun - result.compile_seconds
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            plans = [
+                Planned(Path(folder) / f"seed-{s}", Variant("skipgram", method, training), s, settings.data)
+                for s in seeds
+            ]
+            runs = train_group(plans, task, Options(console=False))
+            recorded = time.perf_counter() - begun - runs[0].environment["compile_seconds"]
+        rows.append({"part": "overhead", "turn": turn, "bare": floor, "fit": fitted, "recorded": recorded})
+    return rows
+
+
+def checkpoints(settings: Settings, task: Words) -> list[dict[str, Any]]:
+    """Turns with and without checkpoints; both cores train, so that writing has to share them."""
+    method, training, seeds = SkipGram(), Training(epochs=settings.epochs), (1, 2)
+    rows = []
+    for turn in range(settings.rounds):
+        row: dict[str, Any] = {"part": "checkpoints", "turn": turn, "every": settings.seconds}
+        for name in ("without", "with") if turn % 2 == 0 else ("with", "without"):
+            with tempfile.TemporaryDirectory() as folder:
+                saved = Checkpoints(folder, seconds=settings.seconds) if name == "with" else None
+                begun = time.perf_counter()
+                result = fit(method, task.corpus, training, seeds=seeds, checkpoints=saved)
+                row[name] = time.perf_counter() - begun - result.compile_seconds
+                if saved:
+                    saved.close()
+                    row["saved"] = saved.count
+                    row["bytes"] = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        rows.append(row)
+    return rows
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every vector file by its digest, and results.csv without its times."""
+    found = {
+        path.relative_to(folder).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        for path in sorted(folder.rglob("vectors.safetensors"))
+    }
+    with open(folder / "results.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            key = f"{row['folder']} {row['benchmark']}"
+            found[key] = json.dumps(
+                {k: v for k, v in row.items() if k != "train_seconds" and not k.endswith("_per_second")}
+            )
+    return found
+
+
+def kills(settings: Settings) -> list[dict[str, Any]]:
+    """Studies that are killed at a random moment each, and started again until they end."""
+    draw = random.Random(settings.seed)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "study"
+        line = [sys.executable, "-m", "experiments.compare_objectives", "--preset", "smoke", "--results", str(folder)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+
+        def ended() -> float:
+            begun = time.perf_counter()
+            done = subprocess.run(line, check=False, **quiet)
+            if done.returncode:
+                raise RuntimeError(f"the study failed when it was started again: {done.stderr}")
+            return time.perf_counter() - begun
+
+        ended()  # fills the caches
+        shutil.rmtree(folder)
+        whole = ended()
+        reference = fingerprint(folder)
+        for trial in range(settings.kills):
+            shutil.rmtree(folder)
+            moment = draw.uniform(0, whole)
+            process = subprocess.Popen(line, **quiet)
+            try:
+                process.wait(timeout=moment)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            finished = len(list(folder.glob("runs/*/*/summary.json")))
+            saved = len(list(folder.glob("runs/*/.checkpoints/*/[0-9]*")))
+            again = ended()
+            same = fingerprint(folder) == reference
+            resumed = [
+                json.loads(path.read_text()).get("resumed", 0) for path in folder.glob("runs/*/*/environment.json")
+            ]
+            rows.append(
+                {"part": "kills", "trial": trial, "moment": moment, "killed": process.returncode == -signal.SIGKILL,
+                 "runs_finished": finished, "checkpoints_there": saved, "runs_resumed": sum(map(bool, resumed)),
+                 "seconds_to_end": again, "same": same}
+            )  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+        rows.append(
+            {"part": "kills", "trial": "undisturbed", "seconds_to_end": whole, "files_and_figures": len(reference)}
+        )
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as Markdown."""
+    lines = ["# The engine: overhead, checkpoints, kills", "", "| | | must |", "|---|---:|---:|"]
+    of = lambda part: [row for row in rows if row["part"] == part]
+    middle = lambda values: statistics.median(list(values))
+    if found := of("overhead"):
+        for name, told, must in (
+            ("fit", "`fit` alone", "5 %"),
+            ("recorded", "a recorded run: probes, logs, evaluation", ""),
+        ):
+            share = middle(row[name] / row["bare"] - 1 for row in found)
+            lines.append(f"| time outside the compiled steps, {told} | {share:.1%} | {must} |")
+    if found := of("checkpoints"):
+        each = middle((row["with"] - row["without"]) / max(row["saved"], 1) for row in found)
+        size = middle(row["bytes"] for row in found) / 1e6
+        lines.append(f"| cost of a checkpoint (two kept, {size:.0f} MB together) | {each:.2f} s | |")
+        lines.append(f"| slowdown by one a minute | {max(each, 0) / 60:.1%} | 2 % |")
+    if found := [row for row in of("kills") if "same" in row]:
+        same = sum(row["same"] for row in found)
+        lines.append(f"| killed studies that ended bit for bit as undisturbed | {same} of {len(found)} | all |")
+        resumed = sum(row["runs_resumed"] > 0 for row in found)
+        lines.append(f"| of these, with a run that went on from a checkpoint | {resumed} | |")
+    about = environment()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines += ["", f"Medians. Command: `{command()}`; {about['machine']['cpu']}, {about['machine']['cores']} cores; commit "
+              f"{str(about['commit'])[:9]}{' with changes' if about['dirty'] else ''}; {versions}. Every turn: "
+              "measurements.jsonl.", ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main(settings: Settings) -> None:
+    """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
+    start()
+    known = settings.results / "measurements.jsonl"
+    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
+    rows = [row for row in rows if row["part"] not in settings.parts]
+    about = environment()
+    facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "machine", "started")}
+    needs = set(settings.parts) - {"kills"}
+    corpus = read_corpus(settings.data) if needs else None
+    task = Words(corpus.head(settings.words)) if corpus else None
+    for part in settings.parts:
+        measured = (
+            kills(settings)
+            if part == "kills"
+            else {"overhead": overhead, "checkpoints": checkpoints}[part](settings, task)
+        )
+        rows += [row | facts for row in measured]
+        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(settings.results / "table.md", table(rows))
+    print((settings.results / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    first = sys.argv[sys.argv.index("--preset") + 1] if "--preset" in sys.argv[:-1] else "full"
+    main(tyro.cli(Settings, default=PRESETS.get(first, replace(PRESETS["full"])), description=__doc__))
