@@ -231,7 +231,7 @@ def main(settings: Settings) -> None:
     facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "machine", "started")}
     needs = set(settings.parts) - {"kills"}
     corpus = read_corpus(settings.data) if needs else None
-    task = Words(corpus.head(settings.words)) if corpus else None
+    task: Any = Words(corpus.head(settings.words)) if corpus else None
     for part in settings.parts:
         measured = (
             kills(settings)

@@ -267,7 +267,7 @@ def write_safetensors(
     if counts is not None:
         tensors["counts"] = np.ascontiguousarray(counts, np.int64)
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"format": "jaxembed.vectors", "version": "1"})
+        save_file(tensors, part, metadata={"format": "jaxembed.vectors 1"})  # several keys would come in random order
 
 
 def read_safetensors(path: str | os.PathLike, *, mmap: bool = False) -> tuple[list[str], np.ndarray, np.ndarray | None]:

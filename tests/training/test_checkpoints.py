@@ -1,0 +1,190 @@
+import os
+import resource
+import signal
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxembed.training.checkpoints import Checkpoints
+from jaxembed.training.loop import Interrupted, Training, fit
+
+from .toy import Pull
+
+TOKENS = np.random.default_rng(0).integers(0, 5, 96)
+HELD = TOKENS[:8]
+TRAINING = Training(epochs=3, learning_rate=0.05, reports=20)
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing is cleaned up after it."""
+
+
+def method(**settings):
+    return Pull(noise=1.0, net=True, **{"pieces": 2, **settings})
+
+
+def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=None, act=None, **settings):
+    """A run, and the steps of its reports; it dies or acts at its report number `die_at`."""
+    told = []
+
+    def report(progress, vectors):
+        told.append((progress.step, progress.loss.tolist(), np.asarray(vectors()).tobytes()))
+        if len(told) == die_at:
+            if act is None:
+                raise Killed
+            act()
+
+    checkpoints = Checkpoints(folder, seconds=0, begin=begin or (lambda extra: None)) if folder else None
+    try:
+        result = fit(make(), TOKENS, training, held_out=HELD, report=report, checkpoints=checkpoints, **settings)
+    except Killed:
+        result = None
+    finally:
+        if checkpoints:
+            checkpoints.close()
+    return result, told
+
+
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        (TRAINING, {"seeds": (1,)}),
+        (TRAINING, {"seeds": (1, 2), "seeds_by": "threads", "vary": {"learning_rate": (0.05, 0.1)}}),
+        (TRAINING, {"seeds": (1, 2), "seeds_by": "vmap"}),
+        (Training(epochs=3, learning_rate=0.05, reports=20, replicas=2, merge_steps=2), {"seeds": (1, 2)}),
+        (Training(epochs=3, learning_rate=0.05, optimizer="lazy_adam", reports=20), {"seeds": (1,)}),
+    ],
+    ids=["one", "threads", "vmap", "replicas", "lazy_adam"],
+)
+@pytest.mark.parametrize("die_at", [1, 11])
+def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, training, settings, die_at):
+    whole, reports = trained(training=training, **settings)
+    _, before = trained(tmp_path, die_at=die_at, training=training, **settings)
+    resumed, after = trained(tmp_path, training=training, **settings)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    np.testing.assert_array_equal(resumed.held_out, whole.held_out)
+    assert resumed.steps == whole.steps
+    assert before == reports[:die_at]
+    assert after == reports[-len(after) :]
+    # Nothing was saved since the report at which it died; the one before that is not trained again.
+    assert len(after) == len(reports) - die_at + (1 if die_at > 1 or after[0] == reports[0] else 0)
+
+
+def test_what_was_told_at_a_checkpoint_is_told_again_at_the_start(tmp_path):
+    seen = []
+    lines = iter(range(100))
+    checkpoints = Checkpoints(tmp_path, seconds=0, extra=lambda: {"lines": next(lines)}, begin=seen.append)
+    count = [0]
+
+    def report(progress, vectors):
+        count[0] += 1
+        if count[0] == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(method(), TOKENS, TRAINING, report=report, checkpoints=checkpoints)
+    checkpoints.close()
+    fit(method(), TOKENS, TRAINING, checkpoints=Checkpoints(tmp_path, begin=seen.append))
+    assert seen == [{}, {"lines": 3}]
+
+
+def damage(step: Path):
+    for path in step.rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            path.write_bytes(os.urandom(path.stat().st_size))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    whole, reports = trained()
+    trained(tmp_path, die_at=8)
+    steps = sorted((int(path.name), path) for path in tmp_path.iterdir() if path.name.isdigit())
+    assert len(steps) == 2
+    damage(steps[-1][1])
+    with pytest.warns(UserWarning, match="is damaged .* going on from the one before it"):
+        resumed, after = trained(tmp_path)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    assert after[0] == reports[6]
+    assert reports[5][0] == steps[0][0]
+
+
+def test_where_all_are_damaged_training_starts_anew(tmp_path):
+    whole, reports = trained()
+    trained(tmp_path, die_at=8)
+    for path in tmp_path.iterdir():
+        damage(path)
+    with pytest.warns(UserWarning, match="is damaged"):
+        resumed, after = trained(tmp_path)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    assert after == reports
+
+
+def test_half_a_checkpoint_is_none(tmp_path):
+    """What a kill leaves while one is written has another name, and is swept away."""
+    trained(tmp_path, die_at=8)
+    part = tmp_path / "999.orbax-checkpoint-tmp-1"
+    part.mkdir()
+    (part / "state").write_text("half")
+    resumed, _ = trained(tmp_path)
+    np.testing.assert_array_equal(resumed.vectors, trained()[0].vectors)
+
+
+def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
+    """A limit on the size of files stands for the full disk: what is written beyond it fails."""
+    big = lambda: method(size=30_000)
+    whole, _ = trained(make=big)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+
+    try:
+        with pytest.warns(UserWarning, match=r"could not be written to .*; the one before it stands"):
+            result, _ = trained(tmp_path, die_at=3, act=fill, make=big)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(result.vectors, whole.vectors)
+    resumed, after = trained(tmp_path, make=big)  # from before the disk was full
+    assert len(after) > 10
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
+    whole, reports = trained()
+    with pytest.raises(Interrupted, match="saved: the same command goes on"):
+        trained(tmp_path, die_at=9, act=lambda: os.kill(os.getpid(), number))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed, after = trained(tmp_path)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    assert after == reports[9:]
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path):
+    scores = iter([0.1, 0.9, 0.2, 0.3, 0.4, 0.5, *[0.0] * 100])
+    checkpoints = Checkpoints(tmp_path, seconds=0, metric=lambda: next(scores))
+    fit(method(), TOKENS, TRAINING, checkpoints=checkpoints)
+    checkpoints.close()
+    every = -(-3 * 24 // 20)
+    steps = sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit())
+    assert len(steps) == 3
+    assert steps[0] == 2 * every
+    assert steps[-1] == 3 * 24
+
+
+def test_a_checkpoint_does_not_change_with_the_training_that_goes_on(tmp_path):
+    checkpoints = Checkpoints(tmp_path, seconds=0)
+    state = {"table": jnp.arange(1e6)}
+    copy = {"table": jnp.copy(state["table"])}
+    checkpoints.save(1, copy, {})
+    checkpoints.wait()
+    found = checkpoints.restore(lambda: state, None)
+    np.testing.assert_array_equal(found[0]["table"], np.arange(1e6, dtype=np.float32))
+    checkpoints.close()
+
+
+def test_bad_settings(tmp_path):
+    with pytest.raises(ValueError, match="at least 0"):
+        Checkpoints(tmp_path, seconds=-1)
