@@ -343,7 +343,9 @@ def test_interrupted_by_control_c(corpus, tmp_path):
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=180)  # on a machine that is busy with other things
     assert process.returncode == 130
-    assert told.decode().splitlines()[-1].startswith("jaxembed: interrupted")
+    last = told.decode().splitlines()[-1]
+    assert last.startswith("jaxembed: stopped at step")
+    assert last.endswith("saved: the same command goes on from there")
     assert b"Traceback" not in told
     assert not (tmp_path / "seed-1" / "summary.json").exists()
     assert json.loads((tmp_path / "seed-1" / "settings.json").read_text())["seed"] == 1
