@@ -2,10 +2,10 @@
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 
 @contextmanager
@@ -38,21 +38,39 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def locked(path: str | os.PathLike, message: str) -> IO[str]:
-    """Opens `path` and holds a lock on it until it is closed or the process ends, however it ends.
+class Lock:
+    """A lock on a file, held until it is closed, forgotten, or the process ends, however it ends."""
+
+    def __init__(self, handle: int) -> None:
+        self._release = weakref.finalize(self, os.close, handle)
+
+    def close(self) -> None:
+        """Lets go; again does nothing."""
+        self._release()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def locked(path: str | os.PathLike, message: str) -> Lock:
+    """Makes the file `path` if it is not there, and holds a lock on it.
 
     Raises BlockingIOError with `message` when another process holds it. Where the system has no such locks, none is held.
     """
-    file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    lock = Lock(handle)
     try:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:  # Windows
         pass
     except BlockingIOError:
-        file.close()
+        lock.close()
         raise BlockingIOError(message) from None
     except OSError:  # a file system without locks, as some clusters have
         pass
-    return file
+    return lock

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxembed.files import locked, write_text
+from jaxembed.files import Lock, locked, write_text
 from jaxembed.study.environment import environment, peak_memory
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, json_number, read_metrics
 
@@ -46,7 +46,7 @@ class Run:
         self.folder = folder
         self._files = files  # where this run writes: the folder itself, or its .next
         self._tracker: Trackers | None = None
-        self._lock: IO[str] | None = None
+        self._lock: Lock | None = None
         self.made_now = False  # whether this object made the run, or found it finished
 
     @classmethod

@@ -11,6 +11,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ class Checkpoints:
         self.close()
         if is_first():
             shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):  # other groups may have theirs beside it
+                self.folder.parent.rmdir()
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""

@@ -109,13 +109,21 @@ class Layout:
         )
         return jax.tree.map(put, tree)
 
-    def spread(self, source: Source, i: int) -> Shard:
-        """Piece `i` of the data on every device; each process reads only its share of it, and the devices tell each other."""
+    def read(self, source: Source, i: int) -> Shard:
+        """Piece `i` of the data as `spread` takes it; each process reads only its share. May run on any thread."""
         if not self.several_processes:
             return self.put(source.piece(i))
-        own = source.piece(i, jax.process_index(), jax.process_count())
+        return source.piece(i, jax.process_index(), jax.process_count())
+
+    def spread(self, read: Shard, rows: int) -> Shard:
+        """What all processes have read, a piece of so many `rows`, on every device: they tell each other.
+
+        As everything that processes do together, all must come to it in the same order: it is for the main thread alone.
+        """
+        if not self.several_processes:
+            return read
         one_axis = jax.make_mesh((jax.device_count(),), ("all",), (AxisType.Auto,))
-        return {name: self._joined(one_axis, values, source.rows) for name, values in own.items()}
+        return {name: self._joined(one_axis, values, rows) for name, values in read.items()}
 
     def _joined(self, one_axis: Mesh, share: np.ndarray, rows: int) -> jax.Array:
         # Shares are as long as each other; their devices hold equal parts, so a share is padded to a multiple of them.

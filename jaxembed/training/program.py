@@ -72,14 +72,15 @@ class Program:
     def _build(self, numbers: dict[str, np.ndarray]) -> None:
         keys = [jax.random.key(seed) for seed in self.seeds]
         of = lambda i: {name: values[i] for name, values in numbers.items()}
-        put = self.layout.put
+        layout, put = self.layout, self.layout.put
         if self.vmapped:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
         else:
             self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
         self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = put(self.source.constants)
-        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.read(0)}
+        first = layout.spread(self.read(0), self.source.rows)
+        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **first}
         self._prepare = self._compiled(
             jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number
         )
@@ -186,10 +187,10 @@ class Program:
         return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.vmapped else leaf, tree), own)
 
     def read(self, number: int) -> Shard:
-        """Piece `number`, counted over all passes, on the device; each pass meets the pieces in an order of its own."""
+        """Piece `number`, counted over all passes, for `prepare`; each pass meets the pieces in an order of its own."""
         epoch, turn = divmod(number, self.source.pieces)
         order = np.random.default_rng([_ORDER, epoch]).permutation(self.source.pieces)
-        return self.layout.spread(self.source, int(order[turn]))
+        return self.layout.read(self.source, int(order[turn]))
 
     def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> Shard:
         return self.method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
@@ -197,7 +198,7 @@ class Program:
     def prepare(self, piece: Shard, number: int) -> None:
         """Makes piece `number` the current shard: what the runs share of it, and what each has of its own."""
         start = time.perf_counter()
-        raw = {**self.constants, **piece}
+        raw = {**self.constants, **self.layout.spread(piece, self.source.rows)}
 
         def one(lane: Lane) -> None:
             lane.own = None  # the last shard makes room
@@ -278,14 +279,15 @@ class HeldOut:
 
     def loss(self) -> np.ndarray:
         """Mean loss over all pieces, float64 `[runs]`."""
-        sums: dict[str, np.ndarray] = {}
+        layout, sums = self.program.layout, {}
         for i in range(self.source.pieces):
-            shard = {**self.constants, **self.program.layout.spread(self.source, i)}
+            piece = layout.spread(layout.read(self.source, i), self.source.rows)
+            shard = {**self.constants, **piece}
             last = np.int32(self._steps(shard))
 
             def total(lane: Lane, shard: Any = shard, last: Any = last) -> dict[str, np.ndarray]:
                 metrics = self._total(lane.state.params, shard, lane.numbers, self.key, last)
-                return on_host(self.program.layout, metrics)
+                return on_host(layout, metrics)
 
             for name, value in joined(self.program.on_lanes(total)).items():
                 sums[name] = sums.get(name, 0.0) + value

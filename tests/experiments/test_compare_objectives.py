@@ -4,15 +4,16 @@ from dataclasses import replace
 import pytest
 
 from experiments import compare_objectives as experiment
+from experiments.settings import parse, run
 from jaxembed.data import read_corpus
 from jaxembed.study.run import Run
 
 
 def test_presets_can_be_overridden():
-    settings = experiment.parse(["--preset", "smoke", "--seeds", "7", "8", "9", "--results", "elsewhere"])
+    settings = parse(experiment.PRESETS, ["--preset", "smoke", "--seeds", "7", "8", "9", "--results", "elsewhere"], None)
     assert settings == replace(experiment.PRESETS["smoke"], seeds=(7, 8, 9), results=settings.results)
     assert settings.results.name == "elsewhere"
-    assert experiment.parse([]).preset == "enwik8"
+    assert parse(experiment.PRESETS, [], None).preset == "enwik8"
 
 
 def test_an_unknown_contender_is_told():
@@ -33,24 +34,24 @@ def test_everything_lies_under_the_results_folder_and_a_second_run_trains_nothin
         glove_epochs=1,
         contenders=("skipgram/infonce", "glove"),
     )
-    experiment.main(settings)
+    run(settings, experiment.study, experiment.show)
     shown = capsys.readouterr().out
     assert "skipgram/infonce" in shown
     assert "tensorboard --logdir" in shown
     with open(tmp_path / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {(row["method"], row["seed"]) for row in rows} == {(m, s) for m in settings.contenders for s in "12"}
+    assert {(row["label"], row["seed"]) for row in rows} == {(m, s) for m in settings.contenders for s in "12"}
     assert {"wordsim353", "simlex999", "google"} <= {row["benchmark"] for row in rows}
-    for name in ("table.md", "quality.png"):
+    for name in ("table.md", "table.tex", "quality.png", "curves.png"):
         assert (tmp_path / name).stat().st_size > 100
-    run = Run.open(tmp_path / "runs" / "glove" / "seed-2")
-    assert run.finished
-    assert run.environment["data"]["vocabulary"] == len(run.vectors())
+    finished = Run.open(tmp_path / "runs" / "glove" / "seed-2")
+    assert finished.finished
+    assert finished.environment["data"]["vocabulary"] == len(finished.vectors())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    experiment.main(settings)
+    run(settings, experiment.study, experiment.show)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     with pytest.raises(ValueError, match="window"):  # what stands there was counted with another window
-        experiment.main(replace(settings, glove_window=3))
+        run(replace(settings, glove_window=3), experiment.study)
 
 
 def test_the_head_of_a_corpus_keeps_whole_documents():

@@ -53,7 +53,7 @@ def failing(folder, settings):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file() and path.name != ".lock"}
 
 
 def test_settings_become_json_in_the_order_of_their_fields():

@@ -1,6 +1,6 @@
 """A method small enough to be worked out by hand, and with everything that the engine has to serve."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,9 @@ class Pull:
     noise: float = 0.0
     shuffle: bool = True
     net: bool = False
-    asked: list[int] = field(default_factory=list)
+
+    def __post_init__(self):
+        object.__setattr__(self, "asked", [])  # not a hyper-parameter
 
     def source(self, tokens) -> Source:
         length = len(tokens) // self.pieces

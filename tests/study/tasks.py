@@ -1,0 +1,69 @@
+"""A study's smallest task: the engine's toy method, judged by what can be worked out by hand."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxembed.study.plan import Variant
+from jaxembed.study.study import Study
+from jaxembed.training.loop import Training
+from jaxembed.vectors import KeyedVectors
+from tests.training.toy import Pull
+
+COLUMNS = {"first": "judged/first", "norm": "judged/norm"}
+
+
+@dataclass
+class Toy:
+    """Tokens to pull at."""
+
+    tokens: np.ndarray = field(default_factory=lambda: np.random.default_rng(0).integers(0, 5, 96))
+    extra: bool = False
+    unit = "tokens"
+
+    @property
+    def fingerprint(self):
+        return f"{self.tokens.sum():032x}"
+
+    @property
+    def examples(self):
+        return len(self.tokens)
+
+    def about(self):
+        return {"tokens": len(self.tokens)}
+
+    def data(self, method, held_out=False):
+        return None if held_out else self.tokens
+
+    def size(self, data):
+        return len(data)
+
+    def settings(self, method):
+        return {}
+
+    def probes(self):
+        mean = lambda vectors: {"judged/mean": np.asarray(vectors).mean((1, 2))}
+        return mean, lambda vectors: {}
+
+    def product(self, vectors):
+        return KeyedVectors(list("abcde"), vectors)
+
+    def judge(self, vectors):
+        more = {"judged/extra": float(vectors.vectors[1, 1])} if self.extra else {}
+        return {
+            "judged/first": float(vectors.vectors[0, 0]),
+            "judged/norm": float(np.square(vectors.vectors).sum()),
+            **more,
+        }
+
+
+def study(folder, *, rates=(0.02, 0.05), seeds=(1, 2), task=None, noise=1.0, **settings):
+    """Two learning rates, and a variant of another shape that needs a program of its own."""
+    training = lambda rate: Training(epochs=2, learning_rate=rate, reports=10)
+    variants = [Variant(f"rate {rate}", Pull(noise=noise, pieces=2), training(rate), {"rate": rate}) for rate in rates]
+    variants.append(Variant("wide", Pull(noise=noise, batch_size=8), training(0.02), {"rate": 0.02}))
+    columns = settings.pop("columns", COLUMNS)
+    return Study(
+        name="toys", folder=folder, tasks={"toy": lambda: task or Toy()}, variants=variants, seeds=seeds, columns=columns,
+        **settings,
+    )  # fmt: skip

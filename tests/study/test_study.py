@@ -1,0 +1,246 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxembed.files import locked
+from jaxembed.study.report import report
+from jaxembed.study.run import Run
+from jaxembed.study.train import Options, train_group
+from jaxembed.training.loop import Diverged, Interrupted
+
+from .tasks import COLUMNS, Toy, study
+
+QUIET = Options(console=False)
+
+
+def stamps(folder, name="summary.json"):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in sorted(folder.rglob(name))}
+
+
+def vectors(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("vectors.safetensors"))}
+
+
+def metrics(folder):
+    """All that was logged, times left out."""
+    timed = ("train/seconds", "train/tokens_per_second", "time")
+    return {
+        path.relative_to(folder): [
+            {key: value for key, value in json.loads(line).items() if key not in timed and "per_second" not in key}
+            for line in path.read_text().splitlines()
+            if "final/seconds" not in line
+        ]
+        for path in sorted(folder.rglob("metrics.jsonl"))
+    }
+
+
+def test_a_study_becomes_tables_and_a_second_run_does_nothing(tmp_path):
+    made = study(tmp_path)
+    made.run(QUIET)
+    before = stamps(tmp_path)
+    assert len(before) == 6
+    page = report(tmp_path)
+    assert "rate 0.05" in page
+    assert "wide" in page
+    study(tmp_path).run(QUIET)
+    assert stamps(tmp_path) == before
+    assert not list(tmp_path.glob("runs/*/.checkpoints"))
+
+
+def test_runs_that_differ_in_numbers_share_a_program_and_are_what_they_are_alone(tmp_path):
+    made = study(tmp_path / "together")
+    assert [len(group) for group in made.groups()] == [4, 2]
+    made.run(QUIET)
+    alone = study(tmp_path / "alone", at_once=1)
+    assert [len(group) for group in alone.groups()] == [1] * 6
+    alone.run(QUIET)
+    assert vectors(tmp_path / "together") == vectors(tmp_path / "alone")
+    together = Run.open(tmp_path / "together/runs/rate-0.05/seed-2")
+    assert together.settings["training"]["learning_rate"] == 0.05
+    assert together.environment["seeds_at_once"] == 4
+    rates = [line["train/learning_rate"] for line in together.metrics() if "train/learning_rate" in line]
+    assert 0.02 < rates[0] < 0.05
+
+
+def test_another_seed_or_variant_trains_only_what_is_missing(tmp_path):
+    study(tmp_path, rates=(0.02,), seeds=(1,)).run(QUIET)
+    before = stamps(tmp_path)
+    study(tmp_path, seeds=(1, 2)).run(QUIET)
+    after = stamps(tmp_path)
+    assert len(after) == 6
+    assert {path: after[path] for path in before} == before
+
+
+def test_another_column_is_measured_on_the_vectors_that_are_there(tmp_path):
+    study(tmp_path).run(QUIET)
+    before = vectors(tmp_path)
+    columns = {**COLUMNS, "extra": "judged/extra"}
+    study(tmp_path, task=Toy(extra=True), columns=columns).run(QUIET)
+    assert vectors(tmp_path) == before
+    for run in map(Run.open, sorted(tmp_path.glob("runs/*/seed-*"))):
+        assert run.summary["judged/extra"] == run.vectors().vectors[1, 1]
+    assert "extra" in report(tmp_path)
+
+
+def test_other_settings_are_refused_and_overwritten_only_when_asked(tmp_path):
+    study(tmp_path).run(QUIET)
+    before = vectors(tmp_path)
+    with pytest.raises(ValueError, match=r"finished run with other settings .*noise"):
+        study(tmp_path, noise=0.5).run(QUIET)
+    assert vectors(tmp_path) == before
+    study(tmp_path, noise=0.5).run(Options(console=False, overwrite=True))
+    assert not set(before.items()) & set(vectors(tmp_path).items())
+
+
+class Dies:
+    """A tracker from outside, which kills its process at some point."""
+
+    def __init__(self, run, at, act):
+        self.run, self.left, self.act = run, at, act
+
+    def start(self, settings):
+        pass
+
+    def log(self, values, step):
+        self.left -= 1
+        if self.left == 0:
+            self.act()
+
+    def artifact(self, name, value):
+        pass
+
+    def finish(self, summary):
+        pass
+
+
+def kill_in(folder, at, seeds="(1, 2)"):
+    """A process that trains the study and dies by SIGKILL in its `at`-th report of the second run of the first group."""
+    code = f"""
+import os, signal
+from tests.study.test_study import Dies, Options, study
+act = lambda: os.kill(os.getpid(), signal.SIGKILL)
+tracker = lambda run: Dies(run, {at} if run.folder.name == "seed-2" else 0, act)
+study({str(folder)!r}, seeds={seeds}).run(Options(console=False, checkpoint_seconds=0, trackers=[tracker]))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**os.environ, "JAX_PLATFORMS": "cpu"}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_killed_study_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
+    study(tmp_path / "whole").run(QUIET)
+    kill_in(tmp_path / "killed", at=7)
+    killed = tmp_path / "killed"
+    assert not list(killed.rglob("summary.json"))
+    whole = [path for path in killed.glob("runs/*/.checkpoints/*/*") if path.name.isdigit()]
+    assert len(whole) >= 2  # and maybe a part of another
+    study(killed).run(QUIET)
+    assert vectors(killed) == vectors(tmp_path / "whole")
+    assert metrics(killed) == metrics(tmp_path / "whole")
+    assert Run.open(killed / "runs/rate-0.02/seed-2").environment["resumed"] == 1
+    assert not list(killed.glob("runs/*/.checkpoints"))
+
+
+def test_a_killed_group_goes_on_although_a_seed_was_added(tmp_path):
+    study(tmp_path / "whole", seeds=(1, 2, 3)).run(QUIET)
+    kill_in(tmp_path / "killed", at=7)
+    study(tmp_path / "killed", seeds=(1, 2, 3)).run(QUIET)
+    assert vectors(tmp_path / "killed") == vectors(tmp_path / "whole")
+    resumed = lambda seed: Run.open(tmp_path / f"killed/runs/rate-0.02/seed-{seed}").environment["resumed"]
+    assert [resumed(seed) for seed in (1, 2, 3)] == [1, 1, 0]
+
+
+def test_ctrl_c_saves_and_the_next_call_goes_on(tmp_path):
+    study(tmp_path / "whole").run(QUIET)
+    once = iter([True])
+    interrupt = lambda: os.kill(os.getpid(), signal.SIGINT) if next(once, False) else None
+    stopping = Options(console=False, trackers=[lambda run: Dies(run, 5, interrupt)])
+    with pytest.raises(Interrupted, match="goes on"):
+        study(tmp_path / "stopped").run(stopping)
+    study(tmp_path / "stopped").run(QUIET)
+    assert vectors(tmp_path / "stopped") == vectors(tmp_path / "whole")
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
+
+
+def test_a_tracker_from_outside_sees_everything(tmp_path):
+    seen = {}
+
+    class Outside:
+        def __init__(self, run):
+            self.calls = seen.setdefault(run.folder.name, [])
+
+        def start(self, settings):
+            self.calls.append(("start", settings["seed"]))
+
+        def log(self, values, step):
+            self.calls.append(("log", {name for name in values if name.startswith(("train/", "epoch/", "judged/"))}))
+
+        def artifact(self, name, value):
+            self.calls.append(("artifact", name, len(value)))
+
+        def finish(self, summary):
+            self.calls.append(("finish", summary["judged/first"]))
+
+    made = study(tmp_path, rates=())
+    runs = train_group(made.runs, Toy(), Options(console=False, trackers=[Outside]))
+    for run in runs:
+        calls = seen[run.folder.name]
+        assert calls[0] == ("start", run.settings["seed"])
+        assert calls[-2:] == [("artifact", "tokens", 5), ("finish", run.summary["judged/first"])]
+        logged = set().union(*(call[1] for call in calls if call[0] == "log"))
+        assert {"train/loss", "train/learning_rate", "epoch/loss", "judged/mean"} <= logged
+
+
+def test_a_run_that_diverges_does_not_stop_the_others(tmp_path):
+    with pytest.raises(Diverged, match=r"rate 1e\+30.*seed 1, 2"):
+        study(tmp_path, rates=(1e30,)).run(QUIET)
+    assert [path.parent.parent.name for path in stamps(tmp_path)] == ["wide", "wide"]
+    with pytest.raises(FileNotFoundError, match=r"2 of the 4 runs of toys are missing: rate 1e\+30 seed 1"):
+        report(tmp_path)
+
+
+def test_two_processes_do_not_train_the_same(tmp_path):
+    with locked(tmp_path / ".lock", "held"), pytest.raises(BlockingIOError, match="another process is at this study"):
+        study(tmp_path).run(QUIET)
+    study(tmp_path).run(QUIET)
+
+
+def test_a_dry_run_tells_what_it_would_cost_and_trains_nothing(tmp_path):
+    made = study(tmp_path)
+    told = made.dry_run()
+    assert not list(tmp_path.rglob("*"))
+    assert "6 of 6 runs to train in 2 groups" in told
+    lines = told.splitlines()
+    assert "80" in lines[1]  # 5 rows of 16 numbers
+    assert "48" in lines[1]  # 96 tokens in steps of 4, twice
+    made.run(QUIET)
+    assert "0 of 6 runs to train" in made.dry_run()
+    assert made.dry_run().count("finished") == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seeds": ()}, "nothing to train"),
+        ({"seeds": (1, 1)}, "a seed stands twice"),
+        ({"rates": (0.1, 0.1)}, "two variants .* are called 'rate 0.1'"),
+    ],
+)
+def test_a_study_that_makes_no_sense(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        study(tmp_path, **settings)
+
+
+def test_interval_of_vectors_digest_is_of_the_vectors(tmp_path):
+    made = study(tmp_path, rates=())
+    first, second = train_group(made.runs, Toy(), QUIET)
+    assert first.environment["vectors_digest"] != second.environment["vectors_digest"]
+    assert np.isfinite(first.vectors().vectors).all()
