@@ -3,11 +3,15 @@ import os
 import signal
 import subprocess
 import sys
+import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.settings import run
+from jaxembed.cli import main
 from jaxembed.files import locked
 from jaxembed.study.report import report
 from jaxembed.study.run import Run
@@ -83,8 +87,8 @@ def test_another_column_is_measured_on_the_vectors_that_are_there(tmp_path):
     columns = {**COLUMNS, "extra": "judged/extra"}
     study(tmp_path, task=Toy(extra=True), columns=columns).run(QUIET)
     assert vectors(tmp_path) == before
-    for run in map(Run.open, sorted(tmp_path.glob("runs/*/seed-*"))):
-        assert run.summary["judged/extra"] == run.vectors().vectors[1, 1]
+    for found in map(Run.open, sorted(tmp_path.glob("runs/*/seed-*"))):
+        assert found.summary["judged/extra"] == found.vectors().vectors[1, 1]
     assert "extra" in report(tmp_path)
 
 
@@ -191,10 +195,10 @@ def test_a_tracker_from_outside_sees_everything(tmp_path):
 
     made = study(tmp_path, rates=())
     runs = train_group(made.runs, Toy(), Options(console=False, trackers=[Outside]))
-    for run in runs:
-        calls = seen[run.folder.name]
-        assert calls[0] == ("start", run.settings["seed"])
-        assert calls[-2:] == [("artifact", "tokens", 5), ("finish", run.summary["judged/first"])]
+    for made_run in runs:
+        calls = seen[made_run.folder.name]
+        assert calls[0] == ("start", made_run.settings["seed"])
+        assert calls[-2:] == [("artifact", "tokens", 5), ("finish", made_run.summary["judged/first"])]
         logged = set().union(*(call[1] for call in calls if call[0] == "log"))
         assert {"train/loss", "train/learning_rate", "epoch/loss", "judged/mean"} <= logged
 
@@ -239,7 +243,31 @@ def test_a_study_that_makes_no_sense(tmp_path, settings, message):
         study(tmp_path, **settings)
 
 
-def test_interval_of_vectors_digest_is_of_the_vectors(tmp_path):
+def test_the_study_that_contributing_shows_is_one(tmp_path, capsys):
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    code = text.split("```python\n", 1)[1].split("```", 1)[0]
+    shown = types.ModuleType("shown")
+    sys.modules["shown"] = shown  # dataclasses look their module up
+    exec(compile(code, "CONTRIBUTING.md", "exec"), shown.__dict__)
+    settings = replace(shown.PRESETS["smoke"], results=tmp_path, dry_run=True)
+    run(settings, shown.study)
+    assert "9 of 9 runs to train in 1 groups" in capsys.readouterr().out
+
+
+def test_the_report_is_made_from_the_command_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert "study.json" in capsys.readouterr().err
+    study(tmp_path).run(QUIET)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "rate 0.05" in capsys.readouterr().out
+    (tmp_path / "runs/wide/seed-1/summary.json").unlink()
+    assert main(["report", str(tmp_path)]) == 1
+    assert "wide seed 1" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--partial"]) == 0
+    assert "PARTIAL" in capsys.readouterr().out
+
+
+def test_vectors_digest_is_of_the_vectors(tmp_path):
     made = study(tmp_path, rates=())
     first, second = train_group(made.runs, Toy(), QUIET)
     assert first.environment["vectors_digest"] != second.environment["vectors_digest"]
