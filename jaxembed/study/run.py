@@ -193,9 +193,9 @@ class Run:
         )
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Marks the run as finished with its final figures, and lets it take the place of an earlier one."""
+        """Marks the run as finished with its final figures (None: could not be measured); it takes an earlier one's place."""
         if self._tracker is not None:
-            self._tracker.finish(summary)
+            self._tracker.finish({name: value for name, value in summary.items() if value is not None})
             self._tracker = None
         self.note(finished=datetime.now(UTC).isoformat(timespec="seconds"), peak_memory=peak_memory())
         write_text(self._files / _SUMMARY, json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n")

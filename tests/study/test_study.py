@@ -254,6 +254,26 @@ def test_the_study_that_contributing_shows_is_one(tmp_path, capsys):
     assert "9 of 9 runs to train in 1 groups" in capsys.readouterr().out
 
 
+def test_what_cannot_be_measured_leaves_a_gap_and_no_error(tmp_path):
+    """A corpus that no benchmark covers."""
+
+    class Uncovered(Toy):
+        def judge(self, vectors):
+            return {"judged/first": None, "judged/norm": 1.0}
+
+    study(tmp_path, task=Uncovered()).run(QUIET)
+    assert Run.open(tmp_path / "runs/wide/seed-1").summary["judged/first"] is None
+    assert "–" in report(tmp_path)
+
+
+def test_a_profile_is_written_where_tensorboard_looks_for_it(tmp_path):
+    made = study(tmp_path, rates=())
+    train_group(made.runs, Toy(), Options(console=False, profile=True))
+    traces = list((tmp_path / "runs/wide/seed-1/plugins/profile").glob("*/*.xplane.pb"))
+    assert len(traces) == 1
+    assert b"jit" in traces[0].read_bytes()
+
+
 def test_the_report_is_made_from_the_command_line(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "study.json" in capsys.readouterr().err
