@@ -27,7 +27,7 @@ from jaxembed.study.plan import Cost, Planned, Task, Variant, at_once, cost, gro
 from jaxembed.study.run import Run, as_json
 from jaxembed.study.train import Options, train_group
 from jaxembed.training.loop import Diverged
-from jaxembed.training.mesh import is_first, tell
+from jaxembed.training.mesh import is_first, tell, together
 
 
 @dataclass
@@ -92,6 +92,7 @@ class Study:
         label = _as_folder(f"{task}/{variant.label}" if several else variant.label)
         return self.folder / "runs" / label / f"seed-{seed}"
 
+    @together()
     def run(self, options: Options | None = None) -> None:
         """Trains what is not there yet, group by group; a run that diverges does not stop the others.
 
@@ -141,9 +142,8 @@ class Study:
                     if hasattr(variant.method, "sized_for")
                     else variant.method
                 )
-                size = at_once(
-                    cost(sized, variant.training, sized.source(data), flops=False), variant.training, self.at_once
-                )
+                taken = cost(sized, variant.training, sized.source(data), flops=False)
+                size = tell(at_once(taken, variant.training, self.at_once))  # machines may have unlike memory
             else:
                 size = 1
             found += [group[start : start + size] for start in range(0, len(group), size)]

@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from jaxembed.training.mesh import Layout, agree, is_first
+from jaxembed.training.mesh import Layout, agree, is_first, is_loss
 
 Extra = Callable[[], Mapping[str, Any]]
 
@@ -53,7 +53,7 @@ class Checkpoints:
 
         None where there is none. A damaged one is told, removed, and the one before it taken.
         """
-        if not any(self.folder.glob("[0-9]*")):
+        if not agree(any(self.folder.glob("[0-9]*"))):
             return None
         import orbax.checkpoint as ocp
 
@@ -71,6 +71,8 @@ class Checkpoints:
                 told = found["told"]
                 return found["state"], told["position"], told["extra"]
             except Exception as error:  # whatever a broken file makes orbax raise
+                if is_loss(error):
+                    raise
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 warnings.warn(
                     f"the checkpoint at step {step} in {self.folder} is damaged ({reason}): going on from the one before it",
@@ -141,6 +143,8 @@ class Checkpoints:
         return self._manager
 
     def _tell(self, error: Exception) -> None:
+        if is_loss(error):
+            raise error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         warnings.warn(
             f"a checkpoint could not be written to {self.folder} ({reason}); the one before it stands", stacklevel=4

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jaxembed.tables import ROW_OPTIMIZERS
-from jaxembed.training.mesh import Layout, agree
+from jaxembed.training.mesh import Layout, anyone, make_mesh, together
 from jaxembed.training.method import Method, Params
 from jaxembed.training.numbers import table_of
 from jaxembed.training.program import HeldOut, Program, learning_rate
@@ -131,6 +131,7 @@ class Result:
 Report = Callable[[Progress, Callable[[], jax.Array]], None]
 
 
+@together()
 def fit(
     method: Method,
     data: Any,
@@ -151,7 +152,8 @@ def fit(
     `vary` gives the runs numbers of their own, one for each of `seeds`: `{"learning_rate": (0.1, 0.3)}` and whatever the
     method names in its `traced`. `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator;
     `"threads"` runs one program a core, which fills a CPU, whose small matrix products XLA computes on one core. None
-    chooses by the back end. `layout` spreads a run over a mesh of devices (`training.mesh`).
+    chooses by the back end. `layout` spreads a run over a mesh of devices (`training.mesh`); None takes one device, or all
+    of them where several processes train together.
     `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
     which the loss is measured after each pass and never trained. `init` are parameters to start from, a seed each.
@@ -159,9 +161,9 @@ def fit(
     had never stopped.
 
     Raises Diverged as soon as a loss or a vector is not finite, and Interrupted after Ctrl-C or SIGTERM, when `checkpoints`
-    has saved what there is.
+    has saved what there is; WorkerLost where another process of the run is gone.
     """
-    training, layout = training or Training(), layout or Layout()
+    training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
     source = method.source(data)
     numbers = table_of(method, training, vary or {}, len(seeds))
@@ -200,10 +202,11 @@ def fit(
                     if report:
                         report(_progress(program, at.recent), program.vectors)
                     at.recent, at.since = _Mean(), 0
-                if checkpoints and (agree(stop_asked()) or checkpoints.due()):
+                stopping = checkpoints is not None and anyone(stop_asked())
+                if checkpoints and (stopping or checkpoints.due()):
                     at.done, at.seconds = program.done, program.seconds
                     checkpoints.save(program.done, program.saved(), at.as_json())
-                    if agree(stop_asked()):
+                    if stopping:
                         checkpoints.wait()
                         raise Interrupted(
                             f"stopped at step {program.done:,} of {program.total_steps:,} and saved: the same command goes on "

@@ -4,9 +4,15 @@ Tables are cut by column (`model`), batches by row (`data`); the partitioner fin
 scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
 """
 
+import atexit
+import ctypes
 import json
 import math
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +28,7 @@ from jaxembed.training.method import Shard, Source
 def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
     """A mesh of `data` x `model` devices, of all processes; None takes every device there is.
 
-    Raises ValueError when there are not so many.
+    Raises ValueError when there are not so many, and where several processes would not all take part.
     """
     devices = jax.device_count()
     data = devices // model if data is None else data
@@ -30,6 +36,11 @@ def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
         raise ValueError(
             f"a mesh of {data} x {model} needs {data * model} devices, and there are {devices}: choose a smaller one"
             + ("; on a CPU, jax_num_cpu_devices makes more" if jax.default_backend() == "cpu" else "")
+        )
+    if jax.process_count() > 1 and data * model < devices:
+        raise ValueError(
+            f"a mesh of {data} x {model} leaves out some of the {devices} devices of {jax.process_count()} processes: "
+            "take them all, or start fewer processes"
         )
     return jax.make_mesh((data, model), ("data", "model"), (AxisType.Auto,) * 2, devices=jax.devices()[: data * model])
 
@@ -171,7 +182,8 @@ def initialize(
 
     Arguments go first, then JAXEMBED_COORDINATOR, JAXEMBED_PROCESSES and JAXEMBED_PROCESS, then what JAX finds out by
     itself in a step of several tasks under SLURM or Open MPI and on Cloud TPU pods. `heartbeat`: seconds until a silent
-    worker counts as dead. Raises ValueError when only some of the three are given.
+    worker counts as dead. On GPUs each process takes those that JAX_LOCAL_DEVICE_IDS names (`0` or `0,1`), by default
+    all of its machine. Raises ValueError when only some of the three are given.
     """
     given = (
         coordinator or os.environ.get("JAXEMBED_COORDINATOR"),
@@ -181,9 +193,13 @@ def initialize(
     if any(value is not None for value in given):
         if any(value is None for value in given):
             raise ValueError("give coordinator (HOST:PORT), processes and index (0 to processes - 1) together, or none")
-        jax.distributed.initialize(given[0], given[1], given[2], heartbeat_timeout_seconds=heartbeat)
+        # Nothing is left to be found out, and on Kubernetes JAX would look for a package to do it with.
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=heartbeat, cluster_detection_method="deactivate")
     elif _in_cluster():
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
+    else:
+        return
+    _say_more_on_abort()
 
 
 def _in_cluster() -> bool:
@@ -206,11 +222,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agree(value: bool) -> bool:
-    """What process 0 says, in all processes."""
-    return bool(tell(bool(value)))
-
-
 def tell(value: Any) -> Any:
     """A JSON value of process 0, in all processes; all must call it, and none goes on before process 0 has come here."""
     if jax.process_count() == 1:
@@ -219,5 +230,85 @@ def tell(value: Any) -> Any:
 
     text = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_first() else np.zeros(0, np.uint8)
     length = int(broadcast_one_to_all(np.int32(len(text))))
-    text = np.pad(text, (0, max(0, length - len(text))))
-    return json.loads(bytes(np.asarray(broadcast_one_to_all(text))).decode())
+    # Whole blocks, for each length would be compiled anew.
+    text = np.pad(text, (0, -(-length // _BLOCK) * _BLOCK - len(text)))
+    return json.loads(bytes(np.asarray(broadcast_one_to_all(text))[:length]).decode())
+
+
+def agree(value: bool) -> bool:
+    """What process 0 says, in all processes."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    return bool(broadcast_one_to_all(np.int32(value)))
+
+
+def anyone(value: bool) -> bool:
+    """Whether any process says so, in all processes."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental.multihost_utils import process_allgather
+
+    return bool(process_allgather(np.int32(value)).any())
+
+
+_BLOCK = 4096
+
+
+class WorkerLost(ConnectionError):
+    """Another process of the run is gone, killed or lost with its machine; nothing more can be trained without it."""
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Around what processes do together; may decorate a function. One that cannot go on lets the others know by ending.
+
+    Raises WorkerLost where another process is gone. Where anything is raised, this process will not wait for the others at
+    its end.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1 or isinstance(error, FloatingPointError):  # all processes diverge alike
+            raise
+        atexit.register(_leave)  # goes before JAX's own, which would wait for all processes to come to their end
+        if is_loss(error):
+            raise WorkerLost(_LOST.format(jax.process_index(), jax.process_count())) from error
+        raise
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether this is how it looks when another process of the run is gone."""
+    # Collectives raise what they like, ValueError among it; an OSError is a matter of this machine.
+    text = "" if isinstance(error, OSError) else str(error).lower()
+    return jax.process_count() > 1 and any(sign in text for sign in _SIGNS)
+
+
+_SIGNS = ("gloo", "nccl", "coordination", "connection", "socket", "heartbeat", "unavailable", "barrier", "preempted")
+_LOST = (
+    "process {} of {} stops, because another process of the run is gone (its own log tells why). Start all of them again: "
+    "the same command goes on from the last checkpoint"
+)
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _say_more_on_abort() -> None:
+    """Tells what to do when JAX aborts the process, as it does when process 0 or a heartbeat is missed.
+
+    JAX gives no other way to hear of it. In C's terms, since Python's own handlers would only run after the abort.
+    """
+    if sys.platform != "linux":
+        return
+    text = f"\njaxembed: {_LOST.format(jax.process_index(), jax.process_count())}\n".encode()
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(2, text) and None)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), handler)
+    _kept.append(handler)
+
+
+_kept: list[Any] = []  # C holds no reference to what it calls

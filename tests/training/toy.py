@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.training.mesh import share_of
 from jaxembed.training.method import Params, Source
 
 D = 16
@@ -40,9 +41,11 @@ class Pull:
         length = len(tokens) // self.pieces
         targets = np.linspace(-1, 1, self.size * D, dtype=np.float32).reshape(self.size, D)
 
-        def piece(i):
+        def piece(i, share=0, shares=1):
             self.asked.append(i)
-            return {"tokens": np.int32(tokens[i * length : (i + 1) * length])}
+            first, size = share_of(length, share, shares)
+            part = tokens[i * length : (i + 1) * length][first : first + size]
+            return {"tokens": np.pad(np.int32(part), (0, size - len(part)))}
 
         return Source({"targets": targets}, self.pieces, piece, len(tokens), length)
 
