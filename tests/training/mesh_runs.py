@@ -1,0 +1,214 @@
+"""Trains each family on one device and on meshes of eight, and tells what came out: a script, for it needs its own devices.
+
+python mesh_runs.py FOLDER
+"""
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxembed.data import read_corpus
+from jaxembed.data.cooccurrence import count_cooccurrences
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.glove import GloVe
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.training import loop
+from jaxembed.training.checkpoints import Checkpoints
+from jaxembed.training.host import start
+from jaxembed.training.loop import Training, fit
+from jaxembed.training.mesh import Layout, make_mesh
+from jaxembed.training.method import Params, Source
+from jaxembed.training.program import Program
+
+MESHES = ((8, 1), (1, 8), (4, 2), (2, 4))
+D, CLASSES, BATCH, ROWS = 32, 24, 32, 24 * 32
+
+
+class Tower(nnx.Module):
+    """Two layers."""
+
+    def __init__(self, rngs):
+        self.first, self.second = nnx.Linear(D, 64, rngs=rngs), nnx.Linear(64, D, rngs=rngs)
+
+    def __call__(self, x):
+        return self.second(nnx.gelu(self.first(x)))
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Two noisy views of a vector find each other in the whole batch (InfoNCE); one view starts from a table's row."""
+
+    def source(self, data):
+        def piece(i, share=0, shares=1):
+            size = -(-ROWS // shares)
+            part = data[share * size : (share + 1) * size]
+            return {"ids": np.pad(part, (0, size - len(part)))}
+
+        return Source({"centres": np.random.default_rng(1).normal(size=(CLASSES, D)).astype(np.float32)}, 1, piece,
+                      ROWS, ROWS)  # fmt: skip
+
+    def init(self, key, shard):
+        graph, state = nnx.split(Tower(nnx.Rngs(0)))
+        del graph
+        return Params({"rows": jax.random.normal(key, (CLASSES, D))}, nnx.to_pure_dict(state))
+
+    def prepare(self, shard, key):
+        return {"order": jax.random.permutation(key, ROWS)}
+
+    def steps(self, shard):
+        return ROWS // BATCH
+
+    def batch(self, shard, step, key):
+        ids = shard["ids"][shard["order"][step * BATCH + jnp.arange(BATCH)]]
+        noise = 0.3 * jax.random.normal(key, (BATCH, D))
+        return {"ids": ids, "view": shard["centres"][ids] + noise}
+
+    def lookups(self, batch):
+        return {"rows": ("rows", batch["ids"])}
+
+    def loss(self, rows, net, batch, key):
+        tower = nnx.eval_shape(lambda: Tower(nnx.Rngs(0)))
+        graph, state = nnx.split(tower)
+        nnx.replace_by_pure_dict(state, net)
+        tower = nnx.merge(graph, state)
+        unit = lambda x: x / jnp.sqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-6)
+        scores = unit(tower(batch["view"])) @ unit(tower(rows["rows"])).T / 0.1  # [B, B]: every other row is a negative
+        total = -jnp.sum(jnp.diag(jax.nn.log_softmax(scores, -1)))
+        return total, {"loss": total, "weight": jnp.float32(BATCH)}
+
+    def vectors(self, params):
+        return params.tables["rows"]
+
+
+def cases():
+    """Name: method, data, held-out data, training."""
+    corpus = read_corpus("enwik8-small").head(12_000)
+    held, counts = corpus.head(3000), count_cooccurrences(corpus, 3, cache=False)
+    words = {"vector_size": 32, "window": 3, "block": 32, "shared_negatives": 16, "step_tokens": 512}
+    words["shard_tokens"] = 1 << 13  # two pieces
+    training = Training(epochs=2, reports=4)
+    sgd = replace(training, optimizer="sgd", learning_rate=0.02, track_loss=False)
+    glove, classes = GloVe(vector_size=31, shard_entries=1 << 15), np.arange(ROWS) % CLASSES
+    return {
+        "skipgram": (SkipGram(**words), corpus, held, training),
+        "skipgram-sgd": (SkipGram(**words), corpus, None, sgd),
+        "cbow": (CBOW(**words), corpus, None, training),
+        "glove": (glove, counts, None, replace(training, epochs=1)),
+        "dense": (Dense(), classes, classes, replace(training, learning_rate=0.05)),
+    }
+
+
+class Spy(Program):
+    """Keeps the latest program, to look into."""
+
+    latest = None
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        Spy.latest = self
+
+
+def collectives(program):
+    """Kind, shape and count of numbers of each collective in the compiled steps."""
+    pattern = r"= (\S+|\(.*?\)) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+    return [
+        [kind, [[int(size) for size in shape.split(",") if size] for shape in re.findall(r"\w+\[([\d,]*)\]", shapes)]]
+        for shapes, kind in re.findall(pattern, program._advance.as_text())
+    ]
+
+
+def lying(arrays):
+    """The whole shape of each array, and the shapes of its parts on the devices."""
+    of = lambda x: [list(x.shape), sorted({shard.data.shape for shard in x.addressable_shards})]
+    return [of(x) for x in jax.tree.leaves(arrays) if x.ndim]
+
+
+def run(folder, name, label, case, layout=None, **settings):
+    """One run, its figures written down: what was seen of it."""
+    method, data, held, training = case
+    result = fit(method, data, training, layout=layout, held_out=held, **settings)
+    held_out = result.held_out if result.held_out is not None else np.zeros(0)
+    np.savez(folder / f"{name} {label}.npz", vectors=result.vectors, losses=result.losses, held_out=held_out)
+    state = Spy.latest.lanes[0].state
+    return {"tables": lying(state.params.tables), "rows": lying(state.rows), "net": lying((state.params.net, state.net)),
+            "collectives": collectives(Spy.latest)}  # fmt: skip
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+class Watched(Checkpoints):
+    """Keeps the state that was last saved or restored."""
+
+    def save(self, step, state, position):
+        self.state, self.step = jax.device_get(state), step
+        super().save(step, state, position)
+
+    def restore(self, template, layout):
+        found = super().restore(template, layout)
+        self.state, self.step = (jax.device_get(found[0]), found[1]["done"]) if found else (None, 0)
+        self.lies = lying(found[0][0]["state"]["params"]) if found else []
+        return found
+
+
+def moved(folder, case, old, layouts):
+    """A run that is killed on the mesh `old` goes on in `layouts`: vectors written down; whether it began as it was left."""
+    method, data, _, training = case
+
+    def stop(progress, vectors):
+        if progress.step > progress.total_steps // 2:
+            raise Stopped
+
+    saving = Watched(folder / "moving", seconds=0)
+    try:
+        fit(method, data, training, layout=old, report=stop, checkpoints=saving)
+    except Stopped:
+        saving.close()
+    facts = {}
+    for label, layout in layouts.items():
+        shutil.copytree(folder / "moving", folder / label)
+        going = Watched(folder / label, seconds=1e9)
+        result = fit(method, data, training, layout=layout, checkpoints=going)
+        going.close()
+        np.savez(
+            folder / f"skipgram moved-{label}.npz", vectors=result.vectors, losses=result.losses, held_out=np.zeros(0)
+        )
+        same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), saving.state, going.state)
+        facts[label] = {"same": all(jax.tree.leaves(same)), "steps": [saving.step, going.step], "lies": going.lies}
+    return facts
+
+
+def main(folder):
+    """All runs: their figures as `.npz`, and what was seen of shardings and collectives as facts.json."""
+    loop.Program = Spy
+    facts, made = {}, cases()
+    for name, case in made.items():
+        run(folder, name, "one", case)
+        for mesh in MESHES:
+            facts[f"{name} {mesh[0]}x{mesh[1]}"] = run(
+                folder, name, f"{mesh[0]}x{mesh[1]}", case, Layout(make_mesh(*mesh))
+            )
+    run(folder, "seeds", "one", made["skipgram"], seeds=(0, 1, 2), seeds_by="vmap")
+    facts["seeds 4x2"] = run(folder, "seeds", "4x2", made["skipgram"], Layout(make_mesh(4, 2)), seeds=(0, 1, 2))
+    for mesh in ((8, 1), (4, 2)):
+        label = f"sharded-{mesh[0]}x{mesh[1]}"
+        facts[f"dense {label}"] = run(folder, "dense", label, made["dense"], Layout(make_mesh(*mesh), shard_net=True))
+    layouts = {"1x2": Layout(make_mesh(1, 2)), "alone": None}
+    facts["moved"] = moved(folder, made["skipgram"], Layout(make_mesh(1, 8)), layouts)
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    start()
+    jax.config.update("jax_num_cpu_devices", 8)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    main(Path(sys.argv[1]))
