@@ -181,12 +181,14 @@ def initialize(
     """Joins the processes of a run (`jax.distributed.initialize`), if there are several; call it before anything else.
 
     Arguments go first, then JAXEMBED_COORDINATOR, JAXEMBED_PROCESSES and JAXEMBED_PROCESS, then what JAX finds out by
-    itself in a step of several tasks under SLURM or Open MPI and on Cloud TPU pods. `heartbeat`: seconds until a silent
+    itself in a step of several tasks under SLURM or Open MPI and in TPU slices on Kubernetes, or, with
+    JAXEMBED_COORDINATOR=auto, wherever it can (Cloud TPU pods). `heartbeat`: seconds until a silent
     worker counts as dead. On GPUs each process takes those that JAX_LOCAL_DEVICE_IDS names (`0` or `0,1`), by default
     all of its machine. Raises ValueError when only some of the three are given.
     """
+    asked = coordinator or os.environ.get("JAXEMBED_COORDINATOR")
     given = (
-        coordinator or os.environ.get("JAXEMBED_COORDINATOR"),
+        asked if asked != "auto" else None,
         processes or _number("JAXEMBED_PROCESSES"),
         index if index is not None else _number("JAXEMBED_PROCESS"),
     )
@@ -195,7 +197,7 @@ def initialize(
             raise ValueError("give coordinator (HOST:PORT), processes and index (0 to processes - 1) together, or none")
         # Nothing is left to be found out, and on Kubernetes JAX would look for a package to do it with.
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=heartbeat, cluster_detection_method="deactivate")
-    elif _in_cluster():
+    elif asked == "auto" or _in_cluster():
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
     else:
         return
