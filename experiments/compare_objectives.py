@@ -132,13 +132,12 @@ def study(settings: Settings) -> Study:
         settings={"experiment": "compare_objectives"},
         notes=[
             f"{settings.vector_size} dimensions, window {settings.window} (GloVe {settings.glove_window}), "
-            f"{settings.epochs} epochs (GloVe {settings.glove_epochs}), min_count {settings.min_count}"
+            f"{settings.epochs} passes (GloVe {settings.glove_epochs}), min_count {settings.min_count}"
             + (f", the first {settings.max_words:,} words." if settings.max_words else "."),
             "WordSim-353 and SimLex-999: Spearman's rho; Google: share of analogies right, 3CosAdd, among the 30,000 most "
             "frequent words. `enwik8-text` is the first 74 % of text8.",
             f"Held fixed but for this: margin and bpr share 16 negatives instead of 32, and the learning rate is {rates}.",
-            "words/s: corpus words passed over by all seeds together, a second of training, compilation left out; GloVe's "
-            "leaves its counting out.",
+            "words/s counts corpus words, before subsampling; GloVe's leaves its counting out. The compiler is left out.",
         ],
     )
 

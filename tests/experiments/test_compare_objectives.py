@@ -10,7 +10,9 @@ from jaxembed.study.run import Run
 
 
 def test_presets_can_be_overridden():
-    settings = parse(experiment.PRESETS, ["--preset", "smoke", "--seeds", "7", "8", "9", "--results", "elsewhere"], None)
+    settings = parse(
+        experiment.PRESETS, ["--preset", "smoke", "--seeds", "7", "8", "9", "--results", "elsewhere"], None
+    )
     assert settings == replace(experiment.PRESETS["smoke"], seeds=(7, 8, 9), results=settings.results)
     assert settings.results.name == "elsewhere"
     assert parse(experiment.PRESETS, [], None).preset == "enwik8"

@@ -131,7 +131,9 @@ def test_half_a_checkpoint_is_none(tmp_path):
     np.testing.assert_array_equal(resumed.vectors, trained()[0].vectors)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves its failed writes to asyncio
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # orbax leaves its failed writes to asyncio
 def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
     """A limit on the size of files stands for the full disk: what is written beyond it fails."""
     big = lambda: method(size=30_000)
