@@ -146,7 +146,11 @@ def show(settings: Settings) -> None:
     """Neighbours of a few words."""
     console, first = Console(soft_wrap=True), settings.contenders[0]
     folder = settings.results / "runs" / first.replace("/", "-") / f"seed-{settings.seeds[0]}"
-    vectors = Run.open(folder).vectors()
+    try:
+        vectors = Run.open(folder).vectors()
+    except FileNotFoundError:
+        console.print(f"\n{folder} has no vectors here (results/ keeps none): --overwrite trains them anew.")
+        return
     known = [word for word in ("king", "france", "physics", "seven", "music") if word in vectors]
     console.print(f"\nNearest neighbours ({first}, seed {settings.seeds[0]}):")
     for word, found in neighbours(vectors, known, topn=6).items():
