@@ -40,7 +40,7 @@ class Common:
     profile: bool = False
 
 
-C = TypeVar("C", bound=Common)
+C = TypeVar("C")
 
 
 def options(settings: Common) -> Options:

@@ -301,6 +301,7 @@ class _Recorder:
             seeds_at_once=len(result.seeds),
             train_seconds=result.seconds,
             compile_seconds=result.compile_seconds,
+            busy_seconds=result.busy_seconds,
             wall_seconds=time.perf_counter() - self.begun,
             energy_joules=self.energy.joules(),
             resumed=self.resumed,

@@ -110,6 +110,7 @@ class Result:
     losses: exact mean loss of each epoch, float64 `[epochs, seeds]`.
     held_out: the same on data that was held out, where some was.
     seconds, compile_seconds: time in steps (reports and probes left out), and in the compiler.
+    busy_seconds: of the time in steps, that in compiled programs alone; of the busiest run.
     """
 
     vectors: np.ndarray
@@ -121,6 +122,7 @@ class Result:
     seconds: float
     compile_seconds: float
     seeds: tuple[int, ...] = field(default=(0,))
+    busy_seconds: float = 0.0
 
     @property
     def examples_per_second(self) -> float:
@@ -236,6 +238,7 @@ def fit(
         seconds=program.seconds,
         compile_seconds=program.compile_seconds,
         seeds=tuple(seeds),
+        busy_seconds=max(lane.busy for lane in program.lanes),
     )
 
 

@@ -35,6 +35,7 @@ class Lane:
     state: Any = None
     own: Any = None
     copies: list[State] = field(default_factory=list)  # replicas, when there are several
+    busy: float = 0.0  # seconds in compiled programs
 
 
 class Program:
@@ -202,7 +203,9 @@ class Program:
 
         def one(lane: Lane) -> None:
             lane.own = None  # the last shard makes room
+            began = time.perf_counter()
             lane.own = jax.block_until_ready(self._prepare(raw, lane.keys, np.int32(number)))
+            lane.busy += time.perf_counter() - began
 
         self.on_lanes(one)
         self.shared = {name: value for name, value in raw.items() if name not in self.lanes[0].own}
@@ -214,7 +217,9 @@ class Program:
 
         def run(state, lane: Lane, offset: int = 0):
             ends = (np.int32(min(place + offset, self.batches)) for place in (first, last))
+            began = time.perf_counter()
             state, totals = jax.block_until_ready(self._advance(state, self.shared, lane.own, lane.numbers, *ends))
+            lane.busy += (time.perf_counter() - began) / self.replicas
             return state, on_host(self.layout, totals)
 
         def one(lane: Lane) -> dict[str, np.ndarray]:
@@ -244,6 +249,13 @@ class Program:
         """The vectors as they stand, `[runs, rows, vector_size]`."""
         parts = [self.layout.local(self._vectors(lane.state.params)) for lane in self.lanes]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+    def step_cost(self) -> dict[str, float]:
+        """What XLA's compiler counts for a step of all runs: `flops` and `bytes accessed`, 0 where it tells none."""
+        # Steps are the body of a loop whose length it does not know: it counts the body once, on one device of the mesh.
+        told, devices = self._advance.cost_analysis() or {}, self.layout.mesh.size if self.layout.mesh else 1
+        times = len(self.lanes) * self.replicas * devices
+        return {name: float(told.get(name, 0.0)) * times for name in ("flops", "bytes accessed")}
 
     def rate(self) -> np.ndarray:
         """The learning rate of each run's next step, `[runs]`."""

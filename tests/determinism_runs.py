@@ -1,0 +1,48 @@
+"""Trains each word method for a moment, and prints a digest of all bits that came out: a script, run in several surroundings.
+
+python determinism_runs.py [CORES]
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+if len(sys.argv) > 1:  # before anything counts them
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+
+import numpy as np
+
+from jaxembed.data import read_corpus
+from jaxembed.data.cooccurrence import count_cooccurrences
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.glove import GloVe
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.training.host import start
+from jaxembed.training.loop import Training, fit
+
+
+def digest(*arrays):
+    """Of all bits."""
+    return hashlib.blake2b(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:32]
+
+
+if __name__ == "__main__":
+    start()
+    corpus = read_corpus("enwik8-small", min_count=20, cache=False)
+    few, counts = corpus.head(20_000), count_cooccurrences(corpus.head(100_000), 5, cache=False)
+    short, wide = Training(epochs=1), {"vector_size": 64, "step_tokens": 256}
+    told = {
+        "corpus": digest(corpus.tokens, corpus.offsets),
+        "counts": digest(counts.rows, counts.columns, counts.counts),
+    }
+    for name, method, data, settings in (
+        ("skipgram", SkipGram(**wide), few, {"seeds": (0, 1)}),
+        ("skipgram, vmap", SkipGram(**wide), few, {"seeds": (0, 1), "seeds_by": "vmap"}),
+        ("skipgram, full softmax", SkipGram(objective="softmax", **wide), few.head(5000), {}),
+        ("cbow", CBOW(**wide), few, {}),
+        ("glove", GloVe(vector_size=63), counts, {}),
+    ):
+        result = fit(method, data, short, held_out=few.head(2000) if data is not counts else None, **settings)
+        told[name] = digest(result.vectors, result.losses)
+    print(json.dumps(told))
