@@ -7,8 +7,8 @@
 
 Steps only, no quality: data are made up (ids by Zipf's law, the same each time), so that the table may have any size. After a
 warm-up, the median of some repeats of many steps; the compiler's time is apart. Writes scaling.csv (a row a point), table.md,
-scaling.png and one picture an axis, measurements.jsonl, and a TensorBoard run a line under runs/. Axes that are not measured
-now keep what stands there.
+scaling-AXIS.png, measurements.jsonl, and a TensorBoard run a line under runs/. Axes that are not measured now keep what stands
+there.
 """
 
 import json

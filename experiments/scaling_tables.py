@@ -28,26 +28,18 @@ LABELS = {
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """Writes scaling.csv, table.md, scaling.png and scaling-AXIS.png into `folder`."""
+    """Writes scaling.csv, table.md and a picture an axis, scaling-AXIS.png, into `folder`."""
     write_csv(folder / "scaling.csv", [{name: row[name] for name in (*POINT, "unit", *FIGURES)} for row in rows])
     write_text(folder / "table.md", page(rows))
     for axis, mine in by_axis(rows).items():
         series = {
             label: [(row["x"], row["examples_per_second"]) for row in line] for label, line in lines(mine).items()
         }
-        plot_scaling(
-            folder / f"scaling-{axis}.png", series, LABELS[axis], "examples a second", axis == "devices", _title(mine)
-        )
-    over = lambda row, first, name: row[name] / first[name]
-    overview = {
-        f"{label}: {axis}": [(over(row, line[0], "x"), over(row, line[0], "examples_per_second")) for row in line]
-        for axis, mine in by_axis(rows).items()
-        for label, line in lines(mine).items()
-        if len(line) > 1
-    }
-    plot_scaling(
-        folder / "scaling.png", overview, "size over the first's", "throughput over the first's", False, _title(rows)
-    )
+        cut = max(row["virtual_devices"] for row in mine)
+        title = f"Training steps against {LABELS[axis]}"
+        title += f"\nA CPU cut into {cut} devices, which share its cores: overhead alone" if cut else ""
+        ideal = axis == "devices" and not cut
+        plot_scaling(folder / f"scaling-{axis}.png", series, LABELS[axis], "examples a second", ideal, title)
 
 
 def by_axis(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -61,12 +53,6 @@ def lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(f"{row['family']}{' by ' * bool(row['way'])}{row['way']}", []).append(row)
     return found
-
-
-def _title(rows: Sequence[Row]) -> str:
-    cut = {row["virtual_devices"] for row in rows if row["virtual_devices"]}
-    told = [f"a CPU cut into {number} devices, which share its cores: overhead, not speed-up" for number in cut]
-    return "\n".join(["Throughput of training steps", *told])
 
 
 def page(rows: Sequence[Row]) -> str:
