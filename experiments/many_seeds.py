@@ -1,162 +1,318 @@
-"""Seconds a seed when 1 to 32 runs of Skip-gram train at once, against as many runs one after the other.
+"""What does a seed cost when many train at once? Against as many runs one after the other.
 
-    python -m experiments.many_seeds                                        # about ten minutes on 2 cores
-    python -m experiments.many_seeds --preset smoke --results runs/many_seeds
+    python -m experiments.many_seeds                                          # about seven minutes on 2 cores
+    python -m experiments.many_seeds --preset smoke --results runs/many_seeds # under a minute
 
-`threads`: a program a core, the default on a CPU. `vmap`: one vectorised program, the default on an accelerator. Each turn
-measures one run alone, then both ways; a run alone and the same run in a group must agree: bit for bit by threads, within
-1e-3 of the largest number by vmap. Runs that differ in learning rate and temperature are measured as well. To reach: 8 at
-once on two cores in no more than 1.05 times the time of 8 one after the other.
+Skip-gram, a pass over the first words of enwik8-small, the ways in turns in one process: `after` trains n runs one after the
+other, `threads` a run a core (a CPU's default), `vmap` all as one vectorised program (an accelerator's default). Times are
+those of steps; the compiler's and fresh tables are apart. A seed of each group is trained alone too and must come out the
+same: bit for bit by threads, within `--tolerance` by vmap. Then the same through `fit(..., vary=...)` with runs that differ
+in learning rate and temperature. Writes table.md, many_seeds.png, measurements.jsonl, and a TensorBoard run a way under runs/.
 """
 
 import json
 import statistics
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import Common, parse
-from jaxembed.data import read_corpus
+from experiments.settings import parse
+from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
 from jaxembed.study.environment import environment
 from jaxembed.study.plots import plot_scaling
+from jaxembed.study.tables import Cell, Table, markdown
 from jaxembed.tracking import TensorBoard
 from jaxembed.training.host import start
-from jaxembed.training.loop import Result, Training, fit
+from jaxembed.training.loop import Training, fit
+from jaxembed.training.mesh import Layout
+from jaxembed.training.numbers import table_of
+from jaxembed.training.program import Program
 
 
 @dataclass(frozen=True)
-class Settings(Common):
+class Settings:
     """What is measured.
 
-    preset: where the other settings start from. words: of the shipped corpus. counts: how many runs at once.
-    rounds: turns, of which the median is shown. varied: how many runs differ in learning rate and temperature.
+    seeds: how many train at once. varied: how many runs differ in learning rate and temperature.
+    repeats: turns of each way; groups of more than 8 take one. tolerance: of vmap's vectors, over the largest entry.
     """
 
     preset: Literal["smoke", "full"] = "full"
     results: Path = Path("results/many_seeds")
     data: str = "enwik8-small"
-    words: int = 1_000_000
+    max_words: int = 1_000_000
     vector_size: int = 100
-    counts: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    rounds: int = 3
+    epochs: int = 1
+    seeds: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     varied: int = 8
+    repeats: int = 3
+    tolerance: float = 0.02
 
 
 PRESETS = {
     "smoke": Settings(
-        preset="smoke",
-        words=30_000,
-        vector_size=16,
-        counts=(1, 2, 4),
-        rounds=1,
-        varied=2,
-        results=Path("runs/many_seeds"),
+        preset="smoke", results=Path("runs/many_seeds"), max_words=20_000, vector_size=16, seeds=(1, 2, 4), varied=2,
     ),
     "full": Settings(),
-}
+}  # fmt: skip
 
-#: How far a run under vmap may be from the same run alone, as a share of its largest number: sums are added in another order.
-TOLERANCE = 1e-3
-
-
-def trained(corpus: Any, settings: Settings, number: int, how: str, varied: bool = False) -> Result:
-    """`number` runs at once; they differ in their seeds, or in learning rate and temperature too."""
-    objective = pairwise("infonce") if varied else pairwise("negative_sampling")
-    method = SkipGram(vector_size=settings.vector_size, objective=objective)
-    rates, temperatures = np.linspace(0.2, 0.4, number).tolist(), np.linspace(0.8, 1.2, number).tolist()
-    vary = {"learning_rate": rates, "objective.temperature": temperatures} if varied else None
-    return fit(method, corpus, Training(epochs=1), seeds=range(1, number + 1), seeds_by=how, vary=vary)
+Turns = Mapping[str, Callable[[], float]]
 
 
-def measure(settings: Settings) -> list[dict[str, Any]]:
-    """A row for each turn, way and number of runs."""
-    corpus = read_corpus(settings.data).head(settings.words)
-    points = [(number, False) for number in settings.counts] + [(settings.varied, True)]
-    rows, begun = [], time.monotonic()
-    for turn in range(settings.rounds):
-        alone = {varied: trained(corpus, settings, 1, "threads", varied) for varied in (False, True)}
-        for number, varied in points:
-            for how in ("threads", "vmap"):
-                group = trained(corpus, settings, number, how, varied)
-                one = alone[varied]
-                gap = float(np.abs(group.vectors[0] - one.vectors[0]).max() / np.abs(one.vectors[0]).max())
-                # The first of several varied runs has numbers of its own: only seeds can be compared with the run alone.
-                same = None if varied else gap == 0 if how == "threads" else gap <= TOLERANCE
-                rows.append(
-                    {"turn": turn, "how": how, "runs": number, "varied": varied, "seconds": group.seconds,
-                     "compile_seconds": group.compile_seconds, "seconds_alone": one.seconds,
-                     "over_one_after_the_other": group.seconds / (number * one.seconds),
-                     "gap": None if varied else gap, "same": same}
-                )  # fmt: skip
-                print(f"{time.monotonic() - begun:5.0f} s  turn {turn + 1} of {settings.rounds}: {number:2} by {how}"
-                      f"{', varied' if varied else ''}: {group.seconds / number:.2f} s each, "
-                      f"{rows[-1]['over_one_after_the_other']:.2f} of one after the other", flush=True)  # fmt: skip
+class Group:
+    """A compiled program that can be trained from its start as often as wanted."""
+
+    def __init__(self, settings: Settings, corpus: Corpus, seeds: Sequence[int], way: str):
+        method, training = plain(settings)
+        numbers = table_of(method, training, {}, len(seeds))
+        begun = time.perf_counter()
+        self.program = Program(method, training, method.source(corpus), tuple(seeds), numbers, way, Layout())
+        self.ready_seconds = time.perf_counter() - begun
+        self._start = self.program.saved()
+
+    def train(self) -> float:
+        """Seconds of a whole training."""
+        program = self.program
+        program.restore(jax.tree.map(jnp.copy, self._start))
+        piece = program.read(0)
+        begun = time.perf_counter()
+        for number in range(program.training.epochs * program.source.pieces):
+            piece = piece if program.source.pieces == 1 else program.read(number)
+            program.prepare(piece, number)
+            program.advance(0, program.steps)
+        return time.perf_counter() - begun
+
+    def vectors(self) -> np.ndarray:
+        """As the last training left them, `[runs, words, vector_size]`."""
+        return np.asarray(self.program.vectors())
+
+
+def plain(settings: Settings) -> tuple[SkipGram, Training]:
+    """The method and training whose seeds are trained."""
+    return SkipGram(vector_size=settings.vector_size), Training(epochs=settings.epochs)
+
+
+def ways() -> tuple[str, ...]:
+    """How many seeds can train at once here."""
+    return ("threads", "vmap") if jax.default_backend() == "cpu" else ("vmap",)
+
+
+def in_turns(turns: Turns, repeats: int) -> dict[str, list[float]]:
+    """The seconds of each side, `repeats` times, every other time in the opposite order."""
+    found: dict[str, list[float]] = {name: [] for name in turns}
+    for turn in range(repeats):
+        for name in list(turns)[:: 1 if turn % 2 == 0 else -1]:
+            found[name].append(turns[name]())
+    return found
+
+
+def difference(alone: np.ndarray, group: np.ndarray) -> float:
+    """The largest difference of two matrices over the largest entry; 0 only where they are the same bit for bit."""
+    if alone.tobytes() == group.tobytes():
+        return 0.0
+    return max(float(np.abs(alone - group).max() / np.abs(alone).max()), 1e-30)
+
+
+def row_of(
+    settings: Settings, what: str, count: int, seconds: Mapping[str, list[float]], **more: Any
+) -> dict[str, Any]:
+    """A row of measurements, after a check that a run alone and the same run in the group agree."""
+    for way, apart in more["difference"].items():
+        bound = 0.0 if way == "threads" else settings.tolerance
+        if not apart <= bound:
+            raise ValueError(
+                f"{what} of {count} runs by {way}: a run in the group differs from the same run alone by {apart:.2g} of the "
+                f"largest entry, which should be at most {bound:g}"
+            )
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    over = {name: medians[name] / medians["after"] for name in medians if name != "after"}
+    return {"what": what, "count": count, "seconds": seconds, "median": medians, "over_after": over, **more}
+
+
+def seeds_at_once(settings: Settings, corpus: Corpus, one: Group, count: int) -> dict[str, Any]:
+    """n seeds in each way, and n runs one after the other."""
+    groups = {way: Group(settings, corpus, range(count), way) for way in ways()}
+    after = lambda: sum(one.train() for _ in range(count))
+    one.train()
+    for group in groups.values():
+        group.train()  # warms up
+    turns = {"after": after, **{way: group.train for way, group in groups.items()}}
+    seconds = in_turns(turns, settings.repeats if count <= 8 else 1)
+    last = count - 1  # by the engine's usual way, as a program of its own
+    method, training = plain(settings)
+    alone = fit(method, corpus, training, seeds=(last,)).vectors[0]
+    return row_of(
+        settings, "seeds", count, seconds,
+        difference={way: difference(alone, group.vectors()[last]) for way, group in groups.items()},
+        compile_seconds={way: g.program.compile_seconds for way, g in {"after": one, **groups}.items()},
+        ready_seconds={way: g.ready_seconds for way, g in {"after": one, **groups}.items()},
+    )  # fmt: skip
+
+
+def varied_at_once(settings: Settings, corpus: Corpus) -> dict[str, Any]:
+    """Runs of one seed that differ in learning rate and temperature, through `fit(..., vary=...)`."""
+    count = settings.varied
+    rates, temperatures = np.linspace(0.1, 0.4, count).tolist(), np.geomspace(0.5, 2, count).tolist()
+    method = SkipGram(vector_size=settings.vector_size, objective=pairwise("infonce"))
+    training = Training(epochs=settings.epochs)
+    found: dict[str, Any] = {}
+    compiling: dict[str, float] = {}
+
+    def after() -> float:
+        results = [
+            fit(
+                replace(method, objective=pairwise("infonce", temperature=temperature)),
+                corpus,
+                replace(training, learning_rate=rate),
+            )
+            for rate, temperature in zip(rates, temperatures, strict=True)
+        ]
+        found["after"] = np.concatenate([result.vectors for result in results])
+        compiling["after"] = sum(result.compile_seconds for result in results)
+        return sum(result.seconds for result in results)
+
+    def group(way: str) -> float:
+        vary = {"learning_rate": rates, "objective.temperature": temperatures}
+        result = fit(method, corpus, training, seeds=(0,) * count, vary=vary, seeds_by=way)
+        found[way], compiling[way] = result.vectors, result.compile_seconds
+        return result.seconds
+
+    turns = {"after": after, **{way: partial(group, way) for way in ways()}}
+    seconds = in_turns(turns, settings.repeats)
+    apart = {way: max(difference(*pair) for pair in zip(found["after"], found[way], strict=True)) for way in ways()}
+    return row_of(
+        settings, "learning rate and temperature", count, seconds, difference=apart, compile_seconds=compiling,
+        vary={"learning_rate": rates, "objective.temperature": temperatures},
+    )  # fmt: skip
+
+
+def run(settings: Settings) -> list[dict[str, Any]]:
+    """Measures everything and writes it as it comes."""
+    corpus = read_corpus(settings.data).head(settings.max_words)
+    about = {"words": len(corpus.tokens), "data_fingerprint": corpus.fingerprint, "environment": environment()}
+    about |= {"vector_size": settings.vector_size, "epochs": settings.epochs, "data": settings.data}
+    one, rows = Group(settings, corpus, (0,), "threads"), []
+    steps: list[Callable[[], dict[str, Any]]] = [
+        partial(seeds_at_once, settings, corpus, one, count) for count in settings.seeds
+    ]
+    for step in [*steps, partial(varied_at_once, settings, corpus)]:
+        rows.append({**step(), **about})
+        told = {name: f"{value / rows[-1]['count']:.3f}" for name, value in rows[-1]["median"].items()}
+        print(f"{rows[-1]['what']}, {rows[-1]['count']} at once: seconds a run {told}", flush=True)
+        write_text(settings.results / "measurements.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(settings.results / "table.md", page(rows))
+    draw(settings.results, rows)
+    log(settings.results, rows)
     return rows
 
 
-def table(settings: Settings, rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
-    """Medians as Markdown."""
-    lines = [
-        "# Many seeds at once", "",
-        "| runs | differ in | by | s a run | over one after the other | s in the compiler | largest gap to the run alone |",
-        "|---:|---|---|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    for key in dict.fromkeys((row["runs"], row["varied"], row["how"]) for row in rows):
-        mine = [row for row in rows if (row["runs"], row["varied"], row["how"]) == key]
-        middle = lambda name, mine=mine: statistics.median(row[name] for row in mine)
-        gaps = [row["gap"] for row in mine if row["gap"] is not None]
-        gap = "" if not gaps else "none, bit for bit" if max(gaps) == 0 else f"{max(gaps):.1e}"
-        differ = "seed, learning rate, temperature" if key[1] else "seed"
-        lines.append(f"| {key[0]} | {differ} | {key[2]} | {middle('seconds') / key[0]:.2f} | "
-                     f"{middle('over_one_after_the_other'):.2f} | {middle('compile_seconds'):.1f} | {gap} |")  # fmt: skip
-    device, machine = about["device"], about["machine"]
-    lines += [
-        "", f"Medians of {settings.rounds} turns; one after the other: the number of runs times the one alone, in the same "
-        f"turn. The gap is a share of the largest number of the vectors; by vmap it must stay under {TOLERANCE:g}. Skip-gram, "
-        f"{settings.words:,} words of {settings.data}, d={settings.vector_size}, one epoch, seeds 1 to the number of runs. "
-        f"Command: `{about['command']}`; {device['count']} x {device['kind']}, {machine['cpu']}, {machine['cores']} cores; "
-        f"commit {str(about['commit'])[:9]}{' with changes' if about['dirty'] else ''}; "
-        + ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        + ". Every turn: measurements.jsonl.",
-    ]  # fmt: skip
-    if device["platform"] == "cpu":
-        lines += ["", "8 seeds under vmap over one on a GPU (must be ≤ 3 x): not yet measured, no GPU was at hand."]
-    return "\n".join(lines) + "\n"
+# What is shown.
+
+NAMES = {"after": "one after the other", "threads": "threads", "vmap": "vmap"}
 
 
-def main(settings: Settings) -> None:
-    """Measures, writes the table, the plot and the TensorBoard events, and fails where a run is not what it is alone."""
-    start()
-    rows, about = measure(settings), environment()
-    write_text(settings.results / "measurements.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    text = table(settings, rows, about)
-    write_text(settings.results / "table.md", text)
-    series, board = {}, TensorBoard(settings.results)
-    board.start({"experiment": "many_seeds", "words": settings.words, "vector_size": settings.vector_size})
-    for how in ("threads", "vmap"):
-        for number in settings.counts:
-            mine = [
-                row["seconds"] / number
-                for row in rows
-                if (row["how"], row["runs"], row["varied"]) == (how, number, False)
+def page(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The figures as Markdown."""
+    text = "# Many seeds at once\n"
+    for what in dict.fromkeys(row["what"] for row in rows):
+        mine = [row for row in rows if row["what"] == what]
+        together = [way for way in mine[0]["median"] if way != "after"]
+        head = ["at once", *(f"{NAMES[way]}: s a run" for way in mine[0]["median"]),
+                *(f"{way} over one after the other" for way in together),
+                *(f"difference by {way}" for way in together),
+                *(f"{NAMES[way]}: compile s" for way in mine[0]["median"]), "repeats"]  # fmt: skip
+        lines = [
+            [
+                str(row["count"]),
+                *(f"{value / row['count']:.3g}" for value in row["median"].values()),
+                *(f"{row['over_after'][way]:.2f}" for way in together),
+                *(f"{row['difference'][way]:.1e}" if row["difference"][way] else "0, bitwise" for way in together),
+                *(f"{value:.1f}" for value in row["compile_seconds"].values()),
+                str(len(row["seconds"]["after"])),
             ]
-            series.setdefault(how, []).append((number, statistics.median(mine)))
-            board.log({f"seconds_a_seed/{how}": series[how][-1][1]}, number)
-    board.finish({})
-    plot_scaling(
-        settings.results / "seconds.png", series, "runs at once", "seconds a run", ideal=False, title="Many seeds"
-    )
-    print(text)
-    odd = [row for row in rows if row["same"] is False]
-    if odd:
-        raise SystemExit(f"many_seeds: {len(odd)} groups gave other vectors than the run alone: {odd[0]}")
+            for row in mine
+        ]
+        title = "Runs that differ in seed" if what == "seeds" else f"Runs that differ in {what}"
+        text += f"\n## {title}\n\n{markdown(Table(head, [[Cell(cell) for cell in line] for line in lines]))}"
+    about, cpu = rows[0]["environment"], rows[0]["environment"]["device"]["platform"] == "cpu"
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    notes = [
+        *_figures(rows, cpu),
+        f"Skip-gram, {rows[0]['vector_size']} dimensions, {rows[0]['epochs']} epochs, the first {rows[0]['words']:,} words of "
+        f"{rows[0]['data']} ({rows[0]['data_fingerprint']}); seeds 0, 1, ... (of varied runs 0).",
+        "Seconds of steps, by the median of the repeats, the ways in turns in one process; fresh tables and the compiler (short "
+        "where a program was kept from an earlier call) are apart. All: measurements.jsonl.",
+        "Difference: the largest of a run's vectors alone and in the group, over the largest entry.",
+        f"`{about['command']}`; {about['device']['count']} x {about['device']['kind']}, {about['machine']['cpu']}, "
+        f"{about['machine']['cores']} cores; commit {str(about['commit'])[:9]}"
+        f"{' with uncommitted changes' if about['dirty'] else ''}; {versions}.",
+    ]
+    return text + "\n" + "".join(f"* {note}\n" for note in notes)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]], cpu: bool) -> list[str]:
+    """The two that the project set itself, as far as they were measured."""
+    seeds = {row["count"]: row for row in rows if row["what"] == "seeds"}
+    over = seeds[8]["over_after"].get("threads") if cpu and 8 in seeds else None
+    both = 1 in seeds and 8 in seeds and not cpu
+    over_one = seeds[8]["median"]["vmap"] / seeds[1]["median"]["vmap"] if both else None
+    told = lambda value: "not yet measured" if value is None else f"**{value:.2f}**"
+    return [
+        f"8 seeds at once on a CPU, by threads, over 8 runs one after the other: {told(over)} (must: 1.05, aim: below 1).",
+        f"8 seeds under vmap over one seed, on one accelerator: {told(over_one)} (must: 3, aim: 1.5).",
+    ]
+
+
+def draw(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Seconds a seed against seeds."""
+    mine = [row for row in rows if row["what"] == "seeds"]
+    series = {
+        NAMES[way]: [(row["count"], row["median"][way] / row["count"]) for row in mine] for way in mine[0]["median"]
+    }
+    title = f"Skip-gram, {rows[0]['words']:,} words: the time of a seed"
+    plot_scaling(folder / "many_seeds.png", series, "seeds at once", "seconds a seed", False, title)
+
+
+def log(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A TensorBoard run a way, in place of earlier ones; the step is the number of seeds."""
+    mine = [row for row in rows if row["what"] == "seeds"]
+    for way in mine[0]["median"]:
+        run_folder = folder / "runs" / way
+        for earlier in run_folder.glob("events.out.tfevents.*"):
+            earlier.unlink()
+        tracker = TensorBoard(run_folder)
+        tracker.start({"way": way, "vector_size": rows[0]["vector_size"], "words": rows[0]["words"]})
+        for row in mine:
+            figures = {
+                "seconds_a_seed": row["median"][way] / row["count"],
+                "compile_seconds": row["compile_seconds"][way],
+            }
+            tracker.log({f"seeds/{name}": value for name, value in figures.items()}, row["count"])
+        tracker.finish({})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The whole command."""
+    settings = parse(PRESETS, arguments, __doc__)
+    start()
+    try:
+        run(settings)
+    except ValueError as error:
+        sys.exit(f"many_seeds: {error}")
+    print(f"\n{(settings.results / 'table.md').read_text()}")
+    print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {settings.results}/runs")
 
 
 if __name__ == "__main__":
-    main(parse(PRESETS, None, __doc__))
+    main()

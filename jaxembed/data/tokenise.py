@@ -63,14 +63,21 @@ def _encode(documents: Any) -> Chunk:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _is_text(documents.type):
+    texts = _is_text(documents.type)
+    if texts:
         documents = pc.utf8_split_whitespace(documents.fill_null(""))  # pyright: ignore[reportAttributeAccessIssue]
     words = documents.flatten().fill_null("")
     slices = [words.slice(i, SLICE).dictionary_encode() for i in range(0, max(len(words), 1), SLICE)]
     slices = pa.chunked_array(slices).unify_dictionaries().chunks
     spelt = slices[0].dictionary.to_numpy(zero_copy_only=False).tolist()
     codes = np.concatenate([part.indices.to_numpy() for part in slices])
-    return Chunk(spelt, codes, np.cumsum(_lengths(documents)))
+    ends = np.cumsum(_lengths(documents))
+    if texts and not all(word.strip() for word in spelt):  # Arrow may leave white space at the end of its buffer
+        kept = np.array([bool(word.strip()) for word in spelt])
+        ends = np.append(0, np.cumsum(kept[codes]))[ends]
+        codes = (np.cumsum(kept) - 1)[codes[kept[codes]]].astype(codes.dtype)
+        spelt = [word for word in spelt if word.strip()]
+    return Chunk(spelt, codes, ends)
 
 
 class TextFile:
