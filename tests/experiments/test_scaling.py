@@ -110,7 +110,9 @@ def test_points_are_written_and_other_axes_keep_what_stands_there(tmp_path, monk
     page = (tmp_path / "table.md").read_text()
     assert "Accelerators: not yet measured." in page
     assert page.index("## Against examples in a step") < page.index("## Against rows of a table")
-    assert {path.name for path in tmp_path.glob("scaling-*.png")} == {f"scaling-{a}.png" for a in ("rows", "batch", "seeds")}
+    assert {path.name for path in tmp_path.glob("scaling-*.png")} == {
+        f"scaling-{a}.png" for a in ("rows", "batch", "seeds")
+    }
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "glove-rows", "glove-batch", "glove-seeds-vmap", "glove-seeds-threads",
     }  # fmt: skip
