@@ -1,19 +1,80 @@
 import json
 from dataclasses import replace
 
-from experiments import many_seeds
+import jax
+import numpy as np
+import pytest
+
+from experiments import many_seeds as experiment
+from experiments.settings import parse
+from jaxembed.data import read_corpus
+from jaxembed.training.loop import fit
+
+SMOKE = replace(experiment.PRESETS["smoke"], max_words=5_000, vector_size=8, seeds=(1, 3), varied=2, repeats=2)
 
 
-def test_smoke_measures_all_ways_and_a_run_is_what_it_is_alone(tmp_path, capsys):
-    settings = replace(many_seeds.PRESETS["smoke"], results=tmp_path, words=5_000, counts=(1, 3), vector_size=8)
-    many_seeds.main(settings)  # fails by itself where a group gives other vectors
+def test_the_full_preset_is_the_default():
+    assert parse(experiment.PRESETS, [], None) == experiment.Settings() == experiment.PRESETS["full"]
+
+
+def test_a_group_trains_from_its_start_each_time_as_fit_does():
+    corpus = read_corpus(SMOKE.data).head(SMOKE.max_words)
+    group = experiment.Group(SMOKE, corpus, (4, 5), "threads")
+    method, training = experiment.plain(SMOKE)
+    expected = fit(method, corpus, training, seeds=(4, 5)).vectors
+    for _ in range(2):
+        group.train()
+        np.testing.assert_array_equal(group.vectors(), expected)
+
+
+def test_the_smallest_change_of_a_learning_rate():
+    rate, moved = np.float32(0.3), np.float32(experiment.nudged(experiment.plain(SMOKE)[1]).learning_rate)
+    assert moved.view(np.int32) - rate.view(np.int32) == 1
+
+
+def test_sides_take_turns_in_alternating_order():
+    order = []
+    turns = {name: lambda name=name: float(order.append(name) or len(order)) for name in "ab"}
+    assert experiment.in_turns(turns, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    assert "".join(order) == "abbaab"
+
+
+def test_the_difference_is_zero_only_for_the_same_bits():
+    ones = np.ones((2, 2), np.float32)
+    assert experiment.difference(ones, ones.copy()) == 0
+    assert experiment.difference(2 * ones, np.array([[2, 2], [2, 1]], np.float32)) == 0.25
+    assert experiment.difference(0 * ones + [[0, 1], [1, 1]], np.array([[-0.0, 1], [1, 1]])) > 0
+
+
+def test_a_run_that_is_not_the_same_in_a_group_is_an_error():
+    seconds = {"after": [4.0, 2.0, 3.0], "threads": [1.5, 1.5, 9.0]}
+    row = experiment.row_of(SMOKE, "seeds", 3, seconds, difference={"threads": 0.0, "vmap": 1e-4})
+    assert (row["median"], row["over_after"]) == ({"after": 3.0, "threads": 1.5}, {"threads": 0.5})
+    for apart in ({"threads": 1e-9}, {"vmap": 0.02}, {"vmap": float("nan")}):
+        with pytest.raises(ValueError, match="differs from the same run alone"):
+            experiment.row_of(SMOKE, "seeds", 3, seconds, difference=apart)
+
+
+@pytest.mark.slow
+def test_every_way_is_measured_and_written(tmp_path):
+    experiment.run(replace(SMOKE, results=tmp_path))
     rows = [json.loads(line) for line in (tmp_path / "measurements.jsonl").read_text().splitlines()]
-    assert {(row["runs"], row["how"], row["varied"]) for row in rows} == {
-        (number, how, varied) for number, varied in ((1, False), (3, False), (2, True)) for how in ("threads", "vmap")
-    }
-    assert [row["gap"] for row in rows if row["how"] == "threads" and not row["varied"]] == [0, 0]
-    table = (tmp_path / "table.md").read_text()
-    assert table in capsys.readouterr().out
-    assert "| 3 | seed | vmap |" in table
-    assert (tmp_path / "seconds.png").stat().st_size > 1000
-    assert list(tmp_path.glob("events.out.tfevents.*"))
+    ways = ("threads", "vmap") if jax.default_backend() == "cpu" else ("vmap",)
+    assert [(row["what"], row["count"]) for row in rows] == [
+        ("seeds", 1), ("seeds", 3), ("learning rate and temperature", 2),
+    ]  # fmt: skip
+    for row in rows:
+        assert tuple(row["seconds"]) == ("after", *ways)
+        for name, seconds in row["seconds"].items():
+            assert len(seconds) == 2
+            assert row["median"][name] == pytest.approx(sum(seconds) / 2)
+        assert row["difference"].get("threads", 0) == 0
+        assert 0 < row["one_ulp"] < 0.01
+        assert {"command", "versions", "device", "commit"} <= row["environment"].keys()
+    assert len(rows[2]["vary"]["objective.temperature"]) == 2
+    page = (tmp_path / "table.md").read_text()
+    assert "not yet measured" in page
+    assert "## Runs that differ in learning rate and temperature" in page
+    assert (tmp_path / "many_seeds.png").stat().st_size > 1000
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"after", *ways}
+    assert all(list(folder.glob("events.out.tfevents.*")) for folder in (tmp_path / "runs").iterdir())
