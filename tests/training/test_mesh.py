@@ -124,3 +124,35 @@ def test_bad_clusters(monkeypatch):
     monkeypatch.setenv("JAXEMBED_PROCESSES", "two")
     with pytest.raises(ValueError, match="JAXEMBED_PROCESSES must be a whole number, not 'two'"):
         initialize()
+
+
+@pytest.mark.parametrize(
+    ("environment", "called"),
+    [
+        ({}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "1"}, None),  # a shell on a node is no step of several tasks
+        ({"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "32"}, ((), {})),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, ((), {})),
+        ({"TPU_WORKER_HOSTNAMES": "t-0,t-1"}, ((), {})),
+        ({"JAXEMBED_COORDINATOR": "auto"}, ((), {})),
+        (
+            {
+                "JAXEMBED_COORDINATOR": "compare-worker-0-0.compare:9876",
+                "JAXEMBED_PROCESSES": "4",
+                "JAXEMBED_PROCESS": "0",
+            },
+            (("compare-worker-0-0.compare:9876", 4, 0), {"cluster_detection_method": "deactivate"}),
+        ),
+    ],
+)
+def test_clusters(monkeypatch, environment, called):
+    seen = []
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **named: seen.append((given, named)))
+    monkeypatch.setattr("jaxembed.training.mesh._say_more_on_abort", lambda: None)
+    initialize()
+    expected = [] if called is None else [(called[0], {"heartbeat_timeout_seconds": 100, **called[1]})]
+    assert seen == expected
