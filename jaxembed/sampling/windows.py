@@ -55,12 +55,28 @@ def compact(tokens: jax.Array, documents: jax.Array, kept: jax.Array, capacity: 
 
     What lies behind `count` is token 0 of document -1. Kept tokens beyond `capacity` are dropped.
     """
-    place = lax.associative_scan(jnp.add, kept.astype(jnp.int32))
-    # What goes nowhere goes to a place behind the last: half the time of dropping it.
-    target = jnp.where(kept, jnp.minimum(place - 1, capacity), capacity)
+    n = tokens.shape[0]
+    chunks = max(1, -(-n // _CHUNK))
+    size = -(-n // chunks)
+
+    def move(i, carry):
+        moved, count = carry
+        first = jnp.minimum(i * size, n - size)  # the last chunk begins earlier, and leaves out what was moved already
+        part = lambda values: lax.dynamic_slice_in_dim(values, first, size)
+        here = part(kept) & (first + jnp.arange(size) >= i * size)
+        place = count + lax.associative_scan(jnp.add, here.astype(jnp.int32))
+        # What goes nowhere goes to a place behind the last: half the time of dropping it.
+        target = jnp.where(here, jnp.minimum(place - 1, capacity), capacity)
+        put = lambda into, values: into.at[target].set(part(values), mode="promise_in_bounds")
+        return (put(moved[0], tokens), put(moved[1], documents)), place[-1]
+
     empty = lambda fill: jnp.full(capacity + 1, fill, jnp.int32)
-    put = lambda fill, values: empty(fill).at[target].set(values, mode="promise_in_bounds")[:capacity]
-    return put(0, tokens), put(-1, documents), jnp.minimum(place[-1], capacity)
+    start = ((empty(0), empty(-1)), jnp.int32(0))
+    moved, count = lax.fori_loop(0, chunks, move, start)
+    return moved[0][:capacity], moved[1][:capacity], jnp.minimum(count, capacity)
+
+
+_CHUNK = 1 << 18  # tokens that are moved at a time: their places stay in the cache, and memory is not what a whole piece takes
 
 
 def subsample(

@@ -184,10 +184,12 @@ def fit(
     every = max(1, -(-program.total_steps // max(1, training.reports)))
     with ThreadPoolExecutor(1, "jaxembed-prefetch") as prefetch, _asked_to_stop(checkpoints) as stop_asked:
         last = training.epochs * source.pieces
-        waiting = prefetch.submit(program.read, at.piece) if at.piece < last else None
-        while waiting:
-            piece = waiting.result()
-            waiting = prefetch.submit(program.read, at.piece + 1) if at.piece + 1 < last else None
+        waiting = None
+        while at.piece < last:
+            piece = waiting.result() if waiting else program.read(at.piece)
+            # A piece that holds all of the data is read again when its turn comes, rather than kept beside what is made of it.
+            several = source.pieces > 1 and at.piece + 1 < last
+            waiting = prefetch.submit(program.read, at.piece + 1) if several else None
             program.prepare(piece, at.piece)
             del piece
             while at.place < program.steps:
