@@ -32,7 +32,7 @@ from jaxembed.study.record import Entry, Record, read_study
 from jaxembed.study.significance import Estimate, estimate
 from jaxembed.study.study import Study
 from jaxembed.study.tables import NOTHING, Cell, Table, decimals, markdown, shown
-from jaxembed.study.words import COLUMNS, Words
+from jaxembed.study.words import COLUMNS, CURVES, Words
 from jaxembed.training.loop import Training
 
 ALIASES = {"negatives": "negative", "dim": "vector_size", "lr": "learning_rate"}
@@ -192,7 +192,7 @@ def study(settings: Settings) -> Study:
         variants=variants(settings),
         seeds=settings.seeds,
         columns=COLUMNS,
-        curves=("epoch/loss", "similarity/wordsim353-dev", "similarity/simlex999-dev", "analogies/google-dev-10k"),
+        curves=CURVES,
         settings={"experiment": "ablate"},
         notes=[
             f"{how} of {', '.join(axes(settings))}; base: {start}"

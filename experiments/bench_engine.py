@@ -23,16 +23,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
+from experiments.settings import parse
 from jaxembed.data import read_corpus
 from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.environment import command, environment
+from jaxembed.study.environment import described, environment
 from jaxembed.study.plan import Planned, Variant
 from jaxembed.study.train import Options, train_group
 from jaxembed.study.words import Words
@@ -198,11 +197,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(f"| killed studies that ended bit for bit as undisturbed | {same} of {len(found)} | all |")
         resumed = sum(row["runs_resumed"] > 0 for row in found)
         lines.append(f"| of these, with a run that went on from a checkpoint | {resumed} | |")
-    about = environment()
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    lines += ["", f"Medians. Command: `{command()}`; {about['machine']['cpu']}, {about['machine']['cores']} cores; commit "
-              f"{str(about['commit'])[:9]}{' with changes' if about['dirty'] else ''}; {versions}. Every turn: "
-              "measurements.jsonl.", ""]  # fmt: skip
+    made = dict.fromkeys(described(row) for row in rows)
+    lines += ["", f"Medians; every turn, with its environment: measurements.jsonl. {' '.join(made)}", ""]
     return "\n".join(lines)
 
 
@@ -213,7 +209,7 @@ def main(settings: Settings) -> None:
     rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
     rows = [row for row in rows if row["part"] not in settings.parts]
     about = environment()
-    facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "machine", "started")}
+    facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
     needs = set(settings.parts) - {"kills"}
     corpus = read_corpus(settings.data) if needs else None
     task: Any = Words(corpus.head(settings.words)) if corpus else None
@@ -230,5 +226,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    first = sys.argv[sys.argv.index("--preset") + 1] if "--preset" in sys.argv[:-1] else "full"
-    main(tyro.cli(Settings, default=PRESETS.get(first, replace(PRESETS["full"])), description=__doc__))
+    main(parse(PRESETS, None, __doc__))

@@ -9,7 +9,6 @@ Writes results/bench_words/table.md and a line for every measurement to measurem
 token ids to vectors; compilation is left out and stated beside. Quality: WS-353, SimLex-999, Google (30,000 words).
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -25,8 +24,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 
+from experiments import settings as command_line
 from jaxembed.data import Corpus, load, read_corpus
 from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
 from jaxembed.evaluation import evaluate
@@ -302,21 +301,21 @@ def uncached() -> Iterator[None]:
 
 
 def memory(settings: Settings, record: Record, corpus: Corpus) -> None:
-    """Peak memory of a process that reads the cached ids and trains one epoch, against 2 x tables + ids + 1 GB."""
+    """Peak memory of a process that reads the cached ids and trains two epochs, against 2 x tables + ids + 1 GB."""
     for kind in ("skipgram", "cbow", "glove"):
         few = {name: getattr(settings, name) for name in ("data", "documents", "vector_size")}
-        code = f"from experiments import bench_words as b; b.one_epoch({kind!r}, b.Settings(**{few}))"
+        code = f"from experiments import bench_words as b; b.two_epochs({kind!r}, b.Settings(**{few}))"
         told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         peak = int(told.stdout.split()[-1])
         tables = 2 * len(corpus.vocabulary) * settings.vector_size * 4
         record.add("memory", kind, peak=peak, bound=2 * tables + 4 * len(corpus.tokens) + 10**9)
 
 
-def one_epoch(kind: str, settings: Settings) -> None:
-    """Trains one epoch in this process and prints its peak memory in bytes."""
+def two_epochs(kind: str, settings: Settings) -> None:
+    """Trains two epochs in this process and prints its peak memory in bytes."""
     corpus = read_corpus(settings.texts())
     method, training = settings.sized(MATCH[kind])
-    fit(method, count_cooccurrences(corpus, WINDOW) if kind == "glove" else corpus, replace(training, epochs=1))
+    fit(method, count_cooccurrences(corpus, WINDOW) if kind == "glove" else corpus, replace(training, epochs=2))
     status = Path("/proc/self/status")
     if status.exists():  # getrusage's peak outlives exec: it would be that of the process which started this one
         print(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024)
@@ -417,10 +416,7 @@ def main(settings: Settings) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
     """Settings from the command line: those of the preset, and what is given besides."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", choices=list(PRESETS), default="full")
-    preset = first.parse_known_args(arguments)[0].preset
-    return tyro.cli(Settings, args=arguments, default=PRESETS[preset], description=__doc__)
+    return command_line.parse(PRESETS, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from jaxembed.objectives import pairwise
 from jaxembed.study.plan import Variant
 from jaxembed.study.run import Run
 from jaxembed.study.study import Study
-from jaxembed.study.words import COLUMNS, Words
+from jaxembed.study.words import COLUMNS, CURVES, Words
 from jaxembed.training.loop import Training
 
 FIVE = (
@@ -128,7 +128,7 @@ def study(settings: Settings) -> Study:
         variants=[contender(name, settings) for name in settings.contenders],
         seeds=settings.seeds,
         columns=COLUMNS,
-        curves=("epoch/loss", "similarity/wordsim353-dev", "similarity/simlex999-dev", "analogies/google-dev-10k"),
+        curves=CURVES,
         settings={"experiment": "compare_objectives"},
         notes=[
             f"{settings.vector_size} dimensions, window {settings.window} (GloVe {settings.glove_window}), "

@@ -31,7 +31,7 @@ from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
-from jaxembed.study.environment import environment
+from jaxembed.study.environment import described, environment
 from jaxembed.study.plots import plot_scaling
 from jaxembed.study.tables import Cell, Table, markdown
 from jaxembed.tracking import TensorBoard
@@ -265,7 +265,6 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         title = "Runs that differ in seed" if what == "seeds" else f"Runs that differ in {what}"
         text += f"\n## {title}\n\n{markdown(Table(head, [[Cell(cell) for cell in line] for line in lines]))}"
     about, cpu = rows[0]["environment"], rows[0]["environment"]["device"]["platform"] == "cpu"
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     notes = [
         *_figures(rows, cpu),
         f"Skip-gram, {rows[0]['vector_size']} dimensions, passes: {rows[0]['epochs']}, the first {rows[0]['words']:,} words of "
@@ -274,9 +273,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "where a program was kept from an earlier call) are apart. All: measurements.jsonl.",
         "Difference: of a run's vectors alone and in the group, norm over norm; the last seed, or the largest of the varied "
         "runs. Beside it: of the run alone and itself with a learning rate one unit in the last place higher.",
-        f"`{about['command']}`; {about['device']['count']} x {about['device']['kind']}, {about['machine']['cpu']}, "
-        f"{about['machine']['cores']} cores; commit {str(about['commit'])[:9]}"
-        f"{' with uncommitted changes' if about['dirty'] else ''}; {versions}.",
+        described(about),
     ]
     return text + "\n" + "".join(f"* {note}\n" for note in notes)
 

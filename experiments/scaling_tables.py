@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxembed.files import write_text
+from jaxembed.study.environment import described
 from jaxembed.study.plots import plot_scaling
 from jaxembed.study.report import write_csv
 from jaxembed.study.significance import Estimate
@@ -125,13 +126,5 @@ def _roofs(rows: Sequence[Row]) -> list[str]:
 
 
 def _environments(rows: Sequence[Row]) -> list[str]:
-    found = {}
-    for row in rows:
-        about = row["environment"]
-        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        device, machine = about["device"], about["machine"]
-        found[about["command"]] = (
-            f"`{about['command']}`: {device['count']} x {device['kind']}, {machine['cpu']}, {machine['cores']} cores; commit "
-            f"{str(about['commit'])[:9]}{' with uncommitted changes' if about['dirty'] else ''}; {versions}."
-        )
+    found = {row["environment"]["command"]: described(row["environment"]) for row in rows}
     return list(found.values())

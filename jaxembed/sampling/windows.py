@@ -76,7 +76,9 @@ def compact(tokens: jax.Array, documents: jax.Array, kept: jax.Array, capacity: 
     return moved[0][:capacity], moved[1][:capacity], jnp.minimum(count, capacity)
 
 
-_CHUNK = 1 << 18  # tokens that are moved at a time: their places stay in the cache, and memory is not what a whole piece takes
+_CHUNK = (
+    1 << 18
+)  # tokens that are moved at a time: their places stay in the cache, and memory is not what a whole piece takes
 
 
 def subsample(

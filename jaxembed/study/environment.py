@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -67,6 +67,17 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def described(about: Mapping[str, Any]) -> str:
+    """The command, device (where it is there), commit and versions of an `environment()`, as one line under a table."""
+    machine, device = about["machine"], about.get("device")
+    place = f"{device['count']} x {device['kind']}, " if device else ""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"`{about['command']}`; {place}{machine['cpu']}, {machine['cores']} cores; commit "
+        f"{str(about['commit'])[:9]}{' with uncommitted changes' if about['dirty'] else ''}; {versions}."
+    )
 
 
 class Energy:

@@ -170,6 +170,12 @@ def digest(*what: Any) -> str:
     return hashlib.blake2b(json.dumps(as_json(what), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def ready(method: Any, task: Task) -> tuple[Any, Any]:
+    """`method` with steps that suit the size of the task's data, and these data."""
+    data = task.data(method)
+    return (method.sized_for(task.size(data)) if hasattr(method, "sized_for") else method), data
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a run takes: numbers that are learned, bytes on the device (state and a piece of data), and arithmetic."""

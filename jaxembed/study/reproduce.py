@@ -88,8 +88,7 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
     """Trains the run in `folder` again, into `output` or a folder that is removed, and compares its figures.
 
     On the same versions and device, figures and vectors must be the same bit for bit. Elsewhere a figure may differ by the
-    half-width of the 95 % interval over the seeds of the same variant beside it (a fifth of it for a loss, which varies
-    little, is not asked: the same rule holds). Times are not compared.
+    half-width of the 95 % interval over the seeds of the same variant beside it. Times are not compared.
 
     Raises FileNotFoundError where there is no run, ValueError where it is not finished, was recorded by an older version
     without what is needed, where its data are not there or not the same.

@@ -17,13 +17,13 @@ costs what is missing.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jaxembed.files import locked, write_text
-from jaxembed.study.plan import Cost, Planned, Task, Variant, at_once, cost, groups
+from jaxembed.study.plan import Cost, Planned, Task, Variant, at_once, cost, groups, ready
 from jaxembed.study.run import Run, as_json
 from jaxembed.study.train import Options, train_group
 from jaxembed.training.loop import Diverged
@@ -136,12 +136,7 @@ class Study:
         for group in groups(self.runs):
             variant, task = group[0].variant, self.task(group[0].task)
             if len(group) > 1:
-                data = task.data(variant.method)
-                sized = (
-                    variant.method.sized_for(task.size(data))
-                    if hasattr(variant.method, "sized_for")
-                    else variant.method
-                )
+                sized, data = ready(variant.method, task)
                 taken = cost(sized, variant.training, sized.source(data), flops=False)
                 size = tell(at_once(taken, variant.training, self.at_once))  # machines may have unlike memory
             else:
@@ -176,9 +171,7 @@ class Study:
         for run in self.runs:
             key = (id(run.variant), run.task)
             if key not in known:
-                task, method = self.task(run.task), run.variant.method
-                data = task.data(method)
-                sized = method.sized_for(task.size(data)) if hasattr(method, "sized_for") else method
+                sized, data = ready(run.variant.method, self.task(run.task))
                 known[key] = cost(sized, run.variant.training, sized.source(data))
             finished = (run.folder / "summary.json").exists()
             rows.append((run, known[key], finished))
@@ -200,10 +193,6 @@ class Study:
         left = [each for _, each, finished in rows if not finished]
         total = sum(each.flops for each in left)
         return f"{text}\n\n{len(left)} of {len(rows)} runs to train in {len(self.groups())} groups, about {total:.2e} FLOPs."
-
-    def with_seeds(self, seeds: Iterable[int]) -> "Study":
-        """The same study with other seeds."""
-        return replace(self, seeds=tuple(seeds))
 
 
 def _as_folder(label: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxembed.files import write_text
 from jaxembed.study.environment import Energy
-from jaxembed.study.plan import Planned, Task, digest
+from jaxembed.study.plan import Planned, Task, digest, ready
 from jaxembed.study.run import Run
 from jaxembed.tracking import Console, Tracker, Trackers, histogram
 from jaxembed.training.checkpoints import Checkpoints
@@ -158,9 +158,8 @@ def _fit(
     stack: ExitStack,
 ) -> Result:
     variant = plans[0].variant
-    data = task.data(variant.method)
+    sized, data = ready(variant.method, task)
     held_out = task.data(variant.method, held_out=True)
-    sized: Any = variant.method.sized_for(task.size(data)) if hasattr(variant.method, "sized_for") else variant.method
     numbers = [numbers_of(plan.variant.method, plan.variant.training) for plan in plans]
     vary = {name: [own[name] for own in numbers] for name in numbers[0]}
     recorder.sized = sized

@@ -24,6 +24,9 @@ ANALOGIES, ANALOGY_WORDS = ("google",), 10_000
 #: Columns of a table of word vectors: the keys of a run's summary.
 COLUMNS = {"wordsim353": "similarity/wordsim353", "simlex999": "similarity/simlex999", "google": "analogies/google"}
 
+#: Metrics of a run of word vectors that are worth drawing.
+CURVES = ("epoch/loss", "similarity/wordsim353-dev", "similarity/simlex999-dev", "analogies/google-dev-10k")
+
 
 @dataclass(frozen=True)
 class Words:
