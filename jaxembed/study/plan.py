@@ -190,9 +190,7 @@ class Cost:
 def cost(method: Any, training: Training, source: Source, flops: bool = True) -> Cost:
     """The cost of one run, from shapes alone: nothing is trained and no table is made."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree)
-    row = source.piece(0, 0, source.rows)  # one is enough to tell the shapes of all
-    piece = {name: jax.ShapeDtypeStruct((source.rows, *x.shape[1:]), x.dtype) for name, x in row.items()}
-    constants = shaped(source.constants)
+    piece, constants = source.shapes(), shaped(source.constants)
     key = jax.eval_shape(lambda: jax.random.key(0))
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in (*numbers_of(method, training), "total_steps")}
     own = jax.eval_shape(method.prepare, {**constants, **piece}, key)

@@ -46,6 +46,12 @@ class Source:
     size: int
     rows: int
 
+    def shapes(self, sharding: Any = None) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a piece, told by a single row of the first."""
+        row = self.piece(0, 0, self.rows)
+        struct = lambda x: jax.ShapeDtypeStruct((self.rows, *x.shape[1:]), x.dtype, sharding=sharding)
+        return {name: struct(x) for name, x in row.items()}
+
 
 class Method(Protocol):
     """A frozen dataclass of hyper-parameters with pure functions; the engine does the rest.

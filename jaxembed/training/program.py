@@ -80,8 +80,7 @@ class Program:
             self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
         self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = put(self.source.constants)
-        first = layout.spread(self.read(0), self.source.rows)
-        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **first}
+        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.source.shapes(layout.everywhere)}
         self._prepare = self._compiled(
             jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number
         )
