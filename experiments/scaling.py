@@ -189,7 +189,7 @@ def bytes_moved(program: Program) -> int:
     A row that is met twice counts twice, as caches are none of this count's business; batches and scores are left out.
     """
     own = program.lanes[0].own
-    shard = {**program.shared, **(jax.tree.map(lambda leaf: leaf[0], own) if program.vmapped else own)}
+    shard = {**program.shared, **(jax.tree.map(lambda leaf: leaf[0], own) if program.stacked else own)}
     met = {}
 
     def look(key):

@@ -153,9 +153,10 @@ def fit(
 
     `vary` gives the runs numbers of their own, one for each of `seeds`: `{"learning_rate": (0.1, 0.3)}` and whatever the
     method names in its `traced`. `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator;
-    `"threads"` runs one program a core, which fills a CPU, whose small matrix products XLA computes on one core. None
-    chooses by the back end. `layout` spreads a run over a mesh of devices (`training.mesh`); None takes one device, or all
-    of them where several processes train together.
+    `"threads"` runs one program a core, which fills a CPU, whose small matrix products XLA computes on one core; `"map"`
+    is one program that takes a run after the other. None chooses by the back end: vmap, or threads on a CPU. `layout`
+    spreads a run over a mesh of devices (`training.mesh`); None takes one device, or all of them where several processes
+    train together.
     `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
     which the loss is measured after each pass and never trained. `init` are parameters to start from, a seed each.

@@ -57,14 +57,14 @@ class Program:
         if not seeds:
             raise ValueError("give at least one seed")
         seeds_by = seeds_by or ("threads" if jax.default_backend() == "cpu" and layout.mesh is None else "vmap")
-        if seeds_by not in ("vmap", "threads"):
-            raise ValueError(f"seeds_by must be 'vmap' or 'threads', not {seeds_by!r}")
+        if seeds_by not in ("vmap", "map", "threads"):
+            raise ValueError(f"seeds_by must be 'vmap', 'map' or 'threads', not {seeds_by!r}")
         self.method, self.training, self.source, self.seeds = method, training, source, seeds
         self.layout, self.replicas = layout, training.replicas
-        self.vmapped = seeds_by == "vmap" and len(seeds) > 1
-        if self.replicas > 1 and (self.vmapped or layout.mesh is not None):
+        self.seeds_by, self.stacked = seeds_by, seeds_by != "threads" and len(seeds) > 1
+        if self.replicas > 1 and (self.stacked or layout.mesh is not None):
             raise ValueError("replicas train a core each: they need seeds_by='threads', and no mesh")
-        if layout.mesh is not None and not self.vmapped and len(seeds) > 1:
+        if layout.mesh is not None and seeds_by != "vmap" and len(seeds) > 1:
             raise ValueError("on a mesh, several seeds train as one program: leave seeds_by open, or 'vmap'")
         self.seconds = self.compile_seconds = 0.0
         self.done = 0
@@ -74,7 +74,7 @@ class Program:
         keys = [jax.random.key(seed) for seed in self.seeds]
         of = lambda i: {name: values[i] for name, values in numbers.items()}
         layout, put = self.layout, self.layout.put
-        if self.vmapped:
+        if self.stacked:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
         else:
             self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
@@ -115,7 +115,7 @@ class Program:
             out_shardings=(self.shardings, None) if self.shardings is not None else None,
         )
         self._advance = self._compiled(step, lane.state, self.shared, own, lane.numbers, place, place)
-        vectors = jax.vmap(self.method.vectors) if self.vmapped else lambda params: self.method.vectors(params)[None]
+        vectors = jax.vmap(self.method.vectors) if self.stacked else lambda params: self.method.vectors(params)[None]
         self._vectors = self._compiled(jax.jit(vectors, out_shardings=self.layout.everywhere), lane.state.params)
         if self.replicas > 1:
             copies = jax.eval_shape(partial(copies_of, number=self.replicas), lane.state)
@@ -140,7 +140,21 @@ class Program:
 
     def over_seeds(self, function: Callable, axes: tuple) -> Callable:
         """`function` for all runs of a lane; `axes` says which arguments differ between them."""
-        return jax.vmap(function, axes) if self.vmapped else function
+        if not self.stacked:
+            return function
+        if self.seeds_by == "vmap":
+            return jax.vmap(function, axes)
+
+        def one_after_the_other(*arguments):
+            own = [argument for argument, axis in zip(arguments, axes, strict=True) if axis == 0]
+
+            def one(parts):
+                left = iter(parts)
+                return function(*[a if axis is None else next(left) for a, axis in zip(arguments, axes, strict=True)])
+
+            return jax.lax.map(one, own)
+
+        return one_after_the_other
 
     def on_lanes(self, function: Callable[[Lane], Any]) -> list[Any]:
         """`function` of each lane, a core each; a lane's own work is in XLA, which lets the others run."""
@@ -148,7 +162,7 @@ class Program:
 
     def start_from(self, params: Sequence[Params]) -> None:
         """Goes on from `params`, an entry a run, of which it keeps a copy."""
-        for lane, start in zip(self.lanes, [stacked(params)] if self.vmapped else params, strict=True):
+        for lane, start in zip(self.lanes, [stacked(params)] if self.stacked else params, strict=True):
             replaced = jax.tree.map(lambda new, old: old.at[...].set(new), start, lane.state.params)
             use_large_pages(jax.block_until_ready(replaced))
             lane.state = lane.state._replace(params=replaced)
@@ -179,12 +193,12 @@ class Program:
 
     def params(self) -> list[Params]:
         """The parameters of each run."""
-        if not self.vmapped:
+        if not self.stacked:
             return [lane.state.params for lane in self.lanes]
         return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
 
     def _of_one(self, own: Shard) -> Shard:
-        return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.vmapped else leaf, tree), own)
+        return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.stacked else leaf, tree), own)
 
     def read(self, number: int) -> Shard:
         """Piece `number`, counted over all passes, for `prepare`; each pass meets the pieces in an order of its own."""

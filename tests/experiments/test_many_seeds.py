@@ -59,7 +59,7 @@ def test_a_run_that_is_not_the_same_in_a_group_is_an_error():
 def test_every_way_is_measured_and_written(tmp_path):
     experiment.run(replace(SMOKE, results=tmp_path))
     rows = [json.loads(line) for line in (tmp_path / "measurements.jsonl").read_text().splitlines()]
-    ways = ("threads", "vmap") if jax.default_backend() == "cpu" else ("vmap",)
+    ways = ("threads", "map", "vmap") if jax.default_backend() == "cpu" else ("vmap",)
     assert [(row["what"], row["count"]) for row in rows] == [
         ("seeds", 1), ("seeds", 3), ("learning rate and temperature", 2),
     ]  # fmt: skip

@@ -42,12 +42,14 @@ def test_the_loss_is_the_exact_mean_of_single_steps():
 def test_a_seed_gives_the_same_alone_and_in_company():
     method, training = Pull(noise=1.0, pieces=2), Training(epochs=2, **PLAIN)
     alone = fit(method, TOKENS, training, seeds=[1])
-    threads, vmap = (fit(method, TOKENS, training, seeds=[0, 1, 2], seeds_by=by) for by in ("threads", "vmap"))
+    ways = ("threads", "map", "vmap")
+    threads, mapped, vmap = (fit(method, TOKENS, training, seeds=[0, 1, 2], seeds_by=by) for by in ways)
     np.testing.assert_array_equal(threads.vectors[1], alone.vectors[0])  # one program, run three times
     np.testing.assert_array_equal(threads.losses[:, 1], alone.losses[:, 0])
-    np.testing.assert_allclose(vmap.vectors, threads.vectors, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(vmap.losses, threads.losses, rtol=1e-5)
-    for group in (threads, vmap):
+    for one in (mapped, vmap):
+        np.testing.assert_allclose(one.vectors, threads.vectors, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one.losses, threads.losses, rtol=1e-5)
+    for group in (threads, mapped, vmap):
         assert group.vectors.shape == (3, 5, D)
         assert group.losses.shape == (2, 3)
         assert np.abs(np.diff(group.vectors, axis=0)).max((1, 2)).min() > 0.01
@@ -124,7 +126,7 @@ def test_the_order_of_pieces_depends_on_the_pass_alone():
     assert len({tuple(order) for order in orders[0]}) > 1
 
 
-@pytest.mark.parametrize("seeds_by", ["threads", "vmap"])
+@pytest.mark.parametrize("seeds_by", ["threads", "map", "vmap"])
 def test_training_goes_on_from_given_parameters_and_leaves_them_alone(seeds_by):
     start = [Params({"rows": jnp.full((5, D), value)}) for value in (1.0, 2.0)]
     still = Training(epochs=1, learning_rate=1e-30, optimizer="sgd")
@@ -161,5 +163,5 @@ def test_bad_settings(settings, message):
 def test_bad_seeds():
     with pytest.raises(ValueError, match="at least one seed"):
         fit(Pull(), TOKENS, seeds=[])
-    with pytest.raises(ValueError, match="'vmap' or 'threads', not 'pmap'"):
+    with pytest.raises(ValueError, match="'vmap', 'map' or 'threads', not 'pmap'"):
         fit(Pull(), TOKENS, seeds_by="pmap")
