@@ -1,8 +1,26 @@
 """Objectives: pure functions of scores. Any objective of a family serves every method of that family."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
-from jaxembed.objectives.pairwise import BPR, HierarchicalSoftmax, InfoNCE, Logistic, Margin, Softmax
+from jaxembed.objectives.chunks import by_chunks
+from jaxembed.objectives.decorrelation import BarlowTwins, VICReg
+from jaxembed.objectives.in_batch import Same, contrast, in_batch, two_towers, two_views
+from jaxembed.objectives.large_batch import cached, ring_contrast
+from jaxembed.objectives.pairwise import (
+    BPR,
+    AlignmentUniformity,
+    DecoupledContrastive,
+    HierarchicalSoftmax,
+    InfoNCE,
+    Logistic,
+    Margin,
+    Softmax,
+    Spectral,
+    Triplet,
+)
+from jaxembed.objectives.prediction import Regression
 from jaxembed.objectives.regression import glove_weight, weighted_squares
 
 PAIRWISE = {
@@ -12,11 +30,19 @@ PAIRWISE = {
     "hierarchical_softmax": HierarchicalSoftmax,
     "margin": Margin,
     "bpr": BPR,
+    "dcl": DecoupledContrastive,
+    "triplet": Triplet,
+    "spectral": Spectral,
+    "align_uniform": AlignmentUniformity,
 }
+DECORRELATION = {"vicreg": VICReg, "barlow_twins": BarlowTwins}
+PREDICTION = {"regression": Regression}
 
 __all__ = [
-    "BPR", "PAIRWISE", "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Softmax",
-    "glove_weight", "pairwise", "weighted_squares",
+    "BPR", "DECORRELATION", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwins", "DecoupledContrastive",
+    "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax", "Spectral", "Triplet",
+    "VICReg", "by_chunks", "cached", "contrast", "decorrelation", "glove_weight", "in_batch", "pairwise", "prediction",
+    "ring_contrast", "two_towers", "two_views", "weighted_squares",
 ]  # fmt: skip
 
 
@@ -25,8 +51,28 @@ def pairwise(name: str, **settings):
 
     Raises ValueError that lists the names when `name` is none of them.
     """
-    if name not in PAIRWISE:
-        near = difflib.get_close_matches(name, PAIRWISE, 1)
+    return _named(PAIRWISE, name)(**settings)
+
+
+def decorrelation(name: str, **settings):
+    """The objective of two views' dimensions registered as `name`: `decorrelation("vicreg", covariance=1.0)`.
+
+    Raises ValueError that lists the names when `name` is none of them.
+    """
+    return _named(DECORRELATION, name)(**settings)
+
+
+def prediction(name: str, **settings):
+    """The objective of predictions of vectors registered as `name`: `prediction("regression")`.
+
+    Raises ValueError that lists the names when `name` is none of them.
+    """
+    return _named(PREDICTION, name)(**settings)
+
+
+def _named(family: Mapping[str, Any], name: str):
+    if name not in family:
+        near = difflib.get_close_matches(name, family, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown objective {name!r}: {hint}the objectives are {', '.join(PAIRWISE)}")
-    return PAIRWISE[name](**settings)
+        raise ValueError(f"unknown objective {name!r}: {hint}the objectives are {', '.join(family)}")
+    return family[name]

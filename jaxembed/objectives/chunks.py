@@ -1,0 +1,34 @@
+"""A batch a chunk at a time: what a chunk leaves in memory is its result; the backward pass computes the rest once more."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def by_chunks(function: Callable[..., Any], xs: Any, chunk: int, key: jax.Array | None = None) -> Any:
+    """`function(xs)`, which must treat rows apart, `chunk` rows at a time; with `chunk` 0, all at once.
+
+    xs: a pytree of arrays with one leading axis. key: each chunk gets one of its own, `function(rows, key)`.
+    Values and gradients are those of `function(xs)` up to rounding, also with respect to what `function` closes over.
+    Rows behind the last whole chunk are a chunk of their own. Raises ValueError for a negative `chunk`.
+    """
+    rows = jax.tree.leaves(xs)[0].shape[0]
+    if chunk < 0:
+        raise ValueError(f"chunk must be 0 (all at once) or a number of rows, not {chunk}")
+    chunk = min(chunk or rows, rows)
+    keys = () if key is None else (jax.random.split(key, -(-rows // chunk)),)
+    of = lambda some, part: jax.tree.map(lambda x: x[part], some)
+    if chunk == rows:
+        return function(xs, *of(keys, 0))
+    whole = rows // chunk
+    cut = jax.tree.map(lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:]), xs)
+    # Inside a loop nothing outside can be merged with what is computed once more.
+    one = jax.checkpoint(function, prevent_cse=False)
+    done = jax.lax.map(lambda given: one(*given), (cut, *of(keys, slice(whole))))
+    done = jax.tree.map(lambda y: y.reshape(whole * chunk, *y.shape[2:]), done)
+    if rows % chunk == 0:
+        return done
+    rest = jax.checkpoint(function)(of(xs, slice(whole * chunk, None)), *of(keys, -1))
+    return jax.tree.map(lambda y, z: jnp.concatenate([y, z]), done, rest)

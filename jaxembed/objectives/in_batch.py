@@ -1,0 +1,228 @@
+"""Contrast within a batch: from two sets of vectors to the scores and weights that the pairwise objectives take.
+
+Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Which pairs are what is said by
+
+* `positive`: `[A]` ints, the place in `b` of each anchor's one positive (-1: it has none; None: the anchor's own place),
+  or a relation, where an anchor may have many;
+* `exclude`: relations; such a pair is left out altogether (an anchor and itself);
+* `alike`: relations; such a pair is no negative, since it may well be a positive (same label, same text, same id).
+
+A relation is `Same(a [A], b [B])`: pairs of equal numbers, where a number below zero is like no other; or bool `[A, B]`.
+`exclude` and `alike` take one or a list of them. As everything here is plain jnp over the whole batch, the negatives are
+global where the batch is spread over devices.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxembed.objectives.chunks import by_chunks
+from jaxembed.scores import Score, cosine
+
+
+class Same(NamedTuple):
+    """A pair is related where its numbers are equal and not below zero: ints `a [A]` of anchors, `b [B]` of candidates."""
+
+    a: jax.Array
+    b: jax.Array
+
+
+Relation = Same | jax.Array
+Relations = Relation | Sequence[Relation] | None
+
+
+class Anchors(NamedTuple):
+    """What is known of each anchor, by row: its vector, its one positive's (`mate`), its side of each relation."""
+
+    vector: jax.Array
+    mate: jax.Array | None
+    positive: jax.Array
+    exclude: list[jax.Array]
+    alike: list[jax.Array]
+
+
+class Candidates(NamedTuple):
+    """What is known of each candidate, by row; None is the side of a relation that anchors tell in full."""
+
+    vector: jax.Array
+    positive: jax.Array | None
+    exclude: list[jax.Array | None]
+    alike: list[jax.Array | None]
+    log_q: jax.Array | None
+
+
+class Compare(NamedTuple):
+    """How vectors become scores: `scale * score(a, b) + bias`; `draws` is how many candidates there are in all."""
+
+    score: Score
+    scale: Any
+    bias: Any
+    draws: int
+
+    def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """Scores of all pairs, `[..., A, B]`."""
+        return self.scale * self.score(a, b) + self.bias
+
+
+def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = None, log_q=None):
+    """`Anchors, Candidates` out of the arguments of `contrast`, which names the errors."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"contrast takes vectors [A, d] and [B, d] of one dimension, not {a.shape} and {b.shape}")
+    A, B = a.shape[0], b.shape[0]
+    if B < 2:
+        raise ValueError("contrast needs at least two candidates: a batch of one has no negatives")
+    wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
+    a, b, mate = a.astype(wide), b.astype(wide), None
+    if positive is None:
+        if A > B:
+            raise ValueError(f"{A} anchors have no positives at their own places among {B} candidates: name `positive`")
+        positive, mate = jnp.arange(A), b[:A]
+    elif not isinstance(positive, Same) and jnp.ndim(positive) == 1:
+        if not jnp.issubdtype(positive.dtype, jnp.integer):
+            raise ValueError(f"places of positives must be whole numbers, not {positive.dtype}")
+        mate = b[jnp.maximum(positive, 0)]
+    if mate is not None:
+        positive = Same(positive, jnp.arange(B))
+    exclude, alike = _listed(exclude), _listed(alike)
+    for name, relation in [("positive", positive), *(("exclude", r) for r in exclude), *(("alike", r) for r in alike)]:
+        shapes = tuple(map(jnp.shape, relation)) if isinstance(relation, Same) else jnp.shape(relation)
+        if shapes not in (((A,), (B,)), (A, B)):
+            raise ValueError(f"{name} must be Same([{A}], [{B}]) or of shape [{A}, {B}], not of shape {shapes}")
+    anchor = lambda relation: jnp.asarray(relation.a if isinstance(relation, Same) else relation)
+    candidate = lambda relation: jnp.asarray(relation.b) if isinstance(relation, Same) else None
+    return (
+        Anchors(a, mate, anchor(positive), [*map(anchor, exclude)], [*map(anchor, alike)]),
+        Candidates(b, candidate(positive), [*map(candidate, exclude)], [*map(candidate, alike)], log_q),
+    )
+
+
+def _listed(relations: Relations) -> list[Relation]:
+    if relations is None:
+        return []
+    return [relations] if isinstance(relations, Same) or hasattr(relations, "dtype") else [*relations]
+
+
+def _related(anchor: jax.Array, candidate: jax.Array | None) -> jax.Array:
+    if candidate is None:
+        return anchor.astype(bool)
+    return (anchor[:, None] == candidate[None, :]) & (anchor[:, None] >= 0)
+
+
+def _any_related(anchors: list[jax.Array], candidates: list[jax.Array | None]) -> jax.Array:
+    return functools.reduce(jnp.logical_or, map(_related, anchors, candidates))
+
+
+def positives(compare: Compare, anchors: Anchors, candidates: Candidates) -> tuple[jax.Array, jax.Array]:
+    """`pos, pos_weight`: `[A, 1]` where each anchor has its one mate, else `[A, B]`, the weights of an anchor adding to 1."""
+    if anchors.mate is not None:
+        pos = compare(anchors.vector[:, None], anchors.mate[:, None])[:, 0]
+        return pos, (anchors.positive >= 0)[:, None].astype(pos.dtype)
+    pos = compare(anchors.vector, candidates.vector)
+    there = _related(anchors.positive, candidates.positive)
+    if anchors.exclude:
+        there &= ~_any_related(anchors.exclude, candidates.exclude)
+    weight = there.astype(pos.dtype)
+    return pos, weight / jnp.maximum(jnp.sum(weight, -1, keepdims=True), 1)
+
+
+def negatives(
+    compare: Compare, anchors: Anchors, candidates: Candidates, everybody: bool
+) -> tuple[jax.Array, jax.Array]:
+    """`neg, neg_weight`, `[A, B]`: with `everybody` the positives are among them."""
+    neg = compare(anchors.vector, candidates.vector)
+    positive = _related(anchors.positive, candidates.positive)
+    out = jnp.zeros_like(positive) if everybody else positive
+    if anchors.alike:
+        alike = _any_related(anchors.alike, candidates.alike)
+        out |= alike & ~positive if everybody else alike
+    if anchors.exclude:
+        out |= _any_related(anchors.exclude, candidates.exclude)
+    one = 1.0 if candidates.log_q is None else jnp.exp(-candidates.log_q)[None, :] / compare.draws
+    return neg, jnp.where(out, 0, jnp.asarray(one, neg.dtype))
+
+
+def in_batch(
+    a: jax.Array, b: jax.Array, *, score: Score = cosine, positive=None, exclude: Relations = None,
+    alike: Relations = None, log_q: jax.Array | None = None, scale: Any = 1.0, bias: Any = 0.0, everybody: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:  # fmt: skip
+    """The four arrays of a pairwise objective, `pos, pos_weight, neg, neg_weight`; arguments and errors as `contrast`.
+
+    everybody: negatives are all candidates, the positives among them.
+    """
+    anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
+    compare = Compare(score, scale, bias, b.shape[0])
+    return (*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
+
+
+def contrast(
+    objective: Any, a: jax.Array, b: jax.Array, *, score: Score = cosine, positive=None, exclude: Relations = None,
+    alike: Relations = None, log_q: jax.Array | None = None, scale: Any = 1.0, bias: Any = 0.0, chunk: int = 0,
+) -> jax.Array:  # fmt: skip
+    """Loss `[A]` of each anchor `a [A, d]` against the candidates `b [B, d]`, with any pairwise objective.
+
+    The module says what `positive`, `exclude` and `alike` are. An anchor's positives share a weight of one; a negative
+    weighs one, or with `log_q [B]`, the logarithms of the candidates' chances to be in the batch, `1 / (B q)`. Scores are
+    `scale * score(a, b) + bias`, in float32 or wider. With `chunk`, so many anchors at a time (`objectives.chunks`): memory
+    grows as chunk x B, if relations are `Same`. With a relation for `positive`, margin, triplet and BPR compare every
+    positive with every negative, [A, B, B].
+    Raises ValueError for a single candidate, for an objective of a Huffman path and for shapes that do not fit.
+    """
+    anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
+    compare, everybody = Compare(score, scale, bias, b.shape[0]), wants_everybody(objective)
+
+    def losses(anchors):
+        return objective(*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
+
+    return by_chunks(losses, anchors, chunk)
+
+
+def wants_everybody(objective: Any) -> bool:
+    """Whether an objective counts positives among the negatives; ValueError for one that a batch cannot serve."""
+    if objective.negatives == "path":
+        raise ValueError(
+            "hierarchical softmax needs a Huffman path, which a batch does not have: choose another objective"
+        )
+    return objective.negatives == "everybody"
+
+
+def two_views(
+    objective: Any, a: jax.Array, b: jax.Array, *, labels: jax.Array | None = None, supervised: bool = False, **how
+) -> jax.Array:
+    """Loss `[2 B]` of two views `a, b [B, d]` in one batch: an anchor's candidates are all views but itself.
+
+    With InfoNCE, NT-Xent (Chen et al. 2020, eq. 1). labels: `[B]` ints; rows of one label are no negatives of each other, or
+    with `supervised`, positives (SupCon, Khosla et al. 2020). A label below zero is like no other, and its rows then have no
+    positive when `supervised`. `how` goes to `contrast`. Raises ValueError for a batch of one.
+    """
+    size = a.shape[0]
+    if a.shape != b.shape or size < 2:
+        raise ValueError(
+            f"contrast of two views needs two batches of one shape, of at least two rows: {a.shape}, {b.shape}"
+        )
+    if supervised and labels is None:
+        raise ValueError("supervised contrast needs labels")
+    both, place = jnp.concatenate([a, b]), jnp.arange(2 * size)
+    how |= {"exclude": Same(place, place)}
+    if labels is not None:
+        same = Same(*(jnp.concatenate([labels, labels]),) * 2)
+        if supervised:
+            return contrast(objective, both, both, positive=same, **how)
+        how |= {"alike": same}
+    return contrast(objective, both, both, positive=(place + size) % (2 * size), **how)
+
+
+def two_towers(
+    objective: Any, a: jax.Array, b: jax.Array, *, ids: jax.Array | Sequence[jax.Array] = (), **how
+) -> jax.Array:
+    """Loss `[B]` of pairs `a, b [B, d]`, the mean of both directions (CLIP: Radford et al. 2021, figure 3).
+
+    ids: `[B]` ints, or several of them (of texts, of images; below zero: unlike all others); pairs that share one are no
+    negatives of each other. `how` goes to `contrast`, to both directions. Raises ValueError for a batch of one.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"two towers must give vectors of one shape, not {a.shape} and {b.shape}")
+    alike = [Same(x, x) for x in ([ids] if hasattr(ids, "dtype") else ids)]
+    return (contrast(objective, a, b, alike=alike, **how) + contrast(objective, b, a, alike=alike, **how)) / 2
