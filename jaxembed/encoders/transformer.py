@@ -1,0 +1,118 @@
+"""A Transformer over token ids, with BERT's input embedding."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key
+from jaxembed.encoders.positions import sinusoidal
+
+
+class Transformer(nnx.Module):
+    """Texts to vectors: token + segment + position, layer norm, dropout, then `depth` layers (Devlin et al. 2019).
+
+    mlp_size: width inside a layer, by default 4 x `hidden_size`. segments: kinds of segment, 0 for none. pooling: the mean
+    over a text's tokens, its first place ("cls"), or its last token. norm: "post" as BERT, or "pre", which normalises once
+    more at the end. token_dim: width of the token vectors where it is not `hidden_size`; a linear map lifts them.
+    dtype: of the computation; parameters are float32. remat: layers are computed again in the backward pass.
+    Raises ValueError for a setting that is none of its choices.
+    """
+
+    def __init__(
+        self, vocab_size: int, hidden_size: int = 256, depth: int = 4, heads: int = 4, mlp_size: int | None = None,
+        max_length: int = 64, segments: int = 2, dropout: float = 0.1, causal: bool = False,
+        pooling: Literal["mean", "cls", "last"] = "mean",
+        positions: Literal["learned", "sinusoidal", "none"] = "learned", norm: Literal["post", "pre"] = "post",
+        activation: str = "gelu", token_dim: int | None = None, *, dtype: Any = jnp.float32, remat: bool = False,
+        rngs: nnx.Rngs,
+    ):  # fmt: skip
+        self.pooling = chosen("pooling", pooling, ("mean", "cls", "last"))
+        self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
+        if vocab_size < 1 or max_length < 1 or depth < 1:
+            raise ValueError("vocab_size, max_length and depth must be at least 1")
+        table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))
+        self.token_embedding = table(vocab_size, token_dim or hidden_size)
+        self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None
+        self.segment_embedding = table(segments, hidden_size) if segments else None
+        self.position_embedding = table(max_length, hidden_size) if positions == "learned" else None
+        self.embedding_norm = LayerNorm(hidden_size, epsilon=1e-12, dtype=dtype)
+        self.blocks = nnx.List([
+            Block(
+                hidden_size, heads, mlp_size or 4 * hidden_size, norm=norm, activation=activation, dropout=dropout,
+                causal=causal, epsilon=1e-12, dtype=dtype, rngs=rngs,
+            )
+            for _ in range(depth)
+        ])  # fmt: skip
+        self.final_norm = LayerNorm(hidden_size, epsilon=1e-12, dtype=dtype) if norm == "pre" else None
+        self.vector_size = hidden_size
+        self.max_length = max_length
+        self.dropout = dropout
+        self.dtype = dtype
+        self.remat = remat
+
+    def __call__(
+        self, ids: jax.Array, mask: jax.Array | None = None, segments: jax.Array | None = None, *,
+        train: bool = False, rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """A vector a text, `[B, hidden_size]`; the arguments are those of `sequence`.
+
+        A text without tokens (its mask is all false) gets a zero vector from the pooling "mean" and "last".
+        """
+        mask = ids != 0 if mask is None else mask
+        x = self.sequence(ids, mask, segments, train=train, rngs=rngs)
+        if self.pooling == "cls":
+            return x[:, 0]
+        if self.pooling == "last":
+            later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
+            weights = jnp.where(mask & (later == 0), 1.0, 0.0)
+        else:
+            weights = mask / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+        return jnp.sum(x * weights[..., None].astype(x.dtype), axis=1)
+
+    def sequence(
+        self, ids: jax.Array, mask: jax.Array | None = None, segments: jax.Array | None = None, *,
+        train: bool = False, rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:  # fmt: skip
+        """A vector a token, `[B, L, hidden_size]`; those of padding mean nothing.
+
+        ids: `[B, L]` integers; one outside the vocabulary gives NaN. mask: `[B, L]`, true for tokens (None: ids != 0).
+        segments: `[B, L]` integers (None: all 0). rngs: whose stream "dropout" is used where `train` is true. Raises
+        ValueError for texts longer than `max_length`, and for segments given to a model that has none.
+        """
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be [texts, tokens], not of shape {ids.shape}")
+        if ids.shape[1] > self.max_length:
+            raise ValueError(
+                f"texts of {ids.shape[1]} tokens are longer than max_length {self.max_length}: truncate them, or build "
+                "the Transformer with a larger max_length"
+            )
+        if segments is not None and self.segment_embedding is None:
+            raise ValueError("segments were given to a Transformer without any: build it with segments=2")
+        mask = ids != 0 if mask is None else mask
+        key = dropout_key(self.dropout, train, rngs)
+        keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
+        x = dropout(self._embedded(ids, segments), self.dropout, keys[0])
+        for block, key in zip(self.blocks, keys[1:], strict=True):
+            x = nnx.remat(Block.__call__)(block, x, mask, None, key) if self.remat else block(x, mask, None, key)
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def _embedded(self, ids: jax.Array, segments: jax.Array | None) -> jax.Array:
+        length = ids.shape[1]
+        x = _rows(self.token_embedding[...], ids)
+        if self.lift is not None:
+            x = self.lift(x).astype(jnp.float32)
+        if self.segment_embedding is not None:
+            table = self.segment_embedding[...]
+            x = x + (table[0][None, None] if segments is None else _rows(table, segments))
+        if self.position_embedding is not None:
+            x = x + self.position_embedding[...][None, :length]
+        elif self.positions == "sinusoidal":
+            x = x + sinusoidal(length, self.vector_size)[None]
+        return self.embedding_norm(x)
+
+
+def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
+    # NaN for an id outside: what looks like a vector but belongs to another id would never be found.
+    return table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
