@@ -1,5 +1,6 @@
 """Projection and prediction heads: what stands between an encoder and its objective."""
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import jax
@@ -24,13 +25,15 @@ class Head(nnx.Module):
         activation: str = "relu", *, dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
     ):  # fmt: skip
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"sizes are the widths of the input and of each layer, such as (512, 512, 128), not {sizes}")
+            raise ValueError(
+                f"sizes are the widths of the input and of each layer, such as (512, 512, 128), not {sizes}"
+            )
         chosen("norm", norm, ("batch", "layer", "none"))
         if final_norm and norm == "none":
             raise ValueError("final_norm needs a norm: choose norm='batch' or norm='layer'")
         self.activation = chosen("activation", activation, ACTIVATIONS)
         linears, norms = [], []
-        for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(sizes)):
             last = i == len(sizes) - 2
             normed = norm != "none" and (final_norm or not last)
             linears.append(Linear(inputs, outputs, bias=not normed, dtype=dtype, rngs=rngs))

@@ -55,7 +55,7 @@ def rotate(x: jax.Array, cosine: jax.Array, sine: jax.Array) -> jax.Array:
 
 
 def resized_grid(grid: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """A learned grid `[rows, columns, d]` at another size, bilinear (smoothed first where it shrinks); its own size is a no-op."""
+    """A learned grid `[rows, columns, d]` at another size, bilinear, smoothed where it shrinks; unchanged at its own size."""
     if grid.shape[:2] == shape:
         return grid
     return jax.image.resize(grid, (*shape, grid.shape[-1]), "bilinear")

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, Rotary, chosen, dropout
-from jaxembed.encoders.attention import dropout_key
+from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, Rotary, chosen, dropout, dropout_key
 from jaxembed.encoders.positions import axial_rotary, resized_grid, sincos_2d
 
 

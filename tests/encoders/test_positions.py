@@ -44,7 +44,8 @@ def test_rotary_scores_depend_on_the_difference_of_places():
 
 def test_axial_rotary_angles():
     cosine, sine = positions.axial_rotary(2, 3, 8)
-    for row, column in np.ndindex(2, 3):  # Heo et al. 2024: theta_t = 100^(-t / (d / 4)), half by row and half by column
+    for row, column in np.ndindex(2, 3):
+        # Heo et al. 2024: theta_t = 100^(-t / (d / 4)), half by row and half by column
         angles = np.array([place / 100 ** (t / 2) for place in (row, column) for t in range(2)])
         np.testing.assert_allclose(cosine[row * 3 + column], np.cos(angles), atol=1e-6)
         np.testing.assert_allclose(sine[row * 3 + column], np.sin(angles), atol=1e-6)

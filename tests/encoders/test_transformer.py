@@ -86,7 +86,9 @@ def test_values_and_gradients_equal_the_reference_in_float64(reference, case):
         assert along == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-3, abs=1e-3)
 
     again = nnx.merge(nnx.split(made(**settings, remat=True))[0], state)
-    remat = jax.jit(jax.grad(lambda state: jnp.sum(nnx.merge(nnx.split(again)[0], state)(IDS, MASK, segments) * weight)))
+    remat = jax.jit(
+        jax.grad(lambda state: jnp.sum(nnx.merge(nnx.split(again)[0], state)(IDS, MASK, segments) * weight))
+    )
     for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(nnx.to_pure_dict(remat(state))), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
 
