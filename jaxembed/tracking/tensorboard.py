@@ -12,7 +12,6 @@ import os
 import struct
 import time
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +20,7 @@ import numpy as np
 from jaxembed.files import replacing, write_text
 from jaxembed.tracking.appending import append
 from jaxembed.tracking.histogram import Histogram
+from jaxembed.tracking.thumbnails import columns_of, png, sprite
 
 if TYPE_CHECKING:
     from jaxembed.vectors import KeyedVectors
@@ -79,10 +79,17 @@ class TensorBoard:
         self._step = int(step)
 
     def artifact(self, name: str, value: "KeyedVectors") -> None:
-        """Shows the first `points` vectors, with their keys as labels, in the embedding projector."""
+        """Shows the first `points` vectors, with their keys as labels, in the embedding projector.
+
+        Where `value` has an attribute `sprite`, uint8 [n, h, w, 1 or 3], a point is drawn as its image. Raises ValueError
+        where there are not as many images as vectors.
+        """
         from google.protobuf import text_format
         from tensorboard.plugins.projector import projector_config_pb2
 
+        images = getattr(value, "sprite", None)
+        if images is not None and len(images) != len(value.vectors):
+            raise ValueError(f"{name}: {len(value.vectors)} vectors need as many images in sprite, got {len(images)}")
         vectors = np.asarray(value.vectors[: self.points], np.float32)
         labels = [" ".join(key.split()) or "(empty)" for key in value.index_to_key[: self.points]]
         tensor, metadata = f"projector-{name}.tsv", f"projector-{name}-labels.tsv"
@@ -97,9 +104,15 @@ class TensorBoard:
         others = [embedding for embedding in config.embeddings if embedding.tensor_name != name]
         del config.embeddings[:]
         config.embeddings.extend(others)
-        config.embeddings.add(
+        entry = config.embeddings.add(
             tensor_name=name, tensor_path=tensor, metadata_path=metadata, tensor_shape=list(vectors.shape)
         )
+        if images is not None:
+            sheet, side = sprite(np.asarray(images[: self.points])), columns_of(len(vectors))
+            entry.sprite.image_path = f"projector-{name}.png"
+            entry.sprite.single_image_dim.extend([sheet.shape[1] // side, sheet.shape[0] // side])
+            with replacing(self.folder / entry.sprite.image_path) as part:
+                part.write_bytes(png(sheet))
         write_text(place, text_format.MessageToString(config))
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
@@ -171,7 +184,6 @@ def _histogram(name: str, value: Histogram) -> Any:
 
 def _image(name: str, pixels: np.ndarray) -> Any:
     """The image plugin's tensor of strings: width, height, PNG."""
-    from PIL import Image
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.plugins.image import metadata
     from tensorboard.util import tensor_util
@@ -183,9 +195,7 @@ def _image(name: str, pixels: np.ndarray) -> Any:
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(np.nan_to_num(pixels.astype(np.float64)), 0, 1) * 255).astype(np.uint8)
     height, width = pixels.shape[:2]
-    png = BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(png, format="PNG")
-    content = [str(width).encode(), str(height).encode(), png.getvalue()]
+    content = [str(width).encode(), str(height).encode(), png(pixels)]
     about = metadata.create_summary_metadata(display_name=None, description=None)
     tensor = tensor_util.make_tensor_proto(content)
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=name, metadata=about, tensor=tensor)])

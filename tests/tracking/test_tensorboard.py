@@ -180,6 +180,35 @@ def test_projector_files_hold_the_first_vectors_and_their_labels(tmp_path):
     assert len(labels) == 40
 
 
+def test_projector_shows_each_point_as_its_image(tmp_path):
+    from google.protobuf import text_format
+    from PIL import Image
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (7, 4, 6, 3), dtype=np.uint8)
+    shown = SimpleNamespace(vectors=rng.normal(size=(7, 2)), index_to_key=list("abcdefg"), sprite=images)
+    board = TensorBoard(tmp_path, points=5)
+    board.artifact("clothes", shown)
+    board.artifact("words", SimpleNamespace(vectors=shown.vectors, index_to_key=shown.index_to_key))
+    config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    clothes, words = config.embeddings
+    assert not words.HasField("sprite")
+    width, height = clothes.sprite.single_image_dim
+    assert (width, height) == (6, 4)
+    sheet = np.asarray(Image.open(tmp_path / clothes.sprite.image_path))
+    assert sheet.shape == (3 * height, 3 * width, 3)  # the projector reckons with a square of places
+    for point in range(9):
+        top, left = height * (point // 3), width * (point % 3)
+        expected = images[point] if point < 5 else 0
+        np.testing.assert_array_equal(sheet[top : top + height, left : left + width], expected + np.zeros((4, 6, 3)))
+    before = sorted(tmp_path.iterdir())
+    shown.sprite = images[:3]
+    with pytest.raises(ValueError, match="clothes2: 7 vectors need as many images in sprite, got 3"):
+        board.artifact("clothes2", shown)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize("installed", [False, True], ids=["not installed", "installed"])
 def test_tensorflow_and_torch_are_never_imported(tmp_path, installed):
     environment = dict(os.environ, JAX_PLATFORMS="cpu")

@@ -1,0 +1,103 @@
+"""Retrieval to look at: each query with its nearest neighbours, as one picture."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxembed.files import replacing
+from jaxembed.tracking.thumbnails import png, sprite
+
+__all__ = ["retrieval_grid", "save_picture", "sprite"]
+
+_RIGHT, _WRONG, _PAPER = (34, 139, 70), (208, 44, 44), 255
+_GAP = 6
+
+
+def retrieval_grid(
+    queries: np.ndarray | None,
+    neighbours: np.ndarray,
+    correct: np.ndarray | None = None,
+    captions: Sequence[str] | None = None,
+    scale: int = 2,
+) -> np.ndarray:
+    """A row a query: its caption and the query to the left, then its nearest neighbours, framed green if right, red if not.
+
+    `queries` uint8 [q, h, w, c] (None where the query is a text, its caption), `neighbours` uint8 [q, k, h, w, c] with
+    c = 1 or 3, `correct` bool [q, k] (None: no frames), `captions` q texts. Every pixel is shown as `scale` x `scale`.
+    Returns uint8 [H, W, 3]. Raises ValueError where shapes do not agree or a query has neither image nor caption.
+    """
+    if (
+        neighbours.ndim != 5
+        or neighbours.shape[-1] not in (1, 3)
+        or neighbours.dtype != np.uint8
+        or not neighbours.size
+    ):
+        raise ValueError(f"neighbours are uint8 [q, k, h, w, 1 or 3], got {neighbours.dtype} {list(neighbours.shape)}")
+    rows, k, *shape = neighbours.shape
+    if queries is None and captions is None:
+        raise ValueError("a query is an image or a text: pass queries, captions, or both")
+    if queries is not None and (queries.shape != (rows, *shape) or queries.dtype != np.uint8):
+        raise ValueError(f"queries must be uint8 {[rows, *shape]}, got {queries.dtype} {list(queries.shape)}")
+    if correct is not None and np.shape(correct) != (rows, k):
+        raise ValueError(f"correct must be {[rows, k]}, got {list(np.shape(correct))}")
+    if captions is not None and len(captions) != rows:
+        raise ValueError(f"{rows} queries need as many captions, got {len(captions)}")
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, got {scale}")
+
+    frame = max(2, scale)
+    lines = []
+    for row in range(rows):
+        cells = []
+        if captions is not None:
+            height = shape[0] * scale + 2 * frame
+            cells.append(_written(captions[row], height, max(2 * height, 120)))
+        if queries is not None:
+            cells.append(_framed(queries[row], scale, frame, None))
+        if cells:
+            cells.append(np.full((shape[0] * scale + 2 * frame, _GAP, 3), _PAPER, np.uint8))
+        for column in range(k):
+            color = None if correct is None else _RIGHT if correct[row][column] else _WRONG
+            cells.append(_framed(neighbours[row, column], scale, frame, color))
+        lines.append(_joined(cells, axis=1))
+    return np.pad(_joined(lines, axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=_PAPER)
+
+
+def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes an image, uint8 [H, W] or [H, W, 1, 3 or 4], as PNG, whole or not at all."""
+    content = png(picture)
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def _framed(image: np.ndarray, scale: int, frame: int, color: tuple[int, int, int] | None) -> np.ndarray:
+    large = np.broadcast_to(image, (*image.shape[:2], 3)).repeat(scale, 0).repeat(scale, 1)
+    framed = np.empty((large.shape[0] + 2 * frame, large.shape[1] + 2 * frame, 3), np.uint8)
+    framed[:] = _PAPER if color is None else color
+    framed[frame:-frame, frame:-frame] = large
+    return framed
+
+
+def _joined(pieces: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """The pieces one after another with a little paper between them."""
+    space = np.full((pieces[0].shape[0], 2, 3) if axis else (2, pieces[0].shape[1], 3), _PAPER, np.uint8)
+    parts = [part for piece in pieces for part in (piece, space)][:-1]
+    return np.concatenate(parts, axis)
+
+
+def _written(text: str, height: int, width: int) -> np.ndarray:
+    """The text on paper, [height, width, 3], wrapped, and cut with "..." where it is too long."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    text = " ".join(text.split())
+    font = ImageFont.load_default()
+    paper = Image.new("RGB", (width, height), (_PAPER,) * 3)
+    draw = ImageDraw.Draw(paper)
+    _, top, _, bottom = draw.multiline_textbbox((0, 0), "Äg\nÄg", font=font)
+    line_height = (bottom - top) / 2 + 1
+    letters = max(4, int(0.9 * width / (draw.textlength(text, font=font) / len(text)))) if text else 4
+    lines = textwrap.wrap(text, letters, max_lines=max(1, int(height / line_height)), placeholder="...")
+    draw.multiline_text((2, height / 2), "\n".join(lines), fill=(0, 0, 0), font=font, anchor="lm")
+    return np.asarray(paper)
