@@ -1,0 +1,141 @@
+"""Retrieval by cosine: recall@k, mean reciprocal rank and mean average precision, one way and both ways.
+
+recall@k is the field's figure for images and texts, also called hit rate: the share of queries with at least one relevant
+item among the first k. Of equal scores the irrelevant items come first: an encoder that maps everything to one point finds
+nothing, rather than everything.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxembed.evaluation.checks import rows_of
+from jaxembed.evaluation.neighbours import cosines, nearest, unit
+
+KS = (1, 5, 10)
+
+
+def retrieval(
+    queries: ArrayLike,
+    items: ArrayLike,
+    relevant: ArrayLike | tuple[ArrayLike, ArrayLike],
+    *,
+    ks: Sequence[int] = KS,
+    batch: int = 1024,
+) -> dict[str, float]:
+    """`{"recall@1": …, "mrr": …, "map": …}` of `queries` [q, d] that look for `items` [n, d].
+
+    `relevant` is a bool matrix [q, n], or a pair of ids (or names) of the queries [q] and the items [n], which match where
+    they are equal, so that names that recur count as right. `batch` queries are ranked at a time. A k of n or more gives 1.
+    Raises ValueError for vectors that are not finite, shapes that do not fit, and a query without any relevant item.
+    """
+    items = rows_of("items", items)
+    queries = rows_of("queries", queries, items.shape[1])
+    _check_ks(ks)
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, found {batch}")
+    if isinstance(relevant, tuple):
+        asked, answers = _codes(*relevant)
+        if (len(asked), len(answers)) != (len(queries), len(items)):
+            raise ValueError(f"{len(asked)} and {len(answers)} ids for {len(queries)} queries and {len(items)} items")
+        counts = np.bincount(answers, minlength=int(asked.max()) + 1)[asked]
+    else:
+        asked, answers = np.asarray(relevant), np.zeros(0, np.int32)
+        if asked.shape != (len(queries), len(items)) or asked.dtype != bool:
+            raise ValueError(
+                f"relevant must be a bool matrix {(len(queries), len(items))} or a pair of ids, "
+                f"found {asked.dtype} {asked.shape}"
+            )
+        counts = asked.sum(axis=1)
+    if lonely := np.flatnonzero(counts == 0).tolist():
+        raise ValueError(f"{len(lonely)} queries have no relevant item (first: row {lonely[0]}): leave them out")
+    first, precision = map(np.asarray, _rank(queries, items, asked, answers, min(batch, len(queries))))
+    return {f"recall@{k}": float(np.mean(first <= k)) for k in ks} | {
+        "mrr": float(np.mean(1 / first)),
+        "map": float(np.mean(precision, dtype=np.float64)),
+    }
+
+
+def cross_retrieval(
+    a: ArrayLike, b: ArrayLike, ids: ArrayLike, *, ks: Sequence[int] = KS, batch: int = 1024
+) -> dict[str, float]:
+    """`retrieval` of pairs both ways: `{"a_to_b/recall@1": …, "b_to_a/recall@1": …, …}`.
+
+    Rows i of `a` and `b` [n, d] belong together and to every row whose id (or name) of `ids` [n] is the same.
+    """
+    ways = {"a_to_b": (a, b), "b_to_a": (b, a)}
+    return {
+        f"{way}/{figure}": value
+        for way, (queries, items) in ways.items()
+        for figure, value in retrieval(queries, items, (ids, ids), ks=ks, batch=batch).items()
+    }
+
+
+def random_recall(query_ids: ArrayLike, item_ids: ArrayLike, ks: Sequence[int] = KS) -> dict[str, float]:
+    """The recall@k to expect of a random ranking, `{"recall@1": …}`.
+
+    Of n items R are relevant to a query: none of them is among k with probability C(n - R, k) / C(n, k).
+    """
+    _check_ks(ks)
+    asked, answers = _codes(query_ids, item_ids)
+    found = np.bincount(answers, minlength=int(asked.max()) + 1)[asked]
+    n, figures = len(answers), {}
+    for k in ks:
+        drawn = np.arange(min(k, n))
+        missed = np.ones(len(asked))
+        for relevant in np.unique(found):
+            missed[found == relevant] = np.prod(np.maximum(n - relevant - drawn, 0) / (n - drawn))
+        figures[f"recall@{k}"] = float(np.mean(1 - missed))
+    return figures
+
+
+def nearest_items(queries: ArrayLike, items: ArrayLike, k: int) -> np.ndarray:
+    """The rows of the `k` items [n, d] of highest cosine to each query [q, d], best first, [q, k]: for picture grids."""
+    items = rows_of("items", items)
+    queries = rows_of("queries", queries, items.shape[1])
+    if not 1 <= k <= len(items):
+        raise ValueError(f"k = {k} items asked of {len(items)}: choose k from 1 to {len(items)}")
+    return np.asarray(nearest(items, queries, k)[1])
+
+
+def _check_ks(ks: Sequence[int]) -> None:
+    if not len(ks) or min(ks) < 1:
+        raise ValueError(f"ks must be one or several numbers of at least 1, found {ks}")
+
+
+def _codes(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    # Ids of any width, and names, as small integers that are equal where the ids are.
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 1 or b.ndim != 1 or not len(a) or not len(b) or "f" in (a.dtype.kind, b.dtype.kind):
+        raise ValueError(f"ids must be integers or names, [q] and [n], found {a.dtype} {a.shape}, {b.dtype} {b.shape}")
+    codes = np.unique(np.concatenate([a, b]), return_inverse=True)[1].astype(np.int32)
+    return codes[: len(a)], codes[len(a) :]
+
+
+@partial(jax.jit, static_argnames="batch")
+def _rank(queries, items, asked, answers, batch: int) -> tuple[jax.Array, jax.Array]:
+    """The rank of the first relevant item, and the average precision, of each query."""
+    candidates = unit(items)
+    place = jnp.arange(1, len(items) + 1)
+
+    def search(block):
+        rows, asked = block
+        relevant = asked if asked.ndim == 2 else asked[:, None] == answers[None]
+        order = -cosines(unit(rows), candidates), relevant.astype(jnp.int8)
+        found = lax.sort(order, dimension=1, is_stable=False, num_keys=2)[1]
+        right = jnp.cumsum(found, axis=1, dtype=jnp.int32)
+        precision = jnp.sum(found * (right / place[None]), axis=1) / jnp.maximum(right[:, -1], 1)
+        return 1 + found.argmax(axis=1), precision
+
+    blocks = [_in_blocks(queries, batch, 0), _in_blocks(asked, batch, -1 if asked.ndim == 1 else False)]
+    return jax.tree.map(lambda x: x.reshape(-1)[: len(queries)], lax.map(search, tuple(blocks)))
+
+
+def _in_blocks(rows: jax.Array, size: int, fill) -> jax.Array:
+    padding = ((0, -len(rows) % size), *((0, 0),) * (rows.ndim - 1))
+    return jnp.pad(rows, padding, constant_values=fill).reshape(-1, size, *rows.shape[1:])

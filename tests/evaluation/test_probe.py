@@ -1,0 +1,134 @@
+"""The linear probe against scipy's minimum in float64, and against scikit-learn where it is installed."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from jaxembed.evaluation.probe import fit_probe, linear_probe
+
+N, D, CLASSES = 301, 6, 3
+
+
+def clouds(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping classes of correlated features, of unlike scales and far from 0."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, count)
+    given = np.random.default_rng(0)
+    centres, mixing = given.standard_normal((CLASSES, D)), given.standard_normal((D, D))
+    spread = centres[labels] + random.standard_normal((count, D))
+    return (spread @ mixing * 10.0 ** np.arange(-2, D - 2) + 5).astype(np.float32), labels
+
+
+TRAIN, TEST = clouds(N, 1), clouds(97, 2)
+
+
+def objective(weight, bias, rows, labels, l2):
+    chosen = log_softmax(rows @ weight + bias, axis=1)[np.arange(len(labels)), labels]
+    return -chosen.mean() + l2 / 2 * (weight**2).sum()
+
+
+def by_scipy(rows, labels, l2):
+    """The least value and its weight and bias, in float64."""
+    parts = lambda flat: (flat[CLASSES:].reshape(-1, CLASSES), flat[:CLASSES])
+
+    def value_and_gradient(flat):
+        weight, bias = parts(flat)
+        wrong = (softmax(rows @ weight + bias, axis=1) - np.eye(CLASSES)[labels]) / len(labels)
+        gradient = np.concatenate([wrong.sum(0), (rows.T @ wrong + l2 * weight).ravel()])
+        return objective(weight, bias, rows, labels, l2), gradient
+
+    start = np.zeros((rows.shape[1] + 1) * CLASSES)
+    options = {"maxiter": 20_000, "maxfun": 50_000, "ftol": 1e-15, "gtol": 1e-10}
+    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    return found.fun, *parts(found.x)
+
+
+@pytest.mark.parametrize("l2", [10.0, 1e-2, 1e-5])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_fit_is_scipys_minimum(l2, standardize):
+    rows, labels = TRAIN[0].astype(np.float64), TRAIN[1]
+    if not standardize:
+        rows = (rows - rows.mean(0)) / rows.std(0).max()  # what scipy can minimise
+    scaled = (rows - rows.mean(0)) / (rows.std(0) if standardize else 1)
+    least, weight, bias = by_scipy(scaled, labels, l2)
+    probe = fit_probe(rows, labels, l2=l2, standardize=standardize)
+    assert objective(probe.weight.astype(np.float64), probe.bias, scaled, labels, l2) <= least + 1e-6
+    np.testing.assert_allclose(probe.weight, weight, atol=2e-3 * np.abs(weight).max())
+    logits = (rows - rows.mean(0)) / probe.scale @ weight + bias
+    actual = np.asarray(probe.logits(rows))
+    np.testing.assert_allclose(softmax(actual, axis=1), softmax(logits, axis=1), atol=2e-3)
+    np.testing.assert_array_equal(probe.predict(rows), actual.argmax(axis=1))
+
+
+def test_accuracy_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    mean, std = TRAIN[0].mean(0), TRAIN[0].std(0)
+    reference = linear_model.LogisticRegression(C=1 / (N * 1e-3), tol=1e-8, max_iter=10_000)
+    reference.fit((TRAIN[0] - mean) / std, TRAIN[1])
+    expected = reference.score((TEST[0] - mean) / std, TEST[1])
+    assert linear_probe(*TRAIN, *TEST, l2=1e-3) == pytest.approx(expected, abs=1.5 / len(TEST[1]))
+
+
+def test_the_penalty_is_chosen_on_held_out_training_rows():
+    # As many noisy dimensions as rows: hardly any penalty fits the noise.
+    random = np.random.default_rng(4)
+    labels = random.integers(0, 2, 120)
+    rows = np.concatenate([labels[:, None] * 2.0, random.standard_normal((120, 80))], axis=1)
+    penalties = (1e-6, 0.3, 1e3)
+    probe = fit_probe(rows, labels, l2=penalties, validation=0.25, seed=3)
+    held = np.random.default_rng(3).permutation(120) < 30
+    for penalty in penalties:
+        alone = fit_probe(rows[~held], labels[~held], l2=penalty)
+        expected = np.mean(alone.predict(rows[held]) == labels[held])
+        assert probe.tried[penalty] == pytest.approx(expected, abs=1.5 / 30)
+    assert probe.l2 == max(sorted(penalties, reverse=True), key=lambda value: probe.tried[value])
+    again = fit_probe(rows, labels, l2=probe.l2)  # the last fit is of all rows, wherever it starts from
+    np.testing.assert_allclose(probe.weight, again.weight, atol=1e-3 * np.abs(again.weight).max())
+    assert again.tried == {}
+    assert len(set(probe.tried.values())) > 1
+
+
+def test_the_accuracy_is_that_of_the_test_rows():
+    probe = fit_probe(*TRAIN, l2=1e-3)
+    expected = np.mean(probe.predict(TEST[0]) == TEST[1])
+    assert 0.5 < expected < 1
+    assert linear_probe(*TRAIN, *TEST, l2=1e-3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["constant", "collapsed", "separable"])
+def test_hard_features_give_finite_weights(kind):
+    rows, labels = TRAIN
+    if kind == "constant":  # a dimension that does not vary, but for rounding, and one of zeros
+        rows = np.concatenate([rows, np.full((N, 1), 0.1), np.zeros((N, 1))], axis=1)
+    elif kind == "collapsed":  # more dimensions than directions
+        rows = rows[:, :1] @ np.ones((1, 400), np.float32)
+    else:
+        rows = np.eye(CLASSES)[labels] * 3
+    probe = fit_probe(rows, labels, l2=1e-6)
+    assert np.isfinite(probe.weight).all()
+    accuracy = np.mean(probe.predict(rows) == labels)
+    if kind == "separable":
+        assert accuracy == 1
+    else:
+        kept = TRAIN[0] if kind == "constant" else TRAIN[0][:, :1]
+        expected = np.mean(fit_probe(kept, labels, l2=1e-6).predict(kept) == labels)
+        assert accuracy == pytest.approx(expected, abs=0.01)
+
+
+def test_bad_input_is_told():
+    (x, y), (u, v) = TRAIN, TEST
+    for arguments, settings, message in (
+        ((x * np.nan, y, u, v), {}, "train: 301 of 301 rows hold NaN"),
+        ((x, y, u[:, :2], v), {}, "test have 2 dimensions where 6"),
+        ((x, y[:5], u, v), {}, "train_labels must be one label for each of 301"),
+        ((x, y, u, v + 1), {}, "test_labels must number the classes from 0 and go up to 2"),
+        ((x, y * 0, u, v * 0), {}, "all training labels are 0"),
+        ((x, y, u, v), {"l2": -1.0}, "l2 must be"),
+        ((x, y, u, v), {"l2": ()}, "l2 must be"),
+        ((x, y, u, v), {"l2": float("nan")}, "l2 must be"),
+        ((x, y, u, v), {"validation": 0.0}, "a share of 0.0 of 301 rows cannot be held out"),
+        ((x, y, u, v), {"validation": 1.0}, "cannot be held out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            linear_probe(*arguments, **settings)
