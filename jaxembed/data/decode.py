@@ -1,0 +1,185 @@
+"""Encoded images (PNG, JPEG, whatever Pillow opens) to one uint8 array, on all cores."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL.Image import Image
+
+ROWS = 256  # read from the dataset at a time
+RUN = 16  # images that a thread decodes before it looks for more
+
+_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+_GREY = ("1", "L", "LA", "La", "I", "F", *_WIDE)
+_CLEAR = ("RGBA", "RGBa", "LA", "La", "PA")
+
+
+class _Unlike(Exception):
+    """An image that does not fit among those before it."""
+
+
+def decode_images(
+    dataset: "datasets.Dataset",
+    column: str,
+    title: str,
+    size: Sequence[int] | None,
+    channels: int | None,
+    skip_corrupt: bool,
+    allocate: Callable[[tuple[int, ...]], np.ndarray],
+) -> tuple[np.ndarray, list[int]]:
+    """Decodes `column` of a dataset in Arrow's form; the rest is as `jaxembed.data.read_images` has it.
+
+    `allocate` makes the array of a given shape. Returns it, cut to the images that could be decoded: uint8 [n, height,
+    width, channels]; and the rows of those that could not.
+    """
+    from PIL import Image
+    from tqdm import tqdm
+
+    Image.init()  # its registry of formats fills at the first use, which threads must not share
+    undecodable = f"none of the {len(dataset):,} images of {title} can be decoded"
+    first = next((image for image in map(_opened, _encoded(dataset, column, title)) if image is not None), None)
+    if first is None:
+        raise ValueError(undecodable)
+    height, width = size or (first.height, first.width)
+    depth = channels or (1 if first.mode in _GREY else 3)
+    out = allocate((len(dataset), height, width, depth))
+
+    def run(start: int, rows: list[bytes | None]) -> list[tuple[int, str]]:
+        failures = []
+        for row, content in enumerate(rows, start):
+            try:
+                if content is None:
+                    raise ValueError("there is no image")
+                image = _turned(Image.open(BytesIO(content)))
+                if channels is None and depth == 1 and image.mode not in _GREY:
+                    raise _Unlike("mode")
+                if size is None and image.size != (width, height):
+                    raise _Unlike("size")
+                out[row] = np.asarray(_converted(image, (height, width), depth)).reshape(height, width, depth)
+            except _Unlike:
+                raise
+            except Exception as error:  # Pillow's decoders raise nearly anything at damaged bytes
+                failures.append((row, _reason(error)))
+        return failures
+
+    skipped: list[int] = []
+    try:
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm(
+                total=len(dataset), desc=f"decoding {title}", unit=" images", delay=2, disable=None, leave=False
+            ) as bar,
+        ):
+            for start, rows in _batches(dataset, column, title):
+                starts = range(0, len(rows), RUN)
+                runs = pool.map(run, [start + i for i in starts], [rows[i : i + RUN] for i in starts])
+                failures = [failure for found in runs for failure in found]
+                if failures and not skip_corrupt:
+                    row, reason = failures[0]
+                    raise ValueError(
+                        f"row {row} of {title} cannot be decoded: {reason}; drop it or pass skip_corrupt=True"
+                    )
+                skipped += [row for row, _ in failures]
+                bar.update(len(rows))
+    except _Unlike as unlike:
+        if str(unlike) == "mode":  # grey until now: colour from the start
+            return decode_images(dataset, column, title, size, 3, skip_corrupt, allocate)
+        raise ValueError(_sizes(dataset, column, title)) from None
+    if len(skipped) == len(dataset):
+        raise ValueError(undecodable)
+    if skipped:
+        kept = np.delete(np.arange(len(dataset)), skipped)
+        for start in range(0, len(kept), ROWS):  # in place: images only move forward, and there may be more than memory
+            part = kept[start : start + ROWS]
+            out[start : start + len(part)] = out[part]
+        out = out[: len(kept)]
+    return out, skipped
+
+
+def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[tuple[int, list[bytes | None]]]:
+    """The first row of each batch, and its encoded images."""
+    import pyarrow as pa
+
+    kind = dataset.features.arrow_schema.field(column).type
+    encoded = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not (pa.types.is_binary(encoded) or pa.types.is_large_binary(encoded)):
+        raise ValueError(f"the column {column!r} of {title} holds {kind}, not encoded images; name another")
+    start = 0
+    for batch in dataset.iter(batch_size=ROWS):
+        rows = batch[column].to_pylist()  # pyright: ignore[reportArgumentType, reportCallIssue]
+        yield start, [_content(row) for row in rows]
+        start += len(rows)
+
+
+def _encoded(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[bytes | None]:
+    return (row for _, rows in _batches(dataset, column, title) for row in rows)
+
+
+def _content(row: Any) -> bytes | None:
+    """The bytes of an image, from the file that the dataset names where it holds none itself."""
+    if not isinstance(row, dict):
+        return row
+    path = row.get("path")
+    if row["bytes"] is None and path and os.path.isfile(path):
+        with open(path, "rb") as file:
+            return file.read()
+    return row["bytes"]
+
+
+def _opened(content: bytes | None) -> "Image | None":
+    """The image, its pixels not yet decoded; None where not even its head can be read."""
+    from PIL import Image
+
+    try:
+        return None if content is None else _turned(Image.open(BytesIO(content)))
+    except Exception:  # see `run`
+        return None
+
+
+def _turned(image: "Image") -> "Image":
+    """The image upright, where its EXIF data say how it was held."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if "exif" in image.info else image
+
+
+def _converted(image: "Image", shape: tuple[int, int], depth: int) -> "Image":
+    """The image as grey ("L") or colour ("RGB") of that height and width."""
+    from PIL import Image
+
+    if image.mode in _WIDE:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in _CLEAR or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = "L" if depth == 1 else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    height, width = shape
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a known format"  # Pillow's message ends in an address in memory
+    return str(error) or type(error).__name__
+
+
+def _sizes(dataset: "datasets.Dataset", column: str, title: str) -> str:
+    """What to say of images of several sizes."""
+    sizes = Counter(image.size for image in map(_opened, _encoded(dataset, column, title)) if image is not None)
+    listed = ", ".join(f"{height}×{width} ({count:,})" for (width, height), count in sizes.most_common(4))
+    more = f" and {len(sizes) - 4:,} more" if len(sizes) > 4 else ""
+    (width, height), _ = sizes.most_common(1)[0]
+    return (
+        f"the images of {title} have several sizes (height×width): {listed}{more}; pass a size that all are brought to, "
+        f"such as size=({height}, {width})"
+    )

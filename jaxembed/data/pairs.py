@@ -1,0 +1,310 @@
+"""Things that belong together: texts that mean the same, scored pairs of texts, images and their texts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxembed.data.columns import Opened, digest, open_split, read_values, rows_of
+from jaxembed.data.images import Images, read_images
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def text_ids(texts: Iterable[str]) -> np.ndarray:
+    """A number for each text, int32 [n], the same for texts that differ in case at most, by their first appearance."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(text.casefold(), len(seen)) for text in texts], np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Sentences:
+    """Texts in groups; those of one group mean the same and are positives of each other.
+
+    texts: [n], group after group. group: int32 [n], ascending from 0. negatives: a text for each group that looks alike
+    and means something else, or () where there are none. fingerprint: 32 hexadecimal digits that depend on these alone.
+    origin: where the texts came from, for the record of a run (JSON-ready).
+    """
+
+    texts: tuple[str, ...]
+    group: np.ndarray
+    negatives: tuple[str, ...]
+    fingerprint: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls,
+        groups: Iterable[Sequence[str]],
+        negatives: Iterable[str] | None = None,
+        origin: dict[str, Any] | None = None,
+    ) -> "Sentences":
+        """From lists of texts that mean the same (lists of one text where none is known to).
+
+        Raises ValueError for an empty group or text, a text that is no string, a number of negatives other than that of
+        the groups, and where there is no group.
+        """
+        groups = [(one,) if isinstance(one, str) else tuple(one) for one in groups]
+        hard = () if negatives is None else tuple(negatives)
+        if not groups:
+            raise ValueError("there are no texts")
+        if negatives is not None and len(hard) != len(groups):
+            raise ValueError(f"expected a negative for each of the {len(groups)} groups, found {len(hard)}")
+        for row, one in enumerate(groups):
+            parts = one + hard[row : row + 1]
+            if not one or not all(isinstance(text, str) and text.strip() for text in parts):
+                raise ValueError(f"group {row} holds no text, an empty one, or one that is no string: {parts!r:.60}")
+        texts = tuple(text for one in groups for text in one)
+        sizes = [len(one) for one in groups]
+        group = np.repeat(np.arange(len(groups), dtype=np.int32), sizes)
+        return cls(texts, group, hard, digest(sizes, texts, hard), origin or {})
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return int(self.group[-1]) + 1
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The `text_ids`, int32 [n]: what false negatives are told by."""
+        return text_ids(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def head(self, groups: int) -> "Sentences":
+        """The first `groups` groups; all where that is 0 or more than there are."""
+        if groups < 1 or groups >= self.groups:
+            return self
+        n = int(np.searchsorted(self.group, groups))
+        texts, hard = self.texts[:n], self.negatives[:groups]
+        sizes = np.bincount(self.group[:n]).tolist()
+        origin = self.origin | {"groups": groups}
+        return replace(
+            self,
+            texts=texts,
+            group=self.group[:n],
+            negatives=hard,
+            fingerprint=digest(sizes, texts, hard),
+            origin=origin,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's environment.json records of its data; `single` counts the groups of one text."""
+        sizes = np.bincount(self.group)
+        counts = {"texts": len(self), "groups": self.groups, "single": int((sizes == 1).sum())}
+        counts |= {"distinct": int(self.ids.max()) + 1, "negatives": len(self.negatives)}
+        return {**self.origin, **counts, "fingerprint": self.fingerprint}
+
+
+def read_sentences(
+    data: "str | datasets.Dataset",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    column: str = "text",
+    pair: tuple[str, str] | None = None,
+    negative: str | None = None,
+    max_rows: int = 0,
+) -> Sentences:
+    """Reads texts and what is known of their meaning; `data` is named as `jaxembed.data.load` takes it, or is a dataset.
+
+    A `column` of lists of texts: a row's texts mean the same. A `column` of texts: each is alone. `pair` names two
+    columns instead, whose texts mean the same, and `negative` one whose text means something else than the other(s).
+    Missing and blank texts are left out, and so are rows without a text, those that lack one of a pair and those that
+    lack their negative; the origin counts the rows.
+
+    Raises ValueError for an unknown column (those there are are named), one that holds no text, and where nothing is left.
+    """
+    columns = list(pair) if pair is not None else [column]
+    named = columns if negative is None else [*columns, negative]
+    opened = open_split(data, split, config, revision)
+    dataset = rows_of(opened, named, max_rows)
+    values = [_texts(dataset, name, opened.title) for name in columns]
+    hard = None if negative is None else [_single(row, negative) for row in _texts(dataset, negative, opened.title)]
+    rows = list(zip(*values, strict=True))
+    kept = [row for row, parts in enumerate(rows) if all(parts) and (hard is None or hard[row])]
+    groups = [list(chain.from_iterable(rows[row])) for row in kept]
+    negatives = None if hard is None else [hard[row] for row in kept]
+    if not groups:
+        raise ValueError(f"{opened.title} has no row with text in {' and '.join(named)}")
+    origin = opened.record | {"columns": columns, "negative": negative, "rows_left_out": len(rows) - len(kept)}
+    return Sentences.build(groups, negatives, origin | ({"max_rows": max_rows} if max_rows else {}))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPairs:
+    """Pairs of texts and how alike people find them: a [n], b [n], scores float64 [n]."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    scores: np.ndarray
+    fingerprint: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's environment.json records of its data."""
+        return {**self.origin, "pairs": len(self), "fingerprint": self.fingerprint}
+
+
+def read_scored_pairs(
+    data: "str | datasets.Dataset" = "stsb",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    pair: tuple[str, str] = ("sentence1", "sentence2"),
+    score: str = "score",
+) -> ScoredPairs:
+    """Reads pairs of texts with scores (STS benchmark, Cer et al. 2017).
+
+    Nothing is left out, since a figure on fewer pairs is another figure: raises ValueError, naming the row, for a missing
+    or blank text and a score that is missing or not finite; also for an unknown column and one of another kind.
+    """
+    opened = open_split(data, split, config, revision)
+    dataset = rows_of(opened, [*pair, score])
+    kind = dataset.features[score]
+    if not str(getattr(kind, "dtype", kind)).startswith(("float", "int", "uint")):
+        raise ValueError(f"the column {score!r} of {opened.title} holds {kind}, not numbers")
+    scores = np.array(read_values(dataset, score), np.float64)
+    if len(wrong := np.flatnonzero(~np.isfinite(scores))):
+        raise ValueError(
+            f"row {wrong[0]} of {opened.title} has the {score} {scores[wrong[0]]}: drop the row or mend it"
+        )
+    sides = []
+    for name in pair:
+        texts = [_single(row, name) for row in _texts(dataset, name, opened.title)]
+        if "" in texts:
+            raise ValueError(
+                f"row {texts.index('')} of {opened.title} has no text in {name!r}: drop the row or mend it"
+            )
+        sides.append(tuple(texts))
+    a, b = sides
+    origin = opened.record | {"columns": list(pair), "score": score}
+    return ScoredPairs(a, b, scores, digest(scores.tolist(), a, b), origin)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTexts:
+    """Images and a text for each.
+
+    texts: [n]. ids: int32 [n], as `text_ids` numbers them, so that any image with the same text counts as right and not as
+    a negative. fingerprint: 32 hexadecimal digits that depend on the images and texts alone.
+    """
+
+    images: Images
+    texts: tuple[str, ...]
+    ids: np.ndarray
+    fingerprint: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, images: Images, texts: Iterable[str], origin: dict[str, Any] | None = None) -> "ImageTexts":
+        """From images and their texts. Raises ValueError where their numbers differ, and for a blank text."""
+        texts = tuple(texts)
+        if len(texts) != len(images):
+            raise ValueError(f"expected a text for each of the {len(images)} images, found {len(texts)}")
+        if len(blank := [row for row, text in enumerate(texts) if not text.strip()]):
+            raise ValueError(f"image {blank[0]} has a blank text: leave it out")
+        return cls(images, texts, text_ids(texts), digest(images.fingerprint, texts), origin or images.origin)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def head(self, n: int) -> "ImageTexts":
+        """The first `n` pairs; all where that is 0 or more than there are."""
+        if n < 1 or n >= len(self):
+            return self
+        return ImageTexts.build(self.images.head(n), self.texts[:n], self.origin | {"pairs": n})
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's environment.json records of its data."""
+        sizes = {
+            "pairs": len(self),
+            "distinct_texts": int(self.ids.max()) + 1,
+            "shape": list(self.images.images.shape[1:]),
+        }
+        return {**self.origin, **sizes, "fingerprint": self.fingerprint}
+
+
+def read_image_texts(
+    data: "str | datasets.Dataset",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    image: str = "image",
+    text: str = "name",
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    max_images: int = 0,
+    skip_corrupt: bool = False,
+    cache: bool = True,
+) -> ImageTexts:
+    """Reads images with a text each; `size`, `channels` and the rest are those of `read_images`.
+
+    `text` names a column (of a list of captions the first is taken), or is a template of columns, such as
+    "{name}, {base_colour} {article_type}", filled in by `str.format`: a missing value is left blank and white space that
+    doubles is closed up. Rows without a text are left out; the origin counts them.
+
+    Raises as `read_images` does, and ValueError for an unknown column, one that holds no text, a template that cannot be
+    read, and where no row has a text.
+    """
+    opened = open_split(data, split, config, revision)
+    texts = _captions(opened, text, max_images)
+    options: dict[str, Any] = {"size": size, "channels": channels, "skip_corrupt": skip_corrupt, "cache": cache}
+    where: dict[str, Any] = {"split": split, "config": config, "revision": revision}
+    images = read_images(data, **where, column=image, label=None, max_images=max_images, **options)
+    skipped = set(images.origin["skipped"])
+    texts = [one for row, one in enumerate(texts) if row not in skipped]
+    kept = np.flatnonzero([bool(one) for one in texts])
+    if not len(kept):
+        raise ValueError(f"no image of {opened.title} has a text in {text!r}")
+    origin = images.origin | {"text": text, "without_text": len(texts) - len(kept)}
+    if len(kept) < len(texts):
+        images = images.take(kept, {"rows": digest(kept.tolist())})
+    return ImageTexts.build(images, [texts[row] for row in kept], origin)
+
+
+def _captions(opened: Opened, text: str, most: int) -> list[str]:
+    """A text for each row, "" where there is none; `text` is a column or a template."""
+    if "{" not in text:
+        return [_single(row[:1], text) for row in _texts(rows_of(opened, [text], most), text, opened.title)]
+    try:
+        columns = list(dict.fromkeys(name for _, name, _, _ in Formatter().parse(text) if name is not None))
+    except ValueError as error:
+        raise ValueError(f"the template {text!r} cannot be read ({error}): write {{column}} for a column") from error
+    dataset = rows_of(opened, columns, most)
+    values = zip(*(read_values(dataset, name) for name in columns), strict=True)
+    blank = lambda value: "" if value is None or value != value else value
+    rows = ({name: blank(value) for name, value in zip(columns, row, strict=True)} for row in values)
+    return [" ".join(text.format_map(row).split()) if any(v != "" for v in row.values()) else "" for row in rows]
+
+
+def _texts(dataset: "datasets.Dataset", column: str, title: str) -> list[list[str]]:
+    """The texts of each row of a column of texts or of lists of texts, stripped; missing and blank ones are left out."""
+    import pyarrow as pa
+
+    kind = dataset.features.arrow_schema.field(column).type
+    inner = getattr(kind, "value_type", kind)
+    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner)):
+        raise ValueError(f"the column {column!r} of {title} holds {kind}, not texts or lists of texts; name another")
+    values = read_values(dataset, column)
+    rows = ([value] for value in values) if inner is kind else (value or [] for value in values)
+    return [[stripped for text in row if text and (stripped := text.strip())] for row in rows]
+
+
+def _single(row: list[str], column: str) -> str:
+    """The one text of a row, "" where there is none."""
+    if len(row) > 1:
+        raise ValueError(f"the column {column!r} holds lists of texts, expected one text a row")
+    return row[0] if row else ""
