@@ -38,6 +38,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes `content` to `path`, whole or not at all."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
 class Lock:
     """A lock on a file, held until it is closed, forgotten, or the process ends, however it ends."""
 

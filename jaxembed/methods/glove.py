@@ -140,7 +140,7 @@ class GloVe:
         total = jnp.sum(weighted_squares(prediction, target, weight))
         return total, {"loss": total, "weight": jnp.sum((weight > 0).astype(jnp.float32))}
 
-    def vectors(self, params: Params) -> jax.Array:
+    def vectors(self, params: Params, shard: Shard | None = None) -> jax.Array:
         """Words and contexts added up (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
         return (params.tables["word"] + params.tables["context"])[:, : self.vector_size]
 

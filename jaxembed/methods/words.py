@@ -141,7 +141,7 @@ class WordMethod:
                 batch["log_probability"] = table.log_probability[drawn]
         return batch
 
-    def vectors(self, params: Params) -> jax.Array:
+    def vectors(self, params: Params, shard: Shard | None = None) -> jax.Array:
         """The input vectors, `[V, vector_size]`."""
         return params.tables["in"][:, : self.vector_size]
 

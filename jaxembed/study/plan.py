@@ -58,6 +58,10 @@ class Task(Protocol):
         """The vectors with their keys, as they are saved."""
         ...
 
+    # A task of encoders has besides `embed(method, params) -> vectors`, what `product` takes in place of what is watched
+    # in training, and may have `shown(product) -> {tag: picture uint8 [h, w, 3]}` and `projected(product) -> product`,
+    # the part that the projector shows.
+
     def judge(self, vectors: Any) -> dict[str, float | None]:
         """The final figures of a product, by the tags of a summary; None for what cannot be measured."""
         ...
@@ -171,8 +175,9 @@ def digest(*what: Any) -> str:
 
 
 def ready(method: Any, task: Task) -> tuple[Any, Any]:
-    """`method` with steps that suit the size of the task's data, and these data."""
+    """`method` as it suits the task's data and their size, and these data."""
     data = task.data(method)
+    method = method.suited_to(data) if hasattr(method, "suited_to") else method
     return (method.sized_for(task.size(data)) if hasattr(method, "sized_for") else method), data
 
 

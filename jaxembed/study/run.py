@@ -11,7 +11,7 @@ import enum
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxembed.files import Lock, locked, write_text
+from jaxembed.files import Lock, locked, write_bytes, write_text
 from jaxembed.study.environment import environment, peak_memory
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, json_number, read_metrics
 
 if TYPE_CHECKING:
+    from jaxembed.training.method import Params
     from jaxembed.vectors import KeyedVectors
 
 _NEXT = ".next"
@@ -34,6 +35,8 @@ _OURS = (
     "environment.json",
     "metrics.jsonl",
     "vectors.safetensors",
+    "encoder.safetensors",
+    "retrieval*.png",
     "events.out.tfevents.*",
     "projector*",
 )
@@ -186,6 +189,38 @@ class Run:
         """Writes vectors.safetensors, whole or not at all."""
         vectors.save(self._files / "vectors.safetensors")
 
+    def save_encoder(self, params: "Params") -> None:
+        """Writes encoder.safetensors: all that is learned and kept, by its place in the tree; `load_encoder` reads it."""
+        from safetensors.numpy import save
+
+        leaves = {"/".join(path): np.asarray(leaf) for path, leaf in flat(params._asdict())}
+        write_bytes(self._files / "encoder.safetensors", save(leaves))
+
+    def encoder(self) -> "Params":
+        """What `save_encoder` wrote; raises FileNotFoundError when there is none."""
+        from safetensors.numpy import load_file
+
+        from jaxembed.training.method import Params
+
+        path = self._files / "encoder.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.folder} has no encoder.safetensors: the run has saved no encoder")
+        tree: dict[str, Any] = {"tables": {}, "net": {}, "kept": {}}
+        for name, leaf in load_file(path).items():
+            *folders, last = name.split("/")
+            place = tree
+            for folder in folders:
+                place = place.setdefault(folder, {})
+            place[last] = leaf
+        return Params(**tree)
+
+    def save_pictures(self, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 `[h, w, 3]`, as PNG files by the last part of their tags."""
+        from PIL import Image
+
+        for tag, picture in pictures.items():
+            Image.fromarray(picture).save(self._files / f"{tag.split('/')[-1]}.png")
+
     def amend(self, figures: Mapping[str, Any]) -> None:
         """Adds figures to the summary of a finished run: what was measured later, of its vectors as they are."""
         write_text(
@@ -203,6 +238,15 @@ class Run:
         self._files = self.folder
         self.made_now = True
         self._release()
+
+
+def flat(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The leaves of nested dictionaries with their paths."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, (*path, name))
+        elif value is not None:
+            yield (*path, name), value
 
 
 def as_json(value: Any, name: str = "") -> Any:
@@ -238,8 +282,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What is not as it was, a line each; a setting that is null is one that an older version did not have."""
+    old, new = _without_null(old), _without_null(new)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
     return [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
+
+
+def _without_null(settings: Any) -> Any:
+    if isinstance(settings, Mapping):
+        return {name: _without_null(value) for name, value in settings.items() if value is not None}
+    return settings
 
 
 def _clear(folder: Path) -> None:

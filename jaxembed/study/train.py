@@ -280,10 +280,18 @@ class _Recorder:
     def conclude(self, place: int, result: Result) -> None:
         """Saves a run's vectors, shows them in the projector, and writes its final figures."""
         run, tracker = self.runs[place], self.trackers[place]
-        product = self.task.product(result.vectors[place])
+        vectors, embed = result.vectors[place], getattr(self.task, "embed", None)
+        if embed:  # of an encoder, whose vectors in training are those of a few watched examples
+            vectors = embed(result.method, result.params[place])
+            run.save_encoder(result.params[place])
+        product = self.task.product(vectors)
         run.save(product)
+        pictures = self.task.shown(product) if hasattr(self.task, "shown") else {}
+        run.save_pictures(pictures)
         if tracker is not None:
-            tracker.artifact(self.task.unit, product)
+            tracker.log(pictures, result.steps)
+            projected = self.task.projected(product) if hasattr(self.task, "projected") else product
+            tracker.artifact(self.task.unit, projected)
         speed = self.task.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
         summary: dict[str, Any] = {
             "final/loss": float(result.losses[-1, place]),
@@ -294,7 +302,7 @@ class _Recorder:
             summary["final/held_out_loss"] = float(result.held_out[-1, place])
         run.note(
             data=self.task.about(),
-            vectors_digest=vectors_digest(result.vectors[place]),
+            vectors_digest=vectors_digest(vectors),
             trained_method=self.sized,
             steps=result.steps,
             seeds_at_once=len(result.seeds),

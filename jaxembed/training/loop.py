@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxembed.tables import ROW_OPTIMIZERS
+from jaxembed.training.dense import Dense
 from jaxembed.training.mesh import Layout, anyone, make_mesh, together
 from jaxembed.training.method import Method, Params
 from jaxembed.training.numbers import table_of
-from jaxembed.training.program import HeldOut, Program, learning_rate
+from jaxembed.training.program import HeldOut, Program
 from jaxembed.training.step import Optimizers
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Training:
     replicas: copies of the tables that train side by side on parts of each pass, a core each, and are merged every
         `merge_steps` steps (local SGD: Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The
         result depends on their number, not on timing; 1 trains exactly step by step.
+    dense: how encoders and other nets are trained, and the course of the learning rate; None is Adam and a linear decay.
     """
 
     epochs: int = 5
@@ -59,6 +60,7 @@ class Training:
     track_loss: bool = True
     replicas: int = 1
     merge_steps: int = 512
+    dense: Dense | None = None
 
     def __post_init__(self):
         if self.epochs < 1:
@@ -79,8 +81,15 @@ class Training:
             settings["initial"] = self.initial_accumulator
         if self.optimizer == "row_adagrad":
             settings["dimension"] = getattr(method, "row_size", None)
-        rate = lambda step: learning_rate(dict(numbers), step)
-        return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), optax.scale_by_adam(), rate)
+        net = (self.dense or Dense()).transformation()
+        return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), net, lambda step: self.rate(numbers, step))
+
+    def rate(self, numbers: Mapping[str, Any], step: jax.Array) -> jax.Array:
+        """The learning rate of a run with these numbers at a step."""
+        share = jnp.minimum(step.astype(jnp.float32) / numbers["total_steps"], 1.0)
+        if self.dense:
+            return numbers["learning_rate"] * self.dense.course(share, numbers["final_rate"])
+        return numbers["learning_rate"] * ((1.0 - share) + numbers["final_rate"] * share)
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,7 @@ class Result:
     compile_seconds: float
     seeds: tuple[int, ...] = field(default=(0,))
     busy_seconds: float = 0.0
+    method: Any = None  # as it was trained: suited to the data
 
     @property
     def examples_per_second(self) -> float:
@@ -168,6 +178,7 @@ def fit(
     """
     training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
+    method = method.suited_to(data) if hasattr(method, "suited_to") else method
     source = method.source(data)
     numbers = table_of(method, training, vary or {}, len(seeds))
     program = Program(method, training, source, tuple(seeds), numbers, seeds_by, layout)
@@ -242,6 +253,7 @@ def fit(
         compile_seconds=program.compile_seconds,
         seeds=tuple(seeds),
         busy_seconds=max(lane.busy for lane in program.lanes),
+        method=method,
     )
 
 

@@ -21,10 +21,14 @@ class Static:
 
 
 class Params(NamedTuple):
-    """What is learned: row-sparse tables `{name: [rows, columns]}`, and the dense rest (a pytree, or None)."""
+    """What is learned: row-sparse tables `{name: [rows, columns]}`, and the dense rest (a pytree, or None).
+
+    kept: what a run carries along and no gradient changes: running statistics, an average of the net, a queue.
+    """
 
     tables: dict[str, jax.Array]
     net: Any = None
+    kept: Any = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,11 @@ class Method(Protocol):
 
     Metrics of `loss` are sums over the batch; `"loss"` and `"weight"` are always among them, and what is reported is
     their quotient. A method may name in `traced` the hyper-parameters that its functions use as plain numbers, so that one
-    program serves all their values; tell in `row_size` the true width of padded rows; and fit its steps to few data in
-    `sized_for(examples)`.
+    program serves all their values; tell in `row_size` the true width of padded rows; fit its steps to few data in
+    `sized_for(examples)`, and itself to what data it meets (the size of images, of a vocabulary) in `suited_to(data)`.
+
+    A method whose parameters have `kept` finds it as `batch["kept"]` in `loss` and gives the next as `metrics["kept"]`;
+    `keep(kept, net)`, where it has one, is called with the net after its update (averages of it are taken there).
     """
 
     def source(self, data: Any, /) -> Source:
@@ -90,6 +97,9 @@ class Method(Protocol):
         """What is minimised, and metrics; `rows[name]` is `[..., columns]` for each of `lookups`."""
         ...
 
-    def vectors(self, params: Params) -> jax.Array:
-        """The product: one row a label, `[rows, vector_size]`."""
+    def vectors(self, params: Params, shard: Shard) -> jax.Array:
+        """The product, one row a label, or of an encoder what it makes of the examples that are watched: `[rows, d]`.
+
+        `shard` holds the constants.
+        """
         ...

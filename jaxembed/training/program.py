@@ -68,6 +68,7 @@ class Program:
             raise ValueError("on a mesh, several seeds train as one program: leave seeds_by open, or 'vmap'")
         self.seconds = self.compile_seconds = 0.0
         self.done = 0
+        self._rate = jax.jit(training.rate)
         self._build(numbers)
 
     def _build(self, numbers: dict[str, np.ndarray]) -> None:
@@ -115,8 +116,10 @@ class Program:
             out_shardings=(self.shardings, None) if self.shardings is not None else None,
         )
         self._advance = self._compiled(step, lane.state, self.shared, own, lane.numbers, place, place)
-        vectors = jax.vmap(self.method.vectors) if self.stacked else lambda params: self.method.vectors(params)[None]
-        self._vectors = self._compiled(jax.jit(vectors, out_shardings=self.layout.everywhere), lane.state.params)
+        alone = self.over_seeds(self.method.vectors, (0, None))
+        vectors = alone if self.stacked else lambda params, constants: alone(params, constants)[None]
+        vectors = jax.jit(vectors, out_shardings=self.layout.everywhere)
+        self._vectors = self._compiled(vectors, lane.state.params, self.constants)
         if self.replicas > 1:
             copies = jax.eval_shape(partial(copies_of, number=self.replicas), lane.state)
             self._merge = self._compiled(jax.jit(merge, donate_argnums=(0, 1)), lane.state, copies)
@@ -260,7 +263,7 @@ class Program:
 
     def vectors(self) -> jax.Array:
         """The vectors as they stand, `[runs, rows, vector_size]`."""
-        parts = [self.layout.local(self._vectors(lane.state.params)) for lane in self.lanes]
+        parts = [self.layout.local(self._vectors(lane.state.params, self.constants)) for lane in self.lanes]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     def step_cost(self) -> dict[str, float]:
@@ -272,19 +275,8 @@ class Program:
 
     def rate(self) -> np.ndarray:
         """The learning rate of each run's next step, `[runs]`."""
-        parts = [np.atleast_1d(self.layout.fetch(_rate(lane.numbers, np.int32(self.done)))) for lane in self.lanes]
+        parts = [np.atleast_1d(self.layout.fetch(self._rate(lane.numbers, np.int32(self.done)))) for lane in self.lanes]
         return np.concatenate(parts)
-
-
-@jax.jit
-def _rate(numbers: dict[str, jax.Array], step: jax.Array) -> jax.Array:
-    return learning_rate(numbers, step)
-
-
-def learning_rate(numbers: dict[str, jax.Array], step: jax.Array) -> jax.Array:
-    """Linear from `learning_rate` down to its share `final_rate` at `total_steps`."""
-    share = jnp.minimum(step.astype(jnp.float32) / numbers["total_steps"], 1.0)
-    return numbers["learning_rate"] * ((1.0 - share) + numbers["final_rate"] * share)
 
 
 class HeldOut:

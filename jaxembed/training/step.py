@@ -50,6 +50,8 @@ def train_step(
     batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     batch = layout.batch(method.batch(shard, place, batch_key))
     lookups = method.lookups(batch)
+    if state.params.kept is not None:
+        batch = {**batch, "kept": state.params.kept}
     rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
 
     def objective(rows, net):
@@ -71,7 +73,10 @@ def train_step(
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
         net = optax.apply_updates(net, jax.tree.map(lambda update: -rate * update, updates))
-    return State(Params(tables, net), row_states, net_state, state.step + 1, state.key), metrics
+    kept = metrics.pop("kept", state.params.kept)
+    if hasattr(method, "keep"):
+        kept = method.keep(kept, net)
+    return State(Params(tables, net, kept), row_states, net_state, state.step + 1, state.key), metrics
 
 
 def _joined(parts: list[jax.Array]) -> jax.Array:
@@ -131,7 +136,10 @@ def evaluate_steps(
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, place))
         batch = method.batch(shard, place, batch_key)
         rows = {name: gather(params.tables[table], ids) for name, (table, ids) in method.lookups(batch).items()}
-        return method.loss(rows, params.net, batch, loss_key)[1]
+        if params.kept is not None:
+            batch = {**batch, "kept": params.kept}
+        metrics = method.loss(rows, params.net, batch, loss_key)[1]
+        return {name: value for name, value in metrics.items() if name != "kept"}
 
     def body(place, totals):
         metrics = one(place)

@@ -84,7 +84,7 @@ class Dense:
         total = -jnp.sum(jnp.diag(jax.nn.log_softmax(scores, -1)))
         return total, {"loss": total, "weight": jnp.float32(BATCH)}
 
-    def vectors(self, params):
+    def vectors(self, params, shard):
         return params.tables["rows"]
 
 

@@ -73,7 +73,7 @@ class Pull:
         total = 0.5 * jnp.sum((gain * rows["left"] + rows["right"] - batch["target"]) ** 2)
         return total, {"loss": total, "weight": jnp.float32(self.batch_size), "batches": jnp.float32(1)}
 
-    def vectors(self, params):
+    def vectors(self, params, shard=None):
         return params.tables["rows"]
 
 

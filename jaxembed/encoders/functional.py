@@ -1,0 +1,125 @@
+"""Flax NNX modules as pure functions of their variables, so that the engine can scan, vmap, shard and save them."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxembed.encoders.heads import Head
+from jaxembed.encoders.resnet import ResNet
+from jaxembed.encoders.transformer import Transformer
+from jaxembed.encoders.vit import ViT
+
+Variables = dict[str, Any]
+
+ENCODERS: dict[str, type[nnx.Module]] = {"vit": ViT, "resnet": ResNet, "transformer": Transformer, "head": Head}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A module yet to be made: its kind and its settings, as `encoder` makes it. It can be hashed, compared and saved."""
+
+    kind: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self):
+        if self.kind not in ENCODERS:
+            near = difflib.get_close_matches(self.kind, ENCODERS, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown encoder {self.kind!r}: {hint}the encoders are {', '.join(ENCODERS)}")
+        object.__setattr__(self, "settings", tuple(sorted((name, _frozen(value)) for name, value in self.settings)))
+        known = _parameters(self.kind)
+        for name, _ in self.settings:
+            if name not in known:
+                raise ValueError(f"{self.kind} has no setting {name!r}: it has {', '.join(known)}")
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting, or its default."""
+        given = dict(self.settings)
+        return given[name] if name in given else _parameters(self.kind)[name].default
+
+    def __contains__(self, name: str) -> bool:
+        return name in dict(self.settings)
+
+    def with_(self, **settings: Any) -> "Encoder":
+        """The same with other settings."""
+        return replace(self, settings=tuple((dict(self.settings) | settings).items()))
+
+    def init(self, key: jax.Array) -> tuple[Variables, Variables]:
+        """Fresh parameters, and what training keeps beside them (running statistics; {} where there are none)."""
+        _, params, kept = nnx.split(_module(self, nnx.Rngs(params=key)), nnx.Param, ...)
+        return _plain(params), _plain(kept)
+
+    def apply(
+        self,
+        params: Variables,
+        kept: Variables,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+        call: str = "__call__",
+        **options: Any,
+    ) -> tuple[jax.Array, Variables]:
+        """What the module's method `call` gives for `inputs`, and its statistics after; `key` is for dropout."""
+        module = nnx.merge(_graph(self), _with_numbers(params), _with_numbers(kept))
+        rngs = None if key is None else nnx.Rngs(dropout=key)
+        output = getattr(module, call)(*inputs, train=train, rngs=rngs, **options)
+        return output, _plain(nnx.state(module, nnx.Not(nnx.Param)))
+
+    @property
+    def vector_size(self) -> int:
+        """Width of the output."""
+        return _abstract(self).vector_size
+
+
+def encoder(kind: str, **settings: Any) -> Encoder:
+    """The encoder registered as `kind`, with its settings: `encoder("vit", patch=4, hidden_size=192)`.
+
+    Raises ValueError that lists the kinds, or the settings of this kind, where there is none of that name.
+    """
+    return Encoder(kind, tuple(settings.items()))
+
+
+def _parameters(kind: str) -> dict[str, inspect.Parameter]:
+    found = inspect.signature(ENCODERS[kind].__init__).parameters
+    return {name: parameter for name, parameter in found.items() if name not in ("self", "rngs")}
+
+
+def _module(spec: Encoder, rngs: nnx.Rngs) -> Any:
+    settings: Mapping[str, Any] = {k: _dtype(k, v) for k, v in spec.settings}
+    return ENCODERS[spec.kind](**settings, rngs=rngs)
+
+
+def _dtype(name: str, value: Any) -> Any:
+    return jax.numpy.dtype(value) if name == "dtype" else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list | tuple) else value
+
+
+@cache
+def _abstract(spec: Encoder) -> Any:
+    return nnx.eval_shape(lambda: _module(spec, nnx.Rngs(0)))
+
+
+@cache
+def _graph(spec: Encoder) -> Any:
+    return nnx.split(_abstract(spec), nnx.Param, ...)[0]
+
+
+def _plain(state: Any) -> Variables:
+    """Nested dictionaries of arrays with strings for keys, as checkpoints and files have them."""
+    named = lambda tree: {str(k): named(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+    return named(nnx.to_pure_dict(state))
+
+
+def _with_numbers(tree: Any) -> Any:
+    """The keys of lists are numbers again."""
+    number = lambda key: int(key) if key.isdigit() else key
+    return {number(k): _with_numbers(v) for k, v in tree.items()} if isinstance(tree, dict) else tree

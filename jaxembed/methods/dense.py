@@ -1,0 +1,155 @@
+"""What methods with encoders share: examples that stay on the device, batches without replacement, encoding in parts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.training.mesh import share_of
+from jaxembed.training.method import Batch, Lookups, Params, Shard, Source
+
+Examples = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class DenseMethod:
+    """Hyper-parameters of methods that train encoders.
+
+    batch_size: examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
+    watch: examples, the first of the data, whose vectors are watched in training.
+    device_bytes: examples that take more come to the device in pieces of that size, the next while one is trained on.
+    """
+
+    batch_size: int = 256
+    watch: int = 1024
+    device_bytes: int = 2 << 30
+
+    def __post_init__(self):
+        if self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2, not {self.batch_size}: an example needs others to differ from"
+            )
+        if self.watch < 2 or self.device_bytes < 1:
+            raise ValueError(f"watch must be at least 2, and device_bytes 1, not {self.watch} and {self.device_bytes}")
+
+    # What a method says of itself.
+
+    def examples(self, data: Any) -> dict[str, np.ndarray]:
+        """Arrays with a row for each example."""
+        raise NotImplementedError
+
+    def nets(self) -> dict[str, Any]:
+        """The encoders and heads, `{name: Encoder}`."""
+        raise NotImplementedError
+
+    def encode(self, net: Any, kept: Any, examples: Mapping[str, jax.Array]) -> jax.Array:
+        """Vectors of a batch of examples as they are used: without augmentation, dropout or head, `[b, vector_size]`."""
+        raise NotImplementedError
+
+    # What the engine asks.
+
+    def suited_to(self, data: Any) -> Self:
+        """The same with batches no larger than the data."""
+        n = len(next(iter(self.examples(data).values())))
+        if n < 2:
+            raise ValueError(f"there is {n} example to train on: an example needs others to differ from")
+        return replace(self, batch_size=min(self.batch_size, n))
+
+    def source(self, data: Any) -> Source:
+        """All examples in one piece, or in as many as `device_bytes` asks for; the last is filled up from the start."""
+        examples = self.examples(data)
+        n = len(next(iter(examples.values())))
+        pieces = max(1, -(-sum(column.nbytes for column in examples.values()) // self.device_bytes))
+        rows = -(-n // pieces)
+
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, size = share_of(rows, share, shares)
+            chosen = slice(i * rows + first, i * rows + first + size)
+            if chosen.stop <= n:
+                return {name: np.ascontiguousarray(column[chosen]) for name, column in examples.items()}
+            places = np.arange(chosen.start, chosen.stop) % n
+            return {name: column[places] for name, column in examples.items()}
+
+        watched = {f"watch/{name}": np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
+        return Source(watched, pieces, piece, n, rows)
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """Fresh encoders and heads, each from a key of its own."""
+        nets = self.nets()
+        made = {
+            name: net.init(one) for (name, net), one in zip(nets.items(), jax.random.split(key, len(nets)), strict=True)
+        }
+        return Params(
+            {}, {name: params for name, (params, _) in made.items()}, {name: kept for name, (_, kept) in made.items()}
+        )
+
+    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+        """The order in which a pass meets the examples."""
+        rows = next(column for name, column in shard.items() if not name.startswith("watch/")).shape[0]
+        return {"order": jax.random.permutation(key, rows)}
+
+    def steps(self, shard: Shard) -> int:
+        """Whole batches of a pass; at least one, of all examples."""
+        return max(1, shard["order"].shape[0] // self.batch_size)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """The examples at place `step` of the order, `[batch_size, ...]` each."""
+        size = min(self.batch_size, shard["order"].shape[0])
+        chosen = jax.lax.dynamic_slice_in_dim(shard["order"], step * size, size)
+        columns = {name: column for name, column in shard.items() if name != "order" and not name.startswith("watch/")}
+        return {name: column[chosen] for name, column in columns.items()}
+
+    def lookups(self, batch: Batch) -> Lookups:
+        """None: encoders have no row-sparse tables."""
+        return {}
+
+    def vectors(self, params: Params, shard: Shard) -> jax.Array:
+        """Vectors of the watched examples."""
+        watched = {name.removeprefix("watch/"): column for name, column in shard.items() if name.startswith("watch/")}
+        return self.encode(params.net, params.kept, watched)
+
+    def run(
+        self,
+        name: str,
+        net: Any,
+        kept: Any,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+        **options: Any,
+    ) -> tuple[jax.Array, dict]:
+        """What the net called `name` gives, and its statistics after."""
+        return self.nets()[name].apply(net[name], kept[name], *inputs, train=train, key=key, **options)
+
+
+def embed(
+    method: DenseMethod, params: Params, examples: Examples, batch: int = 512, encode: Callable | None = None
+) -> np.ndarray:
+    """Vectors of all examples, float32 `[n, d]`, encoded in batches of one shape, of which the last is filled up.
+
+    `encode` is another of the method's ways to encode, for methods with several towers.
+    """
+    n = len(next(iter(examples.values())))
+    if n == 0:
+        raise ValueError("there is nothing to encode: give at least one example")
+    batch = min(batch, n)
+    encode = encode or method.encode
+    params = jax.device_put(params)
+    parts = []
+    for start in range(0, n, batch):
+        part = {name: column[start : start + batch] for name, column in examples.items()}
+        filled = {
+            name: np.concatenate([c, np.repeat(c[-1:], batch - len(c), 0)]) if len(c) < batch else c
+            for name, c in part.items()
+        }
+        parts.append(_encoded(encode, params.net, params.kept, filled)[: len(next(iter(part.values())))])
+    return np.asarray(jnp.concatenate(parts), np.float32)
+
+
+@partial(jax.jit, static_argnums=0)
+def _encoded(encode: Callable, net: Any, kept: Any, examples: Examples) -> jax.Array:
+    return encode(net, kept, examples)

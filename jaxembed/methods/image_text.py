@@ -1,0 +1,147 @@
+"""CLIP and SigLIP: images and their texts meet in one space."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.encoders.functional import Encoder, encoder
+from jaxembed.methods.dense import DenseMethod
+from jaxembed.methods.images import summed
+from jaxembed.objectives import InfoNCE, Logistic, pairwise
+from jaxembed.objectives.in_batch import Same, two_towers
+from jaxembed.sampling.augmentation import Augmentation
+from jaxembed.scores import normalized
+from jaxembed.training.method import Batch, Params, Shard
+
+if TYPE_CHECKING:
+    from jaxembed.data.pairs import TokenizedImages
+
+
+@dataclass(frozen=True)
+class CLIP(DenseMethod):
+    """Two towers; an image must find its text among those of the batch, and back (Radford et al. 2021).
+
+    image_encoder, text_encoder: the towers. vector_size: of the space that both are projected into, linearly.
+    objective: any pairwise objective over `scale cosine + bias`, or the name of one; the scale is learned, from `scale` on
+    and up to 100, and so is the bias, where `bias` gives it a start (SigLIP: Zhai et al. 2023).
+    augmentation: of images in training. text_dropout is the text encoder's own.
+    same_text: what an image is to the texts of others that say the same: "positive", or "exclude" for neither.
+    chunk: anchors compared at a time, for large batches; 0 compares all at once.
+    """
+
+    image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))
+    text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))
+    vector_size: int = 128
+    objective: Any = field(default_factory=InfoNCE)
+    scale: float = 1 / 0.07
+    bias: float | None = None
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
+    same_text: str = "exclude"
+    chunk: int = 0
+
+    most: ClassVar[float] = 100.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.objective, str):
+            object.__setattr__(self, "objective", pairwise(self.objective))
+        if self.same_text not in ("exclude", "positive"):
+            raise ValueError(f"same_text must be 'exclude' or 'positive', not {self.same_text!r}")
+        if not 0 < self.scale <= self.most:
+            raise ValueError(f"scale must be above 0 and at most {self.most:g}, not {self.scale}")
+
+    def suited_to(self, data: "TokenizedImages") -> Self:
+        """The same for images and a vocabulary such as the data's, with batches no larger than the data."""
+        height, width, channels = data.images.shape[1:]
+        if self.augmentation.size:
+            height = width = self.augmentation.size
+        images: dict[str, Any] = {"channels": channels}
+        if self.image_encoder.kind == "vit":
+            images["image_size"] = height if height == width else (height, width)
+        text = {"vocab_size": data.vocabulary_size, "max_length": data.ids.shape[-1]}
+        return replace(
+            super().suited_to(data),
+            image_encoder=self.image_encoder.with_(**images),
+            text_encoder=self.text_encoder.with_(**text),
+        )
+
+    def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:
+        """Pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and a number for each text `[n]`, the same for the same text."""
+        return {"images": data.images, "ids": data.ids, "texts": data.texts}
+
+    def nets(self) -> dict[str, Encoder]:
+        """Both towers and their projections."""
+        head = lambda tower: encoder("head", sizes=(tower.vector_size, self.vector_size), norm="none")
+        return {
+            "image": self.image_encoder,
+            "text": self.text_encoder,
+            "image_head": head(self.image_encoder),
+            "text_head": head(self.text_encoder),
+        }
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """Fresh towers, the scale (its logarithm) and the bias."""
+        params = super().init(key, shard)
+        learned = {"log_scale": jnp.float32(math.log(self.scale))}
+        if self.bias is not None:
+            learned["bias"] = jnp.float32(self.bias)
+        return params._replace(net={**params.net, **learned})
+
+    def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
+        """Images in the common space, of length 1."""
+        encoded = self.run("image", net, kept, self.augmentation.plain(examples["images"]))[0]
+        return normalized(self.run("image_head", net, kept, encoded)[0])
+
+    def encode_text(self, net: Any, kept: Any, examples: Any) -> jax.Array:
+        """Texts in the common space, of length 1."""
+        return normalized(self.run("text_head", net, kept, self.run("text", net, kept, examples["ids"])[0])[0])
+
+    def vectors(self, params: Params, shard: Shard) -> jax.Array:
+        """Of the watched examples, first all images and then all texts: `[2 watch, vector_size]`."""
+        watched = {name.removeprefix("watch/"): column for name, column in shard.items() if name.startswith("watch/")}
+        return jnp.concatenate([encode(params.net, params.kept, watched) for encode in (self.encode, self.encode_text)])
+
+    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        """Mean loss of both directions."""
+        augment, drop_image, drop_text = jax.random.split(key, 3)
+        kept, n = batch["kept"], len(batch["images"])
+        images = self.augmentation(jax.random.split(augment, n), batch["images"])
+        image, of_image = self.run("image", net, kept, images, train=True, key=drop_image)
+        text, of_text = self.run("text", net, kept, batch["ids"], train=True, key=drop_text)
+        a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
+        how = {
+            "scale": jnp.minimum(jnp.exp(net["log_scale"]), self.most),
+            "bias": net.get("bias", 0.0),
+            "chunk": self.chunk,
+        }
+        if self.same_text == "positive":
+            how["positive"] = Same(batch["texts"], batch["texts"])
+        loss = two_towers(self.objective, a, b, ids=batch["texts"], **how)
+        return summed(jnp.mean(loss), n, {**kept, "image": of_image, "text": of_text})
+
+
+@dataclass(frozen=True)
+class SigLIP(CLIP):
+    """CLIP by a logistic loss of every pair on its own, with a learned bias (Zhai et al. 2023)."""
+
+    objective: Any = field(default_factory=Logistic)
+    scale: float = 10.0
+    bias: float | None = -10.0
+    same_text: str = "positive"
+
+
+@dataclass(frozen=True)
+class UntrainedTowers(CLIP):
+    """The towers as they start: one step that changes nothing."""
+
+    def steps(self, shard: Shard) -> int:
+        """One."""
+        return 1
+
+    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        """Zero."""
+        return summed(jnp.float32(0), len(batch["images"]), batch["kept"])

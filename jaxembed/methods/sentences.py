@@ -1,0 +1,161 @@
+"""SimCSE: a sentence must find another of the same meaning among the sentences of the batch (Gao et al. 2021)."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.encoders.functional import Encoder, encoder
+from jaxembed.methods.dense import DenseMethod
+from jaxembed.methods.images import summed
+from jaxembed.objectives import InfoNCE, pairwise
+from jaxembed.objectives.in_batch import Same, contrast
+from jaxembed.training.method import Batch, Params, Shard
+
+if TYPE_CHECKING:
+    from jaxembed.data.pairs import TokenGroups
+
+
+@dataclass(frozen=True)
+class SimCSE(DenseMethod):
+    """Sentences of a group belong together; a group of one meets itself, and only dropout tells the two apart.
+
+    Hard negatives, where the data have them, join the candidates of all anchors.
+
+    encoder: of token ids; its vocabulary and length are those of the data.
+    objective: any pairwise objective, or the name of one, over cosines.
+    projection: widths of a head that is trained and then left out; () for none.
+    chunk: anchors compared at a time, for large batches; 0 compares all at once.
+    """
+
+    encoder: Encoder = field(default_factory=lambda: encoder("transformer"))
+    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.05))
+    projection: tuple[int, ...] = ()
+    chunk: int = 0
+
+    traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.objective, str):
+            object.__setattr__(self, "objective", pairwise(self.objective))
+
+    def suited_to(self, data: "TokenGroups") -> Self:
+        """The same for this vocabulary and length of sentences, with batches no larger than the data."""
+        length = max(data.ids.shape[-1], self.encoder["max_length"] if "max_length" in self.encoder else 0)
+        return replace(
+            super().suited_to(data), encoder=self.encoder.with_(vocab_size=data.vocabulary_size, max_length=length)
+        )
+
+    def examples(self, data: "TokenGroups") -> dict[str, np.ndarray]:
+        """Token ids of each group's sentences `[n, g, l]`, how many they are `[n]`, and ids of what they say `[n, g]`."""
+        columns = {"ids": data.ids, "sizes": data.sizes, "texts": data.texts}
+        return columns if data.negatives is None else {**columns, "negatives": data.negatives}
+
+    def nets(self) -> dict[str, Encoder]:
+        """The encoder, and a head if it has one."""
+        if not self.projection:
+            return {"encoder": self.encoder}
+        head = encoder("head", sizes=(self.encoder.vector_size, *self.projection), norm="none")
+        return {"encoder": self.encoder, "head": head}
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """Fresh weights; token vectors are those that the data start from, where they have some."""
+        params = super().init(key, shard)
+        if "start" in shard:
+            params.net["encoder"]["token_embedding"] = with_rows(
+                params.net["encoder"]["token_embedding"], shard["start"]
+            )
+        return params
+
+    def source(self, data: "TokenGroups") -> Any:
+        """As DenseMethod's, with the token vectors to start from."""
+        made = super().source(data)
+        return made if data.start is None else replace(made, constants={**made.constants, "start": data.start})
+
+    def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
+        """The encoder's output for sentences `[b, l]`, or for the first of groups `[b, g, l]`."""
+        ids = examples["ids"]
+        return self.run("encoder", net, kept, ids[:, 0] if ids.ndim == 3 else ids)[0]
+
+    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        """Mean loss over the groups of the batch, from the first of two sentences to the second and back."""
+        choose, drop = jax.random.split(key)
+        n = len(batch["ids"])
+        # Two different members of each group: a place, and another some steps on, round the group's end.
+        first, step = jax.random.uniform(choose, (2, n))
+        sizes = batch["sizes"]
+        one = jnp.minimum((first * sizes).astype(jnp.int32), sizes - 1)
+        other = (one + 1 + jnp.minimum((step * (sizes - 1)).astype(jnp.int32), jnp.maximum(sizes - 2, 0))) % sizes
+        place = jnp.arange(n)
+        ids = jnp.concatenate([batch["ids"][place, one], batch["ids"][place, other]])
+        texts = jnp.concatenate([batch["texts"][place, one], batch["texts"][place, other]])
+        if "negatives" in batch:
+            ids = jnp.concatenate([ids, batch["negatives"]])
+        z, of_encoder = self.run("encoder", net, batch["kept"], ids, train=True, key=drop)
+        kept = {**batch["kept"], "encoder": of_encoder}
+        if self.projection:
+            z, kept["head"] = self.run("head", net, kept, z, train=True)
+        # A text that comes twice is no negative of itself; a hard negative is one of every anchor.
+        texts, none = jnp.split(texts, 2), jnp.full(len(z) - 2 * n, -1)
+        both = [
+            contrast(
+                self.objective,
+                one,
+                jnp.concatenate([other, z[2 * n :]]),
+                alike=Same(own, jnp.concatenate([their, none])),
+                chunk=self.chunk,
+            )
+            for one, other, own, their in ((z[:n], z[n : 2 * n], *texts), (z[n : 2 * n], z[:n], *texts[::-1]))
+        ]
+        return summed(jnp.mean(jnp.stack(both)), n, kept)
+
+
+def with_rows(embedding: Any, start: jax.Array) -> Any:
+    """A token embedding, whichever name its only array has, with `start` for its values."""
+    if not isinstance(embedding, dict):
+        if embedding.shape != start.shape:
+            raise ValueError(f"the token vectors to start from are {start.shape}, but the encoder's {embedding.shape}")
+        return jnp.asarray(start, embedding.dtype)
+    ((name, value),) = embedding.items()
+    return {name: with_rows(value, start)}
+
+
+@dataclass(frozen=True)
+class UntrainedSentences(SimCSE):
+    """The encoder as it starts: one step that changes nothing."""
+
+    def steps(self, shard: Shard) -> int:
+        """One."""
+        return 1
+
+    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        """Zero."""
+        return summed(jnp.float32(0), len(batch["ids"]), batch["kept"])
+
+
+@dataclass(frozen=True)
+class AveragedTokens(UntrainedSentences):
+    """No encoder: the mean of the token vectors that the data start from."""
+
+    def nets(self) -> dict[str, Encoder]:
+        """None."""
+        return {}
+
+    def init(self, key: jax.Array, shard: Shard) -> Params:
+        """The token vectors. Raises ValueError where the data have none."""
+        if "start" not in shard:
+            raise ValueError("there are no token vectors to average: give the data some to start from")
+        return Params({}, {"tokens": jnp.asarray(shard["start"])}, {})
+
+    def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
+        """The mean over the tokens that are not padding, `[b, d]`."""
+        ids = examples["ids"]
+        ids = ids[:, 0] if ids.ndim == 3 else ids
+        mask = (ids > SPECIAL)[..., None]
+        return jnp.sum(net["tokens"][ids] * mask, 1) / jnp.maximum(jnp.sum(mask, 1), 1)
+
+
+SPECIAL = 3  # ids up to this are padding, unknown, start and end

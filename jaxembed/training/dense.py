@@ -1,0 +1,67 @@
+"""How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the course of the rate."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+OPTIMIZERS = ("adam", "adamw", "lars", "sgd")
+SCHEDULES = ("linear", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`.
+
+    optimizer: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
+    weight_decay: of matrices and kernels alone, not of biases and norms. Only adamw, lars and sgd take one.
+    momentum: of lars and sgd. b1, b2: of adam and adamw.
+    clip: the gradient is scaled down to this norm where it is longer; 0 never.
+    warmup: share of all steps in which the rate rises linearly from 0.
+    schedule: how the rate then falls to its share `final_rate`: linear, cosine, or constant, which keeps it.
+    """
+
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    b1: float = 0.9
+    b2: float = 0.999
+    clip: float = 0.0
+    warmup: float = 0.0
+    schedule: str = "linear"
+
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer of nets {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
+        if self.weight_decay < 0 or self.clip < 0:
+            raise ValueError(f"weight_decay and clip must be 0 (none) or more, not {self.weight_decay} and {self.clip}")
+        if self.optimizer == "adam" and self.weight_decay:
+            raise ValueError("adam takes no weight_decay: choose adamw")
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The update before the learning rate, which the engine multiplies in last."""
+        matrices = lambda tree: jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, tree)
+        parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+        decay = [optax.add_decayed_weights(self.weight_decay, matrices)] if self.weight_decay else []
+        if self.optimizer in ("adam", "adamw"):
+            parts += [optax.scale_by_adam(self.b1, self.b2), *decay]
+        elif self.optimizer == "lars":
+            scaled = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=1e-3), matrices)
+            parts += [*decay, scaled, optax.trace(self.momentum)]
+        else:
+            parts += [*decay, optax.trace(self.momentum)]
+        return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+    def course(self, share: jax.Array, final: jax.Array) -> jax.Array:
+        """The rate's share of its peak when `share` of the steps are done; `final` is what is left at the end."""
+        after = jnp.clip((share - self.warmup) / (1 - self.warmup), 0.0, 1.0)
+        if self.schedule == "cosine":
+            left = final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * after))
+        else:
+            left = 1.0 - (1 - final) * after if self.schedule == "linear" else jnp.ones_like(after)
+        return left * jnp.minimum(1.0, share / self.warmup) if self.warmup else left
