@@ -28,23 +28,23 @@ def alignment(a: ArrayLike, b: ArrayLike, alpha: float = 2.0) -> jax.Array:
 def uniformity(x: ArrayLike, t: float = 2.0, batch: int = 1024) -> jax.Array:
     """`log mean_{i<j} exp(-t |x_i - x_j|^2)` over all pairs of rows [n, d], scaled to length 1 (Wang and Isola 2020, eq. 2).
 
-    0 where all rows are one point; the lower, the more uniform. `batch` rows at a time meet all others, so that the
-    memory is batch x n.
+    0 where all rows are one point; the lower, the more uniform. Blocks of `batch` rows meet block by block, so that the
+    memory does not grow with n squared.
     """
     rows = unit(_rows(x, least=2))
     n, batch = len(rows), min(batch, len(rows))
-    square = jnp.sum(rows * rows, axis=1)  # 1, or 0 for a row of zeros
-    places = jnp.arange(n)
+    blocks = jnp.pad(rows, ((0, -n % batch), (0, 0))).reshape(-1, batch, rows.shape[1])
+    square = jnp.sum(blocks * blocks, axis=2)  # 1, or 0 for a row of zeros
+    place = jnp.arange(blocks.shape[0] * batch).reshape(-1, batch)
 
-    def pairs(at: jax.Array) -> jax.Array:
-        mine = at + jnp.arange(batch)
-        some = jnp.minimum(mine, n - 1)
-        distance = square[some][:, None] + square[None] - 2 * cosines(rows[some], rows)
-        counted = (mine < n)[:, None] & (mine[:, None] != places[None])
+    def pairs(tile: jax.Array) -> jax.Array:
+        i, j = tile
+        distance = square[i][:, None] + square[j][None] - 2 * cosines(blocks[i], blocks[j])
+        counted = (place[i][:, None] < place[j][None]) & (place[j] < n)[None]
         return jax.nn.logsumexp(jnp.where(counted, -t * jnp.maximum(distance, 0), -jnp.inf))
 
-    total = jax.nn.logsumexp(lax.map(pairs, jnp.arange(0, n, batch)))
-    return total - jnp.log(n) - jnp.log(n - 1)
+    tiles = jnp.stack(jnp.triu_indices(len(blocks)), axis=1)
+    return jax.nn.logsumexp(lax.map(pairs, tiles)) - float(np.log(n * (n - 1) / 2))
 
 
 def effective_rank(x: ArrayLike) -> jax.Array:
@@ -80,7 +80,7 @@ def collapsed(x: ArrayLike | Mapping[str, ArrayLike]) -> str | None:
     .1 (a mean cosine above about .99), an `effective_rank` below 1.9 (hardly more than a line), and what is not finite.
     """
     figures = x if isinstance(x, Mapping) else _watched(jnp.asarray(x))
-    std, rank = float(figures["dimension_std"]), float(figures["effective_rank"])
+    std, rank = (np.asarray(figures[name]).item() for name in ("dimension_std", "effective_rank"))
     if not np.isfinite([std, rank]).all():
         return f"diverged: the vectors are not finite (dimension_std {std:.3g}, effective_rank {rank:.3g})"
     if std < LEAST_STD:
