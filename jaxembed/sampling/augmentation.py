@@ -1,11 +1,10 @@
 """Random views of images, inside jit: uint8 pixels in, float32 out, a key an image.
 
-Every function takes one image [H, W, C], C = 1 (grey) or 3 (RGB), float32 in [0, 1]; `jax.vmap` makes it a batch. What is
-done with the pixels is in `sampling.pixels`; what is drawn is here.
+`Augmentation` takes a batch [B, H, W, C]. The functions take one image as `sampling.pixels` does, where what is done with
+the pixels is written: float32 in [0, 1], [C, H, W]; `jax.vmap` makes it a batch. What is drawn is here.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -19,6 +18,12 @@ from jaxembed.sampling.pixels import Box, Size
 from jaxembed.sampling.random import uniform
 
 _TRIES = 10  # as torchvision
+_MOST = dict.fromkeys(("flip", "jitter", "grayscale", "blur", "solarize"), 1.0) | {
+    "brightness": math.inf,
+    "contrast": math.inf,
+    "saturation": math.inf,
+    "hue": 0.5,
+}
 
 
 def crop_box(
@@ -64,13 +69,13 @@ def random_resized_crop(
     """A `crop_box` of the image at `size`, mirrored left to right with probability `flip`."""
     _between("flip", (flip, flip), 0, 1)
     place, side = jax.random.split(key)
-    box = crop_box(place, *image.shape[:2], scale, ratio)
+    box = crop_box(place, image.shape[1], image.shape[2], scale, ratio)
     return pixels.resized_crop(image, box, size, uniform(side, (1,))[0] < flip)
 
 
 def random_flip(key: jax.Array, image: jax.Array, p: float = 0.5) -> jax.Array:
     """The image mirrored left to right with probability `p`."""
-    return _maybe(uniform(key, (1,))[0], p, lambda x: x[:, ::-1], image)
+    return _maybe(uniform(key, (1,))[0], p, lambda x: x[:, :, ::-1], image)
 
 
 def color_jitter(
@@ -82,43 +87,34 @@ def color_jitter(
     hue: float = 0.1,
     p: float = 1.0,
 ) -> jax.Array:
-    """With probability `p`: brightness, contrast and saturation in a random order, then the hue; torchvision's `ColorJitter`.
+    """With probability `p`: brightness, contrast, saturation and hue in a random order; torchvision's `ColorJitter`.
 
-    Factors are uniform in [max(0, 1 - s), 1 + s] for a strength `s`, the hue's turn in [-hue, hue]. torchvision shuffles
-    the hue too, which would cost it four times. Grey images have brightness and contrast only.
+    Factors are uniform in [max(0, 1 - s), 1 + s] for a strength `s`, the hue's turn in [-hue, hue]; a strength of zero
+    leaves that change out. Grey images have brightness and contrast only.
     """
-    for name, strength in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-        _between(name, (strength, strength), 0, math.inf)
-    _between("hue", (hue, hue), 0, 0.5)
-    colored = image.shape[-1] == 3
-    blends = [(pixels.adjust_brightness, brightness), (pixels.adjust_contrast, contrast)]
-    blends += [(pixels.adjust_saturation, saturation)] * colored
-    blends = [(adjust, strength) for adjust, strength in blends if strength > 0]
-    u = uniform(key, (len(blends) + 3,))
+    given = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+    for name, strength in given.items():
+        _between(name, (strength, strength), 0, _MOST[name])
+    changes = [(pixels.adjust_brightness, brightness), (pixels.adjust_contrast, contrast)]
+    if image.shape[0] == 3:
+        changes += [(pixels.adjust_saturation, saturation), (pixels.adjust_hue, hue)]
+    changes = [(adjust, strength) for adjust, strength in changes if strength > 0]
+    if not changes:
+        return image
+    low = np.array([-s if adjust is pixels.adjust_hue else max(0.0, 1 - s) for adjust, s in changes], np.float32)
+    high = np.array([s if adjust is pixels.adjust_hue else 1 + s for adjust, s in changes], np.float32)
+    orders = np.array(list(permutations(range(len(changes)))), np.int32)
+    u = uniform(key, (2 + len(changes),))
+    order = jnp.asarray(orders)[(u[1] * len(orders)).astype(jnp.int32)]
+    factors = (low + (high - low) * u[2:])[order]
 
-    def jittered(x):
-        x = _blended(x, blends, u[2], u[3:])
-        return pixels.adjust_hue(x, hue * (2 * u[1] - 1)) if hue > 0 and colored else x
+    def turn(x, change):
+        # All of them, and one is kept: under vmap a branch would cost as much.
+        which, factor = change
+        return lax.select_n(which, *(adjust(x, factor) for adjust, _ in changes)), None
 
-    return _maybe(u[0], p, jittered, image)
-
-
-def _blended(
-    image: jax.Array, blends: Sequence[tuple[Callable, float]], order: jax.Array, draws: jax.Array
-) -> jax.Array:
-    """Each of `blends` (what to adjust, its strength) by a factor from its draw, in the order that `order` in [0, 1) picks.
-
-    Every turn does all of them and keeps one: under vmap a branch would cost as much.
-    """
-    orders = np.array(list(permutations(range(len(blends)))), np.int32)
-    turns = jnp.asarray(orders)[(order * len(orders)).astype(jnp.int32)]
-    for turn in range(len(blends)):
-        adjusted = []
-        for (adjust, strength), draw in zip(blends, draws, strict=True):
-            low = max(0.0, 1 - strength)
-            adjusted.append(adjust(image, low + (1 + strength - low) * draw))
-        image = lax.select_n(turns[turn], *adjusted)
-    return image
+    # A loop: written out, XLA's CPU back end fuses the turns and works each out many times over.
+    return _maybe(u[0], p, lambda x: lax.scan(turn, x, (order, factors))[0], image)
 
 
 def random_grayscale(key: jax.Array, image: jax.Array, p: float = 0.2) -> jax.Array:
@@ -186,15 +182,14 @@ class Augmentation:
     std: float | tuple[float, ...] = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-            _between(name, (getattr(self, name),) * 2, 0, 1)
-        for name in ("brightness", "contrast", "saturation"):
-            _between(name, (getattr(self, name),) * 2, 0, math.inf)
-        _between("hue", (self.hue, self.hue), 0, 0.5)
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            _between(name, (value, value), 0, most)
         _between("crop", self.crop or (1, 1), 1e-6, 1)
         _between("ratio", self.ratio, 1e-6, math.inf)
         _between("blur_sigma", self.blur_sigma, 1e-3, math.inf)
-        _between("std", (float(np.min(self.std)),) * 2, 1e-6, math.inf)
+        lowest = float(np.min(self.std))
+        _between("std", (lowest, lowest), 1e-6, math.inf)
         if self.size is not None:
             pixels.sides(self.size)
 
@@ -208,35 +203,30 @@ class Augmentation:
     def plain(self, images: jax.Array) -> jax.Array:
         """The images as they are, for evaluation: resized if need be (the whole image, its shape not kept), normalised."""
         self._check(images)
-        height, width = self._size(images)
-        if (height, width) == images.shape[1:3]:
-            return self._normalized(pixels.unit(images))
-        box = pixels.whole(*images.shape[1:3])
-        return self._normalized(
-            jax.vmap(lambda image: pixels.resized_crop(pixels.unit(image), box, (height, width)))(images)
-        )
+        return jax.vmap(lambda image: self._finished(self._whole(_planes(image))))(images)
 
     def _view(self, key: jax.Array, image: jax.Array) -> jax.Array:
-        size = self._size(image[None])
         crop, jitter, grey, blur, solar = jax.random.split(key, 5)
-        x = pixels.unit(image)
-        if self.crop is not None:
-            x = random_resized_crop(crop, x, size, self.crop, self.ratio, self.flip)
+        x = _planes(image)
+        if self.crop is None:
+            x = random_flip(crop, self._whole(x), self.flip)
         else:
-            x = x if size == image.shape[:2] else pixels.resized_crop(x, pixels.whole(*image.shape[:2]), size)
-            x = random_flip(crop, x, self.flip)
+            x = random_resized_crop(crop, x, self._size(x), self.crop, self.ratio, self.flip)
         x = color_jitter(jitter, x, self.brightness, self.contrast, self.saturation, self.hue, self.jitter)
         x = random_grayscale(grey, x, self.grayscale)
         x = random_blur(blur, x, self.blur, self.blur_sigma)
-        return self._normalized(random_solarize(solar, x, self.solarize))
+        return self._finished(random_solarize(solar, x, self.solarize))
 
-    def _size(self, images: jax.Array) -> tuple[int, int]:
-        return images.shape[1:3] if self.size is None else pixels.sides(self.size)
+    def _size(self, x: jax.Array) -> tuple[int, int]:
+        return (x.shape[1], x.shape[2]) if self.size is None else pixels.sides(self.size)
 
-    def _normalized(self, x: jax.Array) -> jax.Array:
-        mean, std = (jnp.broadcast_to(jnp.float32(value), x.shape[-1:]) for value in (self.mean, self.std))
-        shape = (1,) * (x.ndim - 1) + x.shape[-1:]
-        return (x - mean.reshape(shape)) / std.reshape(shape)
+    def _whole(self, x: jax.Array) -> jax.Array:
+        size = self._size(x)
+        return x if size == x.shape[1:] else pixels.resized_crop(x, pixels.whole(*x.shape[1:]), size)
+
+    def _finished(self, x: jax.Array) -> jax.Array:
+        mean, std = (jnp.float32(value).reshape(-1, 1, 1) for value in (self.mean, self.std))
+        return jnp.moveaxis((x - mean) / std, 0, -1)
 
     def _check(self, images: jax.Array) -> None:
         if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != jnp.uint8:
@@ -249,3 +239,8 @@ class Augmentation:
                 raise ValueError(
                     f"{name} must be one number, or one for each of {images.shape[-1]} channels, got {value}"
                 )
+
+
+def _planes(image: jax.Array) -> jax.Array:
+    """uint8 [H, W, C] to float32 [C, H, W] in [0, 1]."""
+    return jnp.moveaxis(image, -1, 0).astype(jnp.float32) / 255

@@ -1,16 +1,15 @@
 """What is done with the pixels of one image, inside jit: crop and resize, colour, blur, solarise; nothing is drawn here.
 
-Images are float32 in [0, 1], [H, W, C] with C = 1 (grey) or 3 (RGB), and are not rounded to whole levels, as Pillow's are.
-
-Resizing and blurring are two small matrix products, one for each side, `Y @ image @ X^T`: accelerators and XLA's CPU back
-end are fast at them, and a crop, a flip, a resize and its antialiasing are then one step.
+Images are float32 in [0, 1], [C, H, W] with C = 1 (grey) or 3 (RGB): XLA's CPU back end works on whole planes, and is up
+to a hundred times slower with the channels last. Unlike Pillow's, they are not rounded to whole levels after each step.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 Size = int | tuple[int, int]
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's "L"
@@ -23,11 +22,6 @@ class Box(NamedTuple):
     left: jax.Array
     height: jax.Array
     width: jax.Array
-
-
-def unit(image: jax.Array) -> jax.Array:
-    """uint8 to float32 in [0, 1]."""
-    return image.astype(jnp.float32) / 255
 
 
 def whole(height: int, width: int) -> Box:
@@ -58,29 +52,27 @@ def _weights(start: jax.Array, length: jax.Array, given: int, wanted: int) -> ja
     return triangle / jnp.sum(triangle, -1, keepdims=True)
 
 
-def _by_sides(y: jax.Array, image: jax.Array, x: jax.Array) -> jax.Array:
-    # Full precision: an accelerator's default would round pixels to eight or eleven bits.
-    rows = jnp.einsum("yh,hwc->ywc", y, image, precision="highest")
-    return jnp.einsum("xw,ywc->yxc", x, rows, precision="highest")
-
-
 def resized_crop(image: jax.Array, box: Box, size: Size, flipped: jax.Array | bool = False) -> jax.Array:
     """The pixels of `box` at `size` (a side, or height and width), mirrored left to right if `flipped`; bilinear.
 
-    `image [H, W, C]` -> `[*size, C]`, equal to Pillow's `resize(size, BILINEAR, box)` of the crop but for its rounding.
+    `image [C, H, W]` -> `[C, *size]`, equal to Pillow's `resize(size, BILINEAR)` of the crop but for its rounding. Crop,
+    flip, resize and antialiasing are two small matrix products a plane, `Y @ plane @ X^T`.
     """
     height, width = sides(size)
-    y = _weights(box.top, box.height, image.shape[0], height)
-    x = _weights(box.left, box.width, image.shape[1], width)
-    return _by_sides(y, image, jnp.where(flipped, x[::-1], x))
+    y = _weights(box.top, box.height, image.shape[1], height)
+    x = _weights(box.left, box.width, image.shape[2], width)
+    y, x = lax.optimization_barrier((y, jnp.where(flipped, x[::-1], x).T))
+    # Full precision: an accelerator's default would round pixels to eight or eleven bits.
+    product = lambda a, b: jnp.matmul(a, b, precision="highest")
+    return jnp.stack([product(y, product(plane, x)) for plane in image])
 
 
 def luma(image: jax.Array) -> jax.Array:
-    """The luma of an image [H, W, C], [H, W, 1]."""
-    if image.shape[-1] == 1:
+    """The luma of an image [C, H, W], [1, H, W]."""
+    if image.shape[0] == 1:
         return image
-    red, green, blue = (image[..., i : i + 1] * _LUMA[i] for i in range(3))
-    return red + green + blue
+    red, green, blue = (plane * weight for plane, weight in zip(image, _LUMA, strict=True))
+    return (red + green + blue)[None]
 
 
 def blend(image: jax.Array, other: jax.Array | float, factor: jax.Array | float) -> jax.Array:
@@ -105,9 +97,9 @@ def adjust_saturation(image: jax.Array, factor: jax.Array | float) -> jax.Array:
 
 def adjust_hue(image: jax.Array, shift: jax.Array | float) -> jax.Array:
     """The hue turned by `shift` turns (in [-.5, .5]) in HSV, an RGB image's saturation and value kept."""
-    if image.shape[-1] == 1:
+    if image.shape[0] == 1:
         return image
-    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    red, green, blue = image
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
     safe = jnp.where(chroma > 0, chroma, 1)
@@ -116,13 +108,10 @@ def adjust_hue(image: jax.Array, shift: jax.Array | float) -> jax.Array:
         (green - blue) / safe,
         jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-
-    def channel(n: int) -> jax.Array:
-        k = sixth + (n + 6 * shift)
-        k = k - 6 * jnp.floor(k / 6)  # `%` would call fmod, pixel by pixel
-        return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-
-    return jnp.stack([channel(5), channel(3), channel(1)], -1)
+    # The three channels in one expression: stacked one by one, XLA's CPU back end takes a hundred times as long.
+    k = sixth[None] + (jnp.float32([5, 3, 1]) + 6 * shift)[:, None, None]
+    k = k - 6 * jnp.floor(k / 6)  # `%` would call fmod, pixel by pixel
+    return value[None] - chroma[None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
 
 def grayscale(image: jax.Array) -> jax.Array:
@@ -141,7 +130,7 @@ def gaussian_blur(image: jax.Array, sigma: jax.Array | float, radius: int | None
     Equal to `scipy.ndimage.gaussian_filter(mode="mirror", radius=radius)` and torchvision's `gaussian_blur`. Raises
     ValueError unless 1 <= radius < both sides; None is `blur_radius`.
     """
-    height, width, _ = image.shape
+    height, width = image.shape[1:]
     radius = blur_radius(height, width) if radius is None else radius
     if not 1 <= radius < min(height, width):
         raise ValueError(
@@ -150,15 +139,12 @@ def gaussian_blur(image: jax.Array, sigma: jax.Array | float, radius: int | None
     distance = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     taps = jnp.exp(-0.5 * jnp.square(distance / sigma))
     taps = taps / jnp.sum(taps)
-    along = lambda n: jnp.einsum("t,tij->ij", taps, _taken(n, radius), precision="highest")
-    return _by_sides(along(height), image, along(width))
-
-
-def _taken(n: int, radius: int) -> np.ndarray:
-    """1 where tap `t` of pixel `i` falls on pixel `j`, [2 radius + 1, n, n]."""
-    at = np.abs(np.arange(n) + np.arange(-radius, radius + 1)[:, None])
-    at = (n - 1) - np.abs((n - 1) - at)
-    return (at[..., None] == np.arange(n)).astype(np.float32)
+    for axis, side in ((1, height), (2, width)):
+        padding = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
+        # Without a barrier XLA would look for the mirrored pixel anew at every tap.
+        padded = lax.optimization_barrier(jnp.pad(image, padding, mode="reflect"))
+        image = reduce(jnp.add, [tap * lax.slice_in_dim(padded, i, i + side, axis=axis) for i, tap in enumerate(taps)])
+    return image
 
 
 def solarize(image: jax.Array, threshold: float = 0.5) -> jax.Array:

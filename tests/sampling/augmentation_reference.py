@@ -53,19 +53,20 @@ def blend(image, other, factor):
     return np.clip(factor * image + (1 - factor) * other, 0, 1)
 
 
-ADJUST = {
-    "brightness": lambda image, factor: blend(image, 0, factor),
-    "contrast": lambda image, factor: blend(image, grey(image).mean(), factor),
-    "saturation": lambda image, factor: blend(image, grey(image), factor),
-}
-
-
 def hue(image, shift):
     turned = np.empty_like(image, dtype=np.float64)
     for place in np.ndindex(*image.shape[:2]):
         h, s, v = colorsys.rgb_to_hsv(*(float(level) for level in image[place]))
         turned[place] = colorsys.hsv_to_rgb((h + shift) % 1, s, v)
     return turned
+
+
+ADJUST = {
+    "brightness": lambda image, factor: blend(image, 0, factor),
+    "contrast": lambda image, factor: blend(image, grey(image).mean(), factor),
+    "hue": hue,
+    "saturation": lambda image, factor: blend(image, grey(image), factor),
+}
 
 
 def blur(image, sigma, radius):
@@ -75,31 +76,40 @@ def blur(image, sigma, radius):
     return np.stack(planes, -1)
 
 
-def view(settings, key, image):
-    """What `Augmentation.__call__` should make of one image, and the order of its colour jitter, from the same draws."""
-    colored = image.shape[-1] == 3
-    crop, jitter, grey_key, blur_key, solar = jax.random.split(key, 5)
-    draws = lambda key, n: np.asarray(uniform(key, (n,)), np.float64)
-    place, side = jax.random.split(crop)
-    box, _ = crop_box(draws(place, 22), *image.shape[:2], settings.crop, settings.ratio)
-    size = (settings.size, settings.size)
-    x = resized_crop(image / 255, box, size, draws(side, 1)[0] < settings.flip)
+def draws(keys, channels):
+    """The uniform draws behind the views of `keys`, {part: [n, draws]}."""
 
-    names = ["brightness", "contrast", "saturation"][: 3 if colored else 2]
-    u = draws(jitter, 3 + len(names))
-    order = list(itertools.permutations(range(len(names))))[int(u[2] * math.factorial(len(names)))]
+    def parts(key):
+        crop, jitter, grey, blur, solar = jax.random.split(key, 5)
+        place, side = jax.random.split(crop)
+        sizes = {"box": (place, 22), "flip": (side, 1), "jitter": (jitter, 2 + (4 if channels == 3 else 2))}
+        sizes |= {"grey": (grey, 1), "blur": (blur, 2), "solarize": (solar, 1)}
+        return {name: uniform(key, (n,)) for name, (key, n) in sizes.items()}
+
+    return {name: np.asarray(u, np.float64) for name, u in jax.jit(jax.vmap(parts))(keys).items()}
+
+
+def view(settings, drawn, image):
+    """What `Augmentation.__call__` should make of one image with these draws, and the order of its colour jitter."""
+    colored = image.shape[-1] == 3
+    box, _ = crop_box(drawn["box"], *image.shape[:2], settings.crop, settings.ratio)
+    size = (settings.size, settings.size)
+    x = resized_crop(image / 255, box, size, drawn["flip"][0] < settings.flip)
+
+    names = ["brightness", "contrast", "saturation", "hue"][: 4 if colored else 2]
+    u = drawn["jitter"]
+    order = list(itertools.permutations(range(len(names))))[int(u[1] * math.factorial(len(names)))]
     if u[0] < settings.jitter:
         for i in order:
             strength = getattr(settings, names[i])
-            low = max(0, 1 - strength)
-            x = ADJUST[names[i]](x, low + (1 + strength - low) * u[3 + i])
-        x = hue(x, settings.hue * (2 * u[1] - 1)) if colored else x
-    if draws(grey_key, 1)[0] < settings.grayscale:
+            low, high = (-strength, strength) if names[i] == "hue" else (max(0, 1 - strength), 1 + strength)
+            x = ADJUST[names[i]](x, low + (high - low) * u[2 + i])
+    if drawn["grey"][0] < settings.grayscale:
         x = np.broadcast_to(grey(x), x.shape)
-    u = draws(blur_key, 2)
+    u = drawn["blur"]
     if u[0] < settings.blur:
         low, high = settings.blur_sigma
         x = blur(x, low + (high - low) * u[1], max(1, min(size) // 20))
-    if draws(solar, 1)[0] < settings.solarize:
+    if drawn["solarize"][0] < settings.solarize:
         x = np.where(x < 0.5, x, 1 - x)
     return (x - settings.mean) / settings.std, order
