@@ -29,7 +29,7 @@ def by_sorting(train, labels, test, k, temperature):
     return votes.argmax(axis=1)
 
 
-@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (7, 0.07), (101, 1.0)])
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (20, 0.07), (20, 2.0), (101, 0.5)])
 def test_votes_are_those_of_a_full_sort(k, temperature):
     expected = by_sorting(*TRAIN, TEST[0], k, temperature)
     for batch in (7, 1024):  # 23 rows: a last batch of two, and one batch larger than all
@@ -37,6 +37,13 @@ def test_votes_are_those_of_a_full_sort(k, temperature):
         np.testing.assert_array_equal(found, expected)
         accuracy = knn_accuracy(*TRAIN, *TEST, k=k, temperature=temperature, batch=batch)
         assert accuracy == pytest.approx(np.mean(expected == TEST[1]), abs=1e-12)
+
+
+def test_the_temperature_counts_in_these_votes():
+    # Else the test above could not tell temperatures apart.
+    for k, temperature, other in ((20, 0.07, 2.0), (101, 0.5, 0.1)):
+        votes = [by_sorting(*TRAIN, TEST[0], k, value) for value in (temperature, other)]
+        assert (votes[0] != votes[1]).any()
 
 
 def test_votes_are_those_of_scikit_learn():
