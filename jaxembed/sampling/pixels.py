@@ -1,7 +1,7 @@
 """What is done with the pixels of one image, inside jit: crop and resize, colour, blur, solarise; nothing is drawn here.
 
-Images are float32 in [0, 1], [C, H, W] with C = 1 (grey) or 3 (RGB): XLA's CPU back end works on whole planes, and is up
-to a hundred times slower with the channels last. Unlike Pillow's, they are not rounded to whole levels after each step.
+Images are float32 in [0, 1], [C, H, W] with C = 1 (grey) or 3 (RGB): XLA's CPU back end is fast on whole planes, and
+many times slower with the channels last. Unlike Pillow's, they are not rounded to whole levels after each step.
 """
 
 from functools import reduce
@@ -108,7 +108,7 @@ def adjust_hue(image: jax.Array, shift: jax.Array | float) -> jax.Array:
         (green - blue) / safe,
         jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
-    # The three channels in one expression: stacked one by one, XLA's CPU back end takes a hundred times as long.
+    # The three channels in one expression: stacked one by one, XLA's CPU back end takes twenty times as long.
     k = sixth[None] + (jnp.float32([5, 3, 1]) + 6 * shift)[:, None, None]
     k = k - 6 * jnp.floor(k / 6)  # `%` would call fmod, pixel by pixel
     return value[None] - chroma[None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
