@@ -59,6 +59,37 @@ def bpr(*candidates):
     return ranked(softplus, *candidates)
 
 
+def decoupled(pos, pos_weight, neg, neg_weight, temperature=1.0):
+    # Yeh et al. 2022, eq. 6; nobody to be told from is no loss
+    return softmax(pos, pos_weight, neg, neg_weight, temperature) if sum(neg_weight) > 0 else 0.0
+
+
+def triplet(pos, pos_weight, neg, neg_weight, margin=0.2, hardest=False):
+    present = [(s, w) for s, w in zip(neg, neg_weight, strict=True) if w > 0]
+    if hardest and present:
+        neg, neg_weight = zip(max(present), strict=True)
+    return ranked(lambda gap: max(0.0, margin + gap), pos, pos_weight, neg, neg_weight)
+
+
+def mean(values, weights):
+    values, weights = zip(*[(x, w) for x, w in zip(values, weights, strict=True) if w > 0] or [(0.0, 1.0)], strict=True)
+    return np.average(values, weights=weights)
+
+
+def spectral(pos, pos_weight, neg, neg_weight):
+    # HaoChen et al. 2021, eq. 6
+    square = mean(np.square(neg), neg_weight)
+    return sum(w * (-2 * s + square) for s, w in zip(pos, pos_weight, strict=True))
+
+
+def align_uniform(pos, pos_weight, neg, neg_weight, alpha=2.0, t=2.0, weight=1.0):
+    # Wang and Isola 2020, section 4.1, with |a - b|^2 = 2 - 2 cos; exp(-t |a - n|^2) overflows where cosines are none
+    exponents = -t * (2 - 2 * np.asarray(neg))
+    uniformity = log_total(exponents, neg_weight, 1) - math.log(sum(neg_weight)) if sum(neg_weight) > 0 else 0.0
+    apart = lambda s: max(0.0, 2 - 2 * s) ** (alpha / 2)
+    return sum(w * (apart(s) + weight * uniformity) for s, w in zip(pos, pos_weight, strict=True))
+
+
 REFERENCES = {
     "negative_sampling": logistic,
     "hierarchical_softmax": logistic,
@@ -66,11 +97,18 @@ REFERENCES = {
     "softmax": softmax,
     "margin": margin,
     "bpr": bpr,
+    "dcl": decoupled,
+    "triplet": triplet,
+    "spectral": spectral,
+    "align_uniform": align_uniform,
 }
 SETTINGS = [(name, {}) for name in PAIRWISE] + [
     ("infonce", {"temperature": 0.2}),
     ("softmax", {"temperature": 2.0}),
     ("margin", {"margin": 0.3}),
+    ("dcl", {"temperature": 0.2}),
+    ("triplet", {"hardest": True}),
+    ("align_uniform", {"alpha": 1.0, "t": 0.5, "weight": 0.7}),
 ]
 each = pytest.mark.parametrize("name", PAIRWISE)
 A, P, N = 3, 4, 5
@@ -219,6 +257,28 @@ def test_vmap_broadcast_weights_and_axes(name):
         np.testing.assert_allclose(other, full, rtol=1e-6)
     expected = value_and_gradients(objective, pos, pos_weight, neg, neg_weight)[0]
     np.testing.assert_allclose(weighted, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_negatives_in_blocks(name, settings):
+    """The parts of a batch make its loss: for rings of devices."""
+    objective = pairwise(name, **settings)
+    pos, pos_weight, neg, neg_weight = candidates()
+
+    def in_blocks(pos, pos_weight, neg, neg_weight):
+        blocks = [(neg[:, part], neg_weight[:, part]) for part in (slice(0, 2), slice(2, 3), slice(3, N))]
+        if objective.additive:
+            return sum(objective(pos, pos_weight / 3, *block) for block in blocks)
+        first, *others = (objective.folded(*block) for block in blocks)
+        for other in others:
+            first = objective.folded(*(jnp.concatenate(pair, -1) for pair in zip(first, other, strict=True)))
+            assert first[0].shape == first[1].shape == (A, 1)
+        return objective(pos, pos_weight, *first)
+
+    whole = value_and_gradients(objective, pos, pos_weight, neg, neg_weight)
+    assert_close(value_and_gradients(in_blocks, pos, pos_weight, neg, neg_weight), whole, 1e-5, 1e-5)
+    nobody = value_and_gradients(in_blocks, pos, pos_weight, neg, jnp.zeros_like(neg_weight))
+    assert all(np.isfinite(x).all() for x in nobody)
 
 
 def test_an_unknown_objective_suggests_one():
