@@ -285,9 +285,26 @@ def _captions(opened: Opened, text: str, most: int) -> list[str]:
         raise ValueError(f"the template {text!r} cannot be read ({error}): write {{column}} for a column") from error
     dataset = rows_of(opened, columns, most)
     values = zip(*(read_values(dataset, name) for name in columns), strict=True)
-    blank = lambda value: "" if value is None or value != value else value
-    rows = ({name: blank(value) for name, value in zip(columns, row, strict=True)} for row in values)
-    return [" ".join(text.format_map(row).split()) if any(v != "" for v in row.values()) else "" for row in rows]
+    texts = []
+    for row, cells in enumerate(values):
+        filled = [_Blank() if _is_blank(cell) else cell for cell in cells]
+        try:
+            whole = text.format_map(dict(zip(columns, filled, strict=True)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"the template {text!r} does not fit row {row} of {opened.title}: {error}") from error
+        texts.append("" if all(isinstance(cell, _Blank) for cell in filled) else " ".join(whole.split()))
+    return texts
+
+
+class _Blank:
+    """A missing value in a template: nothing, whatever its format."""
+
+    def __format__(self, spec: str) -> str:
+        return ""
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())  # NaN is not itself
 
 
 def _texts(dataset: "datasets.Dataset", column: str, title: str) -> list[list[str]]:

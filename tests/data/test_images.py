@@ -189,7 +189,7 @@ def test_wrong_labels():
 
 def test_wrong_columns_and_settings():
     data = table([encoded(GREY[0])], name=["x"])
-    with pytest.raises(ValueError, match="the dataset has no column 'picture': its columns are image, name$"):
+    with pytest.raises(ValueError, match=r"the dataset has no column 'picture': its columns are image, name$"):
         read_images(data, column="picture")
     with pytest.raises(ValueError, match="no column 'label': its columns are image, name; pass label=None"):
         read_images(data)
