@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxembed.objectives.chunks import by_chunks
 from jaxembed.scores import Score, cosine
@@ -30,7 +31,7 @@ class Same(NamedTuple):
     b: jax.Array
 
 
-Relation = Same | jax.Array
+Relation = Same | jax.Array | np.ndarray
 Relations = Relation | Sequence[Relation] | None
 
 
@@ -84,7 +85,7 @@ def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = Non
         if not jnp.issubdtype(positive.dtype, jnp.integer):
             raise ValueError(f"places of positives must be whole numbers, not {positive.dtype}")
         mate = b[jnp.maximum(positive, 0)]
-    if mate is not None:
+    if mate is not None and not isinstance(positive, Same):
         positive = Same(positive, jnp.arange(B))
     exclude, alike = _listed(exclude), _listed(alike)
     for name, relation in [("positive", positive), *(("exclude", r) for r in exclude), *(("alike", r) for r in alike)]:
@@ -102,7 +103,7 @@ def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = Non
 def _listed(relations: Relations) -> list[Relation]:
     if relations is None:
         return []
-    return [relations] if isinstance(relations, Same) or hasattr(relations, "dtype") else [*relations]
+    return [relations] if isinstance(relations, Same | jax.Array | np.ndarray) else [*relations]
 
 
 def _related(anchor: jax.Array, candidate: jax.Array | None) -> jax.Array:
@@ -205,13 +206,13 @@ def two_views(
     if supervised and labels is None:
         raise ValueError("supervised contrast needs labels")
     both, place = jnp.concatenate([a, b]), jnp.arange(2 * size)
-    how |= {"exclude": Same(place, place)}
+    itself, same = Same(place, place), None
     if labels is not None:
         same = Same(*(jnp.concatenate([labels, labels]),) * 2)
-        if supervised:
-            return contrast(objective, both, both, positive=same, **how)
-        how |= {"alike": same}
-    return contrast(objective, both, both, positive=(place + size) % (2 * size), **how)
+    if supervised:
+        return contrast(objective, both, both, positive=same, exclude=itself, **how)
+    other = (place + size) % (2 * size)
+    return contrast(objective, both, both, positive=other, exclude=itself, alike=same, **how)
 
 
 def two_towers(
@@ -224,5 +225,5 @@ def two_towers(
     """
     if a.shape != b.shape:
         raise ValueError(f"two towers must give vectors of one shape, not {a.shape} and {b.shape}")
-    alike = [Same(x, x) for x in ([ids] if hasattr(ids, "dtype") else ids)]
+    alike = [Same(x, x) for x in ([ids] if isinstance(ids, jax.Array | np.ndarray) else ids)]
     return (contrast(objective, a, b, alike=alike, **how) + contrast(objective, b, a, alike=alike, **how)) / 2
