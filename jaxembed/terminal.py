@@ -60,6 +60,19 @@ def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:
         show_table(None, ["category", "items", "oov", "accuracy"], lines)
 
 
+def show_summaries(runs: Sequence["Run"]) -> None:
+    """Prints the figures of finished runs, one a seed, and where they are."""
+    summaries = [run.summary for run in runs]
+    lines = []
+    for name in [name for name, value in summaries[0].items() if not name.startswith("final/") and value is not None]:
+        values = np.array([summary[name] for summary in summaries], float)
+        lines.append([name, f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")])
+    show_table(None, ["figure", f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"], lines)
+    for run, summary in zip(runs, summaries, strict=True):
+        kept = "" if run.made_now else "; finished before and kept (--overwrite trains it anew)"
+        print(f"{run.folder}: loss {summary['final/loss']:.4f}, {summary['final/seconds']:.0f} s{kept}")
+
+
 def show_runs(runs: Sequence["Run"]) -> None:
     """Prints what finished runs, one a seed, came to; those that were not made now are marked."""
     summaries = [run.summary for run in runs]

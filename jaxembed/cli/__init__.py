@@ -11,11 +11,12 @@ from typing import Any, cast
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
 
-from jaxembed.cli import study, train, vectors
+from jaxembed.cli import encoders, study, train, vectors
 
-ABOUT = """Trains, compares and questions word vectors.
+ABOUT = """Trains, compares and questions embeddings.
 
     jaxembed train skipgram                         (on the text that is shipped: about a minute)
+    jaxembed train simclr                           (on the images that are shipped: about a minute)
     jaxembed evaluate runs/skipgram-negative_sampling/seed-1
     jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
     jaxembed analogy glove.6B.100d.txt king - man + woman
@@ -67,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _app(argv: list[str]) -> SubcommandApp:
     """The commands; only the help of one that is named in `argv` is more than a line."""
     methods, app = SubcommandApp(), SubcommandApp()
-    app.command(methods, name="train", help="Train word vectors: skipgram, cbow or glove.")
+    app.command(methods, name="train", help=f"Train vectors: skipgram, cbow, glove, {', '.join(encoders.COMMANDS)}.")
     for of, name, command in (
         (methods, "skipgram", train.SkipGram),
         (methods, "cbow", train.CBOW),
         (methods, "glove", train.GloVe),
+        *((methods, name, command) for name, command in encoders.COMMANDS.items()),
         (app, "neighbors", vectors.Neighbors),
         (app, "analogy", vectors.Analogy),
         (app, "evaluate", vectors.Evaluate),
@@ -105,6 +107,7 @@ _COMMANDS: dict[type, Any] = {
     train.SkipGram: train.train,
     train.CBOW: train.train,
     train.GloVe: train.train,
+    **dict.fromkeys(encoders.COMMANDS.values(), encoders.train),
     vectors.Neighbors: vectors.neighbors,
     vectors.Analogy: vectors.analogy,
     vectors.Evaluate: vectors.evaluate,

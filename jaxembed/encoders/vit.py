@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, Rotary, chosen, dropout, dropout_key
+from jaxembed.encoders.attention import (
+    ACTIVATIONS,
+    EMBEDDING,
+    Block,
+    LayerNorm,
+    Linear,
+    Rotary,
+    chosen,
+    dropout,
+    dropout_key,
+)
 from jaxembed.encoders.positions import axial_rotary, resized_grid, sincos_2d
 
 
@@ -38,7 +48,9 @@ class ViT(nnx.Module):
     image_size: height and width that it is trained at (one number: square); other sizes work at any time: learned positions
     are resized, the others follow from the grid. positions: "learned" (one vector a place), "sincos2d" (MAE), "rotary"
     (axial), "none". pooling: the mean of the patches, or a token of its own ("cls"). mlp_size: by default 4 x
-    `hidden_size`. dtype: of the computation; parameters are float32. remat: layers are computed again in the backward pass.
+    `hidden_size`. features: width of a last layer with the activation, before pooling, as EfficientNet's last 1 x 1
+    convolution widens; None for none. dtype: of the computation; parameters are float32. remat: layers are computed again
+    in the backward pass.
     Raises ValueError for a setting that is none of its choices, or patches that do not divide the picture.
     """
 
@@ -46,7 +58,8 @@ class ViT(nnx.Module):
         self, image_size: int | tuple[int, int] = 28, channels: int = 1, patch: int = 7, hidden_size: int = 192,
         depth: int = 6, heads: int = 3, mlp_size: int | None = None,
         positions: Literal["learned", "sincos2d", "rotary", "none"] = "learned",
-        pooling: Literal["mean", "cls"] = "mean", dropout: float = 0.0, activation: str = "gelu_tanh", *,
+        pooling: Literal["mean", "cls"] = "mean", dropout: float = 0.0, activation: str = "gelu_tanh",
+        features: int | None = None, *,
         dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
     ):  # fmt: skip
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -71,7 +84,9 @@ class ViT(nnx.Module):
             for _ in range(depth)
         ])  # fmt: skip
         self.final_norm = LayerNorm(hidden_size, dtype=dtype)
-        self.vector_size = hidden_size
+        self.widening = Linear(hidden_size, features, dtype=dtype, rngs=rngs) if features else None
+        self.activation = activation
+        self.hidden_size, self.vector_size = hidden_size, features or hidden_size
         self.patch, self.channels, self.heads = patch, channels, heads
         self.dropout = dropout
         self.dtype = dtype
@@ -79,7 +94,7 @@ class ViT(nnx.Module):
         self._places(*self.grid)  # tells sizes that the positions cannot have
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """A vector a picture, `[B, hidden_size]`, of `images [B, H, W, channels]`.
+        """A vector a picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
 
         rngs: whose stream "dropout" is used where `train` is true. Raises ValueError for pictures that are not floats of
         that shape, or that the patches do not divide.
@@ -88,7 +103,7 @@ class ViT(nnx.Module):
         return x[:, 0] if self.class_token is not None else jnp.mean(x, axis=1)
 
     def patches(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """A vector a patch, `[B, N, hidden_size]`, row by row; the arguments are those of a call."""
+        """A vector a patch, `[B, N, vector_size]`, row by row; the arguments are those of a call."""
         return self._tokens(images, train, rngs)[:, int(self.class_token is not None) :]
 
     def _tokens(self, images: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
@@ -106,7 +121,8 @@ class ViT(nnx.Module):
         x = dropout(x, self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
             x = nnx.remat(Block.__call__)(block, x, None, rotary, key) if self.remat else block(x, None, rotary, key)
-        return self.final_norm(x)
+        x = self.final_norm(x)
+        return x if self.widening is None else ACTIVATIONS[self.activation](self.widening(x))
 
     def _places(self, rows: int, columns: int) -> tuple[jax.Array | None, Rotary | None]:
         """What is added to the tokens, and what turns queries and keys; a class token stands in front, at no place."""
@@ -116,9 +132,9 @@ class ViT(nnx.Module):
             grid = resized_grid(table[own:].reshape(*self.grid, -1), (rows, columns))
             return jnp.concatenate([table[:own], grid.reshape(rows * columns, -1)]), None
         if self.positions == "sincos2d":
-            return jnp.pad(sincos_2d(rows, columns, self.vector_size), ((own, 0), (0, 0))), None
+            return jnp.pad(sincos_2d(rows, columns, self.hidden_size), ((own, 0), (0, 0))), None
         if self.positions == "rotary":
-            cosine, sine = axial_rotary(rows, columns, self.vector_size // self.heads)
+            cosine, sine = axial_rotary(rows, columns, self.hidden_size // self.heads)
             pad = lambda x, value: jnp.pad(x, ((own, 0), (0, 0)), constant_values=value)
             return None, (pad(cosine, 1), pad(sine, 0))
         return None, None

@@ -18,7 +18,7 @@ from jaxembed.scores import normalized
 from jaxembed.training.method import Batch, Params, Shard
 
 if TYPE_CHECKING:
-    from jaxembed.data.pairs import TokenizedImages
+    from jaxembed.data.tokenized import TokenizedImages
 
 
 @dataclass(frozen=True)

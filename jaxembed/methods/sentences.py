@@ -15,7 +15,7 @@ from jaxembed.objectives.in_batch import Same, contrast
 from jaxembed.training.method import Batch, Params, Shard
 
 if TYPE_CHECKING:
-    from jaxembed.data.pairs import TokenGroups
+    from jaxembed.data.tokenized import TokenGroups
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SimCSE(DenseMethod):
 
     def suited_to(self, data: "TokenGroups") -> Self:
         """The same for this vocabulary and length of sentences, with batches no larger than the data."""
-        length = max(data.ids.shape[-1], self.encoder["max_length"] if "max_length" in self.encoder else 0)
+        length = max(data.ids.shape[-1], self.encoder["max_length"])
         return replace(
             super().suited_to(data), encoder=self.encoder.with_(vocab_size=data.vocabulary_size, max_length=length)
         )
@@ -111,6 +111,17 @@ class SimCSE(DenseMethod):
             for one, other, own, their in ((z[:n], z[n : 2 * n], *texts), (z[n : 2 * n], z[:n], *texts[::-1]))
         ]
         return summed(jnp.mean(jnp.stack(both)), n, kept)
+
+
+@dataclass(frozen=True)
+class SimCSEUnsupervised(SimCSE):
+    """SimCSE without pairs: each sentence is a group of its own, whatever the data's groups, and meets itself."""
+
+    def examples(self, data: "TokenGroups") -> dict[str, np.ndarray]:
+        """Token ids of each sentence `[n, 1, l]`."""
+        there = np.arange(data.ids.shape[1]) < data.sizes[:, None]
+        ids, texts = data.ids[there][:, None], data.texts[there][:, None]
+        return {"ids": ids, "sizes": np.ones(len(ids), np.int32), "texts": texts}
 
 
 def with_rows(embedding: Any, start: jax.Array) -> Any:

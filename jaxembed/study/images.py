@@ -97,7 +97,7 @@ class ImageTask:
     def judge(self, vectors: KeyedVectors) -> dict[str, float | None]:
         """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors."""
         test, train = self._parts(vectors)
-        found: dict[str, float | None] = {f"geometry/{name}": _told(value) for name, value in geometry(test).items()}
+        found: dict[str, float | None] = {f"geometry/{name}": told(value) for name, value in geometry(test).items()}
         if self.train.labels is not None and self.test.labels is not None:
             sides = (train, self.train.labels, test, self.test.labels)
             found["probe/knn"] = knn_accuracy(*sides, k=min(self.k, len(train)))
@@ -153,5 +153,6 @@ def spread(images: Images, count: int) -> np.ndarray:
     return np.lexsort((images.labels, rank))[:count]
 
 
-def _told(value: Any) -> float | None:
+def told(value: Any) -> float | None:
+    """A figure as a summary has it: None where it is not finite."""
     return float(value) if math.isfinite(float(value)) else None

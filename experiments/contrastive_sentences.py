@@ -1,0 +1,145 @@
+"""Which objective makes the best sentence vectors from nothing but captions? Judged on STS-B, over seeds.
+
+    python -m experiments.contrastive_sentences --preset smoke --results runs/sentences-smoke   # needs JAXEMBED_DATA
+    python -m experiments.contrastive_sentences                                                 # cpu: about 25 minutes, 2 cores
+    python -m experiments.contrastive_sentences --preset gpu --results results/contrastive_sentences_gpu
+
+    python -m experiments.contrastive_sentences --data sentence-transformers/all-nli --config triplet \\
+        --pair anchor positive --negative negative
+
+No pretrained weights: captions of the same picture are pairs (multi30k-captions), the tokenizer is trained on them, and
+token vectors start from Skip-gram on enwik8-text (`--no-start` for noise). Beside the trained encoders stand the mean of
+these token vectors and the encoder untrained. What is chosen is chosen on STS-B's dev split; the test split is only measured.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.settings import Common, main
+from jaxembed.encoders.functional import encoder
+from jaxembed.methods import sentences
+from jaxembed.objectives import pairwise
+from jaxembed.study.plan import Variant
+from jaxembed.study.sentences import COLUMNS, CURVES, SentenceTask, Start
+from jaxembed.study.study import Study
+from jaxembed.training.dense import Dense
+from jaxembed.training.loop import Training
+
+BASELINES = ("mean_of_tokens", "untrained")
+ALL = (*BASELINES, "pairs/infonce", "pairs/dcl", "pairs/align_uniform", "pairs/triplet", "unsupervised/infonce")
+
+
+@dataclass(frozen=True)
+class Settings(Common):
+    """What is compared, on what, and how long.
+
+    preset: where the other settings start from.
+    data: a dataset of texts; column: of texts or of lists of texts that mean the same; pair, negative: columns instead.
+    sts: pairs with people's scores, its validation and test splits. contenders: METHOD/OBJECTIVE.
+    tokenizer: wordpiece, bpe or word, trained on the texts, or a tokenizer.json; vocab_size, max_length: of the texts.
+    start: begin with token vectors of Skip-gram, trained on start_data (its first start_words words; 0: all).
+    max_rows: only so many rows of the data, 0 for all.
+    """
+
+    preset: Literal["smoke", "gpu", "cpu"] = "cpu"
+    results: Path = Path("results/contrastive_sentences")
+    data: str = "multi30k-captions"
+    config: str | None = None
+    split: str | None = "train"
+    column: str = "captions"
+    pair: tuple[str, str] | None = None
+    negative: str | None = None
+    sts: str = "stsb"
+    max_rows: int = 0
+    contenders: tuple[str, ...] = ALL
+    tokenizer: str = "word"
+    vocab_size: int = 10_000
+    max_length: int = 24
+    start: bool = True
+    start_data: str = "enwik8-text"
+    start_words: int = 0
+    start_epochs: int = 3
+    hidden_size: int = 256
+    depth: int = 1
+    heads: int = 4
+    dropout: float = 0.1
+    temperature: float = 0.05
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    epochs: int = 4
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+
+_CPU = Settings()
+PRESETS = {
+    "smoke": replace(
+        _CPU, preset="smoke", max_rows=512, hidden_size=32, heads=2, vocab_size=2000, epochs=1, seeds=(1, 2), batch_size=64,
+        contenders=("mean_of_tokens", "pairs/infonce"), start_data="enwik8-small", start_words=50_000, start_epochs=1,
+        results=Path("runs/sentences-smoke"),
+    ),
+    "gpu": replace(_CPU, preset="gpu", depth=4, epochs=20, batch_size=1024, results=Path("results/contrastive_sentences_gpu")),
+    "cpu": _CPU,
+}  # fmt: skip
+
+
+def contender(name: str, settings: Settings) -> Variant:
+    """The method and the training behind a name."""
+    kind, _, objective = name.partition("/")
+    kinds = {"mean_of_tokens": sentences.AveragedTokens, "untrained": sentences.UntrainedSentences,
+             "pairs": sentences.SimCSE, "unsupervised": sentences.SimCSEUnsupervised}  # fmt: skip
+    if kind not in kinds:
+        raise ValueError(f"unknown contender {name!r}: the methods are {', '.join(kinds)}, some with /OBJECTIVE")
+    net = encoder(
+        "transformer", vocab_size=settings.vocab_size, hidden_size=settings.hidden_size, depth=settings.depth,
+        heads=settings.heads, dropout=settings.dropout, max_length=settings.max_length, segments=0, norm="pre",
+    )  # fmt: skip
+    how: dict[str, Any] = {"encoder": net, "batch_size": settings.batch_size}
+    if objective:
+        chosen = pairwise(objective)
+        if hasattr(chosen, "temperature"):
+            chosen = replace(chosen, temperature=settings.temperature)  # pyright: ignore[reportArgumentType]
+        how["objective"] = chosen
+    dense = Dense(optimizer="adamw", weight_decay=settings.weight_decay, warmup=0.1, clip=1.0)
+    training = Training(1 if kind in BASELINES else settings.epochs, settings.learning_rate, reports=20, dense=dense)
+    return Variant(name, kinds[kind](**how), training, {"method": kind, "objective": objective or "none"})
+
+
+def task(settings: Settings) -> SentenceTask:
+    """The sentences and the scored pairs."""
+    start = Start(settings.start_data, settings.start_words, settings.hidden_size, settings.start_epochs)
+    return SentenceTask.read(
+        settings.data, config=settings.config, split=settings.split, column=settings.column, pair=settings.pair,
+        negative=settings.negative, sts=settings.sts, max_rows=settings.max_rows, tokenizer=settings.tokenizer,
+        vocab_size=settings.vocab_size, max_length=settings.max_length, start=start if settings.start else None,
+    )  # fmt: skip
+
+
+def study(settings: Settings) -> Study:
+    """The study that the settings ask for."""
+    began = f"Skip-gram on {settings.start_data}" if settings.start else "noise"
+    return Study(
+        name="contrastive_sentences",
+        title=f"Sentence vectors without pretrained weights: {settings.data}",
+        folder=settings.results,
+        tasks={settings.data: lambda: task(settings)},
+        variants=[contender(name, settings) for name in settings.contenders],
+        seeds=settings.seeds,
+        columns=COLUMNS,
+        lower_is_better=("alignment", "uniformity"),
+        curves=CURVES,
+        settings={"experiment": "contrastive_sentences"},
+        notes=[
+            f"Transformer of {settings.depth} layers, {settings.hidden_size} wide, mean pooling; tokens: {settings.tokenizer}; "
+            f"token vectors start from {began}; {settings.epochs} passes, batch {settings.batch_size}.",
+            "STS-B: Spearman's rho of cosines with people's scores. STS-B shares sentences with multi30k-captions (about a tenth "
+            "of its distinct test sentences): no score was seen, but such sentences were.",
+            "mean_of_tokens: the mean of the token vectors that the encoders start from, of words known to Skip-gram or noise. "
+            "unsupervised: each caption alone, two dropout masks (Gao et al. 2021).",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main(PRESETS, study, None, __doc__)
