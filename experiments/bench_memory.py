@@ -1,4 +1,4 @@
-"""What a large batch costs in memory and time: all scores at once, or a chunk of anchors at a time; and gradient caching.
+"""What a large batch costs in memory and time: all scores at once, or a tile at a time; and gradient caching.
 
     python -m experiments.bench_memory                        # a few minutes on 2 cores, 4 GB
     python -m experiments.bench_memory --parts memory caching # compiles only, but for the gradients that are compared
@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ class Settings:
     """What is measured.
 
     parts: which of the measurements. batches: of the analysis; the time at full size is of `full_batch`, 0 for none.
-    dimension: of the vectors. chunk: anchors at a time. time_batch, rounds: turns of each form at this size.
+    dimension: of the vectors. chunk: anchors and candidates at a time. time_batch, rounds: turns of each form at this size.
     caching_batch, caching_chunk: pictures of the analysis, and at a time; caching_run: of the gradients that are compared.
     depth, width: of the ViT, on pictures of 28 x 28 in 16 patches.
     """
@@ -68,7 +69,7 @@ class Settings:
 PRESETS = {
     "smoke": Settings(
         preset="smoke", results=Path("runs/bench_memory"), batches=(256,), full_batch=0, dimension=32, chunk=64,
-        time_batch=256, rounds=1, caching_batch=128, caching_chunk=16, caching_run=32, depth=1, width=48,
+        time_batch=256, rounds=1, caching_batch=64, caching_chunk=8, caching_run=64, depth=1, width=48,
     ),
     "full": Settings(),
 }  # fmt: skip
@@ -92,31 +93,38 @@ def contrastive(objective: str, chunk: int, a: jax.Array, b: jax.Array) -> jax.A
     return jnp.mean(two_towers(pairwise("negative_sampling"), a, b, scale=SCALE, bias=BIAS, chunk=chunk))
 
 
-def forms(objective: str, chunk: int) -> dict[str, Callable[..., Any]]:
-    """Gradients `(a, b) -> (to a, to b)`, by the name of the form."""
+FORMS = ("textbook", "plain", "chunked")
+
+
+@cache
+def compiled(form: str, objective: str, batch: int, dimension: int, chunk: int) -> Any:
+    """The program of the gradient `(a, b) -> (to a, to b)`."""
     losses = {
         "textbook": lambda a, b: textbook(objective, a, b),
         "plain": lambda a, b: contrastive(objective, 0, a, b),
         "chunked": lambda a, b: contrastive(objective, chunk, a, b),
     }
-    return {name: jax.jit(jax.grad(loss, (0, 1))) for name, loss in losses.items()}
+    vectors = jax.ShapeDtypeStruct((batch, dimension), jnp.float32)
+    return jax.jit(jax.grad(losses[form], (0, 1))).lower(vectors, vectors).compile()
 
 
-def temporary(gradient: Callable[..., Any], *shapes: Any) -> int:
-    """Bytes that the compiled program needs besides its arguments and results."""
-    compiled: Any = gradient.lower(*shapes).compile()  # pyright: ignore[reportFunctionMemberAccess]
-    return compiled.memory_analysis().temp_size_in_bytes
+def temporary(program: Any) -> int:
+    """Bytes that a compiled program needs besides its arguments and results."""
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def case_of(settings: Settings, objective: str, batch: int) -> dict[str, Any]:
+    """What a measurement is of."""
+    return {"objective": objective, "batch": batch, "dimension": settings.dimension, "chunk": settings.chunk}
 
 
 def memory(settings: Settings) -> list[dict[str, Any]]:
     """The analysis of each form at each size."""
     rows = []
     for batch in settings.batches:
-        shape = jax.ShapeDtypeStruct((batch, settings.dimension), jnp.float32)
         for objective in OBJECTIVES:
-            found = {name: temporary(form, shape, shape) for name, form in forms(objective, settings.chunk).items()}
-            row = {"part": "memory", "objective": objective, "batch": batch}
-            rows.append(row | {"dimension": settings.dimension, "chunk": settings.chunk} | found)
+            case = case_of(settings, objective, batch)
+            rows.append({"part": "memory"} | case | {form: temporary(compiled(form, **case)) for form in FORMS})
     return rows
 
 
@@ -138,21 +146,20 @@ def timing(settings: Settings) -> list[dict[str, Any]]:
     rows = []
     draw = np.random.default_rng(settings.seed)
     vectors = lambda batch: [jnp.float32(x) for x in draw.normal(size=(2, batch, settings.dimension))]
-    sizes = {"dimension": settings.dimension, "chunk": settings.chunk}
     for objective in OBJECTIVES:
-        steps, given = forms(objective, settings.chunk), vectors(settings.time_batch)
-        gradients = {name: step(*given) for name, step in steps.items()}
-        about = {"part": "time", "objective": objective, "batch": settings.time_batch} | sizes
-        about["gradients_apart"] = apart(gradients["chunked"], gradients["plain"])
+        case, given = case_of(settings, objective, settings.time_batch), vectors(settings.time_batch)
+        steps = {form: compiled(form, **case) for form in FORMS}
+        gradients = {form: step(*given) for form, step in steps.items()}
+        about = {"part": "time"} | case | {"gradients_apart": apart(gradients["chunked"], gradients["plain"])}
         about["from_textbook"] = apart(gradients["plain"], gradients["textbook"])
         for turn in range(settings.rounds):
-            names = list(steps) if turn % 2 == 0 else list(steps)[::-1]
-            rows.append(about | {"turn": turn} | {name: seconds(steps[name], *given) for name in names})
+            order = FORMS if turn % 2 == 0 else FORMS[::-1]
+            rows.append(about | {"turn": turn} | {form: seconds(steps[form], *given) for form in order})
         if settings.full_batch:
-            given = vectors(settings.full_batch)
-            jax.block_until_ready(steps["chunked"](*given))
-            about = {"part": "time", "objective": objective, "batch": settings.full_batch} | sizes
-            rows.append(about | {"turn": 0, "chunked": seconds(steps["chunked"], *given)})
+            case, given = case_of(settings, objective, settings.full_batch), vectors(settings.full_batch)
+            step = compiled("chunked", **case)
+            seconds(step, *given)
+            rows.append({"part": "time"} | case | {"turn": 0, "chunked": seconds(step, *given)})
     return rows
 
 
@@ -166,17 +173,22 @@ def caching(settings: Settings) -> list[dict[str, Any]]:
         "plain": lambda params, a, b: scores(encode(params)(a), encode(params)(b)),
         "cached": lambda params, a, b: scores(*(cached(encode(params), x, settings.caching_chunk) for x in (a, b))),
     }
-    steps = {name: jax.jit(jax.grad(loss)) for name, loss in losses.items()}
-    pictures = jax.ShapeDtypeStruct((settings.caching_batch, 28, 28, 1), jnp.float32)
+
+    @cache
+    def step(form, batch):
+        pictures = jax.ShapeDtypeStruct((batch, 28, 28, 1), jnp.float32)
+        return jax.jit(jax.grad(losses[form])).lower(params, pictures, pictures).compile()
+
     row: dict[str, Any] = {"part": "caching", "batch": settings.caching_batch, "chunk": settings.caching_chunk}
     row |= {"depth": settings.depth, "width": settings.width, "run_batch": settings.caching_run}
-    row |= {name: temporary(step, params, pictures, pictures) for name, step in steps.items()}
+    row |= {form: temporary(step(form, settings.caching_batch)) for form in losses}
     noise = np.random.default_rng(settings.seed).normal(size=(2, settings.caching_run, 28, 28, 1))
     views = jnp.float32(noise)
-    gradients = {name: step(params, *views) for name, step in steps.items()}
+    gradients = {form: step(form, settings.caching_run)(params, *views) for form in losses}
     row["gradients_apart"] = apart(gradients["cached"], gradients["plain"])
-    for name, step in steps.items():
-        row[f"{name}_seconds"] = statistics.median(seconds(step, params, *views) for _ in range(settings.rounds))
+    for form in losses:
+        run = step(form, settings.caching_run)
+        row[f"{form}_seconds"] = statistics.median(seconds(run, params, *views) for _ in range(settings.rounds))
     return [row]
 
 
@@ -192,14 +204,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     if found := of("memory"):
         lines += [
             f"Temporary memory of the gradient of both directions, MiB, by XLA's analysis of the compiled program; vectors of "
-            f"{found[0]['dimension']} numbers, chunks of {found[0]['chunk']:,} anchors. The issue's must is 1/8, its aim 1/14 "
+            f"{found[0]['dimension']} numbers, chunks of {found[0]['chunk']:,}. The issue's must is 1/8, its aim 1/14 "
             "of the plain form at 16,384.",
             "",
             "| objective | batch | textbook | plain | chunked | plain / chunked | textbook / chunked |",
             "|---|---:|---:|---:|---:|---:|---:|",
         ]
         for row in found:
-            sizes = " | ".join(mebibytes(row[name]) for name in ("textbook", "plain", "chunked"))
+            sizes = " | ".join(mebibytes(row[name]) for name in FORMS)
             ratios = " | ".join(f"{row[name] / row['chunked']:.1f}" for name in ("plain", "textbook"))
             lines.append(f"| {row['objective']} | {row['batch']:,} | {sizes} | {ratios} |")
         lines.append("")
@@ -214,8 +226,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for objective, batch in dict.fromkeys((row["objective"], row["batch"]) for row in found):
             turns = [row for row in found if (row["objective"], row["batch"]) == (objective, batch)]
             middle = [
-                f"{statistics.median(row[name] for row in turns):.2f}" if name in turns[0] else "–"
-                for name in ("textbook", "plain", "chunked")
+                f"{statistics.median(row[name] for row in turns):.2f}" if name in turns[0] else "–" for name in FORMS
             ]
             told = f"{turns[0]['gradients_apart']:.0e}" if "gradients_apart" in turns[0] else "–"
             lines.append(f"| {objective} | {batch:,} | {' | '.join(middle)} | {told} |")

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.objectives.chunks import by_chunks
-from jaxembed.scores import Score, cosine
+from jaxembed.objectives.pairwise import Logistic
+from jaxembed.scores import Score, cosine, dot, normalized
 
 
 class Same(NamedTuple):
@@ -64,8 +65,28 @@ class Compare(NamedTuple):
     draws: int
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        """Scores of all pairs, `[..., A, B]`."""
+        """Scores of all pairs, `[A, B]`."""
         return self.scale * self.score(a, b) + self.bias
+
+    def pairs(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """Scores of the rows of `a [A, d]` with those of `b [A, d]`, `[A, 1]`."""
+        if self.score is _products:
+            return self.scale * jnp.sum(a * b, -1, keepdims=True) + self.bias
+        return self(a[:, None], b[:, None])[:, 0]
+
+
+def _products(a: jax.Array, b: jax.Array) -> jax.Array:
+    # `scores.dot` is written for many small products: its barriers keep two more arrays of the scores' size.
+    return a @ b.T
+
+
+def prepared(score: Score, a: jax.Array, b: jax.Array) -> tuple[Score, jax.Array, jax.Array]:
+    """A score and vectors that give the same scores at less cost a chunk, in float32 or wider."""
+    wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
+    a, b = a.astype(wide), b.astype(wide)
+    if score is cosine:
+        score, a, b = dot, normalized(a), normalized(b)
+    return (_products if score is dot else score), a, b
 
 
 def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = None, log_q=None):
@@ -75,8 +96,7 @@ def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = Non
     A, B = a.shape[0], b.shape[0]
     if B < 2:
         raise ValueError("contrast needs at least two candidates: a batch of one has no negatives")
-    wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
-    a, b, mate = a.astype(wide), b.astype(wide), None
+    mate = None
     if positive is None:
         if A > B:
             raise ValueError(f"{A} anchors have no positives at their own places among {B} candidates: name `positive`")
@@ -119,7 +139,7 @@ def _any_related(anchors: list[jax.Array], candidates: list[jax.Array | None]) -
 def positives(compare: Compare, anchors: Anchors, candidates: Candidates) -> tuple[jax.Array, jax.Array]:
     """`pos, pos_weight`: `[A, 1]` where each anchor has its one mate, else `[A, B]`, the weights of an anchor adding to 1."""
     if anchors.mate is not None:
-        pos = compare(anchors.vector[:, None], anchors.mate[:, None])[:, 0]
+        pos = compare.pairs(anchors.vector, anchors.mate)
         return pos, (anchors.positive >= 0)[:, None].astype(pos.dtype)
     pos = compare(anchors.vector, candidates.vector)
     there = _related(anchors.positive, candidates.positive)
@@ -153,6 +173,7 @@ def in_batch(
 
     everybody: negatives are all candidates, the positives among them.
     """
+    score, a, b = prepared(score, a, b)
     anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
     compare = Compare(score, scale, bias, b.shape[0])
     return (*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
@@ -166,18 +187,48 @@ def contrast(
 
     The module says what `positive`, `exclude` and `alike` are. An anchor's positives share a weight of one; a negative
     weighs one, or with `log_q [B]`, the logarithms of the candidates' chances to be in the batch, `1 / (B q)`. Scores are
-    `scale * score(a, b) + bias`, in float32 or wider. With `chunk`, so many anchors at a time (`objectives.chunks`): memory
-    grows as chunk x B, if relations are `Same`. With a relation for `positive`, margin, triplet and BPR compare every
-    positive with every negative, [A, B, B].
+    `scale * score(a, b) + bias`, in float32 or wider. With `chunk`, scores are made in tiles of so many anchors and
+    candidates, and once more for the gradient; where `positive` is a relation, or another is not `Same`, so many anchors and
+    all candidates. With a relation for `positive`, margin, triplet and BPR compare every positive with every negative,
+    [A, B, B].
     Raises ValueError for a single candidate, for an objective of a Huffman path and for shapes that do not fit.
     """
+    score, a, b = prepared(score, a, b)
     anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
     compare, everybody = Compare(score, scale, bias, b.shape[0]), wants_everybody(objective)
+
+    if chunk and cuts_both_ways(anchors, candidates):
+        return tiled(objective, compare, anchors, candidates, chunk)
 
     def losses(anchors):
         return objective(*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
 
     return by_chunks(losses, anchors, chunk)
+
+
+def cuts_both_ways(anchors: Anchors, candidates: Candidates) -> bool:
+    """Whether candidates can come in blocks: one positive an anchor at most, and each side of a relation known by row."""
+    return anchors.mate is not None and None not in (*candidates.exclude, *candidates.alike)
+
+
+def tiled(objective: Any, compare: Compare, anchors: Anchors, candidates: Candidates, chunk: int) -> jax.Array:
+    """Losses `[A]` by tiles of `chunk` x `chunk` scores, which leave behind a number or two an anchor; see `folded`."""
+    everybody, B = wants_everybody(objective), candidates.vector.shape[0]
+    pos, pos_weight = positives(compare, anchors, candidates)
+
+    def tile(rows, columns):
+        rows, pos, pos_weight = rows
+        neg, neg_weight = negatives(compare, rows, columns, everybody)
+        if objective.additive:
+            return objective(pos, pos_weight * (neg.shape[1] / B), neg, neg_weight)[None]
+        return tuple(x.T for x in objective.folded(neg, neg_weight))
+
+    def across(rows):
+        parts = by_chunks(lambda columns: tile(rows, columns), candidates, chunk)
+        return jax.tree.map(jnp.transpose, parts)
+
+    parts = by_chunks(across, (anchors, pos, pos_weight), chunk, again=False)
+    return jnp.sum(parts, -1) if objective.additive else objective(pos, pos_weight, *parts)
 
 
 def wants_everybody(objective: Any) -> bool:
@@ -216,14 +267,19 @@ def two_views(
 
 
 def two_towers(
-    objective: Any, a: jax.Array, b: jax.Array, *, ids: jax.Array | Sequence[jax.Array] = (), **how
-) -> jax.Array:
+    objective: Any, a: jax.Array, b: jax.Array, *, ids: jax.Array | Sequence[jax.Array] = (), score: Score = cosine,
+    positive: Same | None = None, scale: Any = 1.0, bias: Any = 0.0, chunk: int = 0,
+) -> jax.Array:  # fmt: skip
     """Loss `[B]` of pairs `a, b [B, d]`, the mean of both directions (CLIP: Radford et al. 2021, figure 3).
 
     ids: `[B]` ints, or several of them (of texts, of images; below zero: unlike all others); pairs that share one are no
-    negatives of each other. `how` goes to `contrast`, to both directions. Raises ValueError for a batch of one.
+    negatives of each other. score: a symmetric one. positive: None for the pairs alone, or a symmetric relation. The other
+    arguments are `contrast`'s. The logistic objective adds up to the same both ways: only the first is computed.
+    Raises ValueError for a batch of one.
     """
     if a.shape != b.shape:
         raise ValueError(f"two towers must give vectors of one shape, not {a.shape} and {b.shape}")
     alike = [Same(x, x) for x in ([ids] if isinstance(ids, jax.Array | np.ndarray) else ids)]
-    return (contrast(objective, a, b, alike=alike, **how) + contrast(objective, b, a, alike=alike, **how)) / 2
+    how = {"score": score, "positive": positive, "alike": alike, "scale": scale, "bias": bias, "chunk": chunk}
+    there = contrast(objective, a, b, **how)
+    return there if isinstance(objective, Logistic) else (there + contrast(objective, b, a, **how)) / 2

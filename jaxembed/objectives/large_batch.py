@@ -1,6 +1,6 @@
 """Batches larger than memory or than a device: gradient caching, and candidates that go round a ring of devices.
 
-The third way, scores a chunk of anchors at a time, is the argument `chunk` of `contrast`, `two_views` and `two_towers`.
+The third way, scores a tile at a time, is the argument `chunk` of `contrast`, `two_views` and `two_towers`.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from jaxembed.objectives.chunks import by_chunks
 from jaxembed.objectives.in_batch import (
     Compare,
     Relations,
+    cuts_both_ways,
     negatives,
     positives,
+    prepared,
     sides,
     wants_everybody,
 )
@@ -50,8 +52,9 @@ def ring_contrast(
     positives that are a relation: each anchor must have one at most.
     """
     size, everybody = mesh.shape[axis], wants_everybody(objective)
+    score, a, b = prepared(score, a, b)
     anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
-    if anchors.mate is None or None in candidates.exclude or None in candidates.alike:
+    if not cuts_both_ways(anchors, candidates):
         raise ValueError(
             "a ring takes at most one positive an anchor, named by its place, and Same for exclude and alike"
         )

@@ -13,8 +13,8 @@ def test_smoke_measures_every_part(tmp_path, capsys):
         {row["objective"] for row in of("memory")} == {row["objective"] for row in of("time")} == {"InfoNCE", "SigLIP"}
     )
     for row in of("memory"):
-        assert row["plain"] > 4 * row["batch"] ** 2 > 0
-        assert row["chunked"] < row["plain"] / 2
+        assert min(row["plain"], row["textbook"]) > 4 * row["batch"] ** 2
+        assert row["chunked"] < min(row["plain"], row["textbook"]) / 1.5
     for row in of("time"):
         assert max(row["gradients_apart"], row["from_textbook"]) < 1e-5
     (caching,) = of("caching")
