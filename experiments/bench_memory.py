@@ -204,8 +204,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     if found := of("memory"):
         lines += [
             f"Temporary memory of the gradient of both directions, MiB, by XLA's analysis of the compiled program; vectors of "
-            f"{found[0]['dimension']} numbers, chunks of {found[0]['chunk']:,}. The issue's must is 1/8, its aim 1/14 "
-            "of the plain form at 16,384.",
+            f"{found[0]['dimension']} numbers, chunks of {found[0]['chunk']:,}. To reach at 16,384: 1/8 "
+            "of the plain form, better 1/14. SigLIP adds up to the same in both directions, so one is computed.",
             "",
             "| objective | batch | textbook | plain | chunked | plain / chunked | textbook / chunked |",
             "|---|---:|---:|---:|---:|---:|---:|",
