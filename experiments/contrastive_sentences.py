@@ -54,7 +54,7 @@ class Settings(Common):
     max_rows: int = 0
     contenders: tuple[str, ...] = ALL
     tokenizer: str = "word"
-    vocab_size: int = 10_000
+    vocab_size: int = 40_000
     max_length: int = 24
     start: bool = True
     start_data: str = "enwik8-text"
@@ -67,7 +67,7 @@ class Settings(Common):
     temperature: float = 0.05
     batch_size: int = 256
     learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 0.0
     epochs: int = 4
     seeds: tuple[int, ...] = (1, 2, 3)
 

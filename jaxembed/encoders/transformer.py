@@ -30,8 +30,8 @@ class Transformer(nnx.Module):
     ):  # fmt: skip
         self.pooling = chosen("pooling", pooling, ("mean", "cls", "last"))
         self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
-        if vocab_size < 1 or max_length < 1 or depth < 1:
-            raise ValueError("vocab_size, max_length and depth must be at least 1")
+        if vocab_size < 1 or max_length < 1 or depth < 0:
+            raise ValueError("vocab_size and max_length must be at least 1, and depth 0 (a bag of words) or more")
         table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))
         self.token_embedding = table(vocab_size, token_dim or hidden_size)
         self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxembed.data.pairs import ScoredPairs, Sentences, read_scored_pairs, read_sentences
-from jaxembed.data.text import read_corpus
+from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.tokenized import TokenGroups, text_rows, token_groups
 from jaxembed.data.tokens import Tokenizer, read_tokenizer, start_vectors, train_tokenizer
 from jaxembed.evaluation.geometry import alignment, geometry
@@ -38,6 +38,7 @@ class Start:
     """Token vectors to start from: Skip-gram on a corpus, with a seed of its own.
 
     data, max_words: the corpus. vector_size, epochs: of Skip-gram. std: of the vectors as the encoder starts with them.
+    words: a tokenizer of whole words also knows so many of the corpus' most frequent ones.
     """
 
     data: str = "enwik8-text"
@@ -45,12 +46,17 @@ class Start:
     vector_size: int = 256
     epochs: int = 3
     std: float = 0.02
+    words: int = 20_000
     seed: int = 0
+
+    def corpus(self) -> Corpus:
+        """What Skip-gram is trained on."""
+        corpus = read_corpus(self.data)
+        return corpus.head(self.max_words) if self.max_words else corpus
 
     def vectors(self, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
         """Float32 `[len(tokenizer), vector_size]`, and how many tokens are words that Skip-gram knows."""
-        corpus = read_corpus(self.data)
-        corpus = corpus.head(self.max_words) if self.max_words else corpus
+        corpus = self.corpus()
         result = fit(SkipGram(vector_size=self.vector_size), corpus, Training(epochs=self.epochs), seeds=(self.seed,))
         vectors = KeyedVectors(corpus.vocabulary.words, result.vectors[0])
         return start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
@@ -83,13 +89,15 @@ class SentenceTask:
         tokenizer: wordpiece, bpe or word, trained on the sentences, or a tokenizer.json. start: a Start, or its fields.
         """
         sentences = read_sentences(data, max_rows=max_rows, **reading)
-        kinds = ("wordpiece", "bpe", "word")
-        made = (
-            train_tokenizer(sentences.texts, vocab_size=vocab_size, kind=tokenizer)  # pyright: ignore[reportArgumentType]
-            if tokenizer in kinds
-            else read_tokenizer(tokenizer)
-        )
         start = Start(**{k: v for k, v in start.items() if k != "class"}) if isinstance(start, Mapping) else start
+        kinds: tuple[Literal["wordpiece", "bpe", "word"], ...] = ("wordpiece", "bpe", "word")
+        if tokenizer in kinds:
+            texts = sentences.texts
+            if tokenizer == "word" and start:  # words that only Skip-gram has met keep its vectors
+                texts = (*texts, *[" ".join(start.corpus().vocabulary.words[: start.words])] * 2)
+            made = train_tokenizer(texts, vocab_size=vocab_size, kind=tokenizer)
+        else:
+            made = read_tokenizer(tokenizer)
         known = {"sts": sts, "splits": tuple(splits), "max_rows": max_rows, "tokenizer": tokenizer,
                  "vocab_size": vocab_size, "max_length": max_length, "start": start, **reading}  # fmt: skip
         origin = {"data": data, **{name: value for name, value in known.items() if value is not None}}
