@@ -168,8 +168,9 @@ def study(settings: Settings) -> Study:
             f"{settings.data}, {settings.encoder}, batch {settings.batch_size}, crops of {settings.crop:g} to 1 of the area, "
             f"flips, brightness and contrast{', colour and grey' if settings.color else ''}; {settings.epochs} passes."
             + small,
-            "linear: logistic regression on all training vectors (100 L-BFGS steps), l2 chosen on a tenth of them, accuracy on the test images; "
-            "kNN: the 200 nearest training images vote, weighted by exp(cosine / .1). Effective rank: of the test vectors.",
+            "linear: logistic regression on all training vectors (100 L-BFGS steps), l2 chosen on a tenth of them, accuracy on "
+            "the test images; kNN: the 200 nearest training images vote, weighted by exp(cosine / .1). Effective rank: of the "
+            "test vectors.",
             "supcon sees the labels; the others do not.",
         ],
     )

@@ -8,8 +8,9 @@
         --pair anchor positive --negative negative
 
 No pretrained weights: captions of the same picture are pairs (multi30k-captions), the tokenizer is trained on them, and
-token vectors start from Skip-gram on enwik8-text (`--no-start` for noise). Beside the trained encoders stand the mean of
-these token vectors and the encoder untrained. What is chosen is chosen on STS-B's dev split; the test split is only measured.
+token vectors start from Skip-gram on enwik8-text (`--no-start` for noise). words is their mean, trained
+(Wieting et al. 2016), transformer has layers above them. Beside these stand the mean of the token vectors and the encoder
+of words untrained. What is chosen is chosen on STS-B's dev split; the test split is only measured.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +28,10 @@ from jaxembed.training.dense import Dense
 from jaxembed.training.loop import Training
 
 BASELINES = ("mean_of_tokens", "untrained")
-ALL = (*BASELINES, "pairs/infonce", "pairs/dcl", "pairs/align_uniform", "pairs/triplet", "unsupervised/infonce")
+ALL = (
+    *BASELINES, "words/infonce", "words/dcl", "words/align_uniform", "words/triplet", "words_unsupervised/infonce",
+    "transformer/infonce",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Settings(Common):
     sts: pairs with people's scores, its validation and test splits. contenders: METHOD/OBJECTIVE.
     tokenizer: wordpiece, bpe or word, trained on the texts, or a tokenizer.json; vocab_size, max_length: of the texts.
     start: begin with token vectors of Skip-gram, trained on start_data (its first start_words words; 0: all).
-    max_rows: only so many rows of the data, 0 for all.
+    max_rows: only so many rows of the data, 0 for all. depth, heads, mlp_size: of the transformer, which has a learning rate
+    and a number of passes of its own.
     """
 
     preset: Literal["smoke", "gpu", "cpu"] = "cpu"
@@ -63,12 +68,15 @@ class Settings(Common):
     hidden_size: int = 256
     depth: int = 1
     heads: int = 4
+    mlp_size: int = 256
     dropout: float = 0.1
     temperature: float = 0.05
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-3
+    transformer_learning_rate: float = 5e-4
     weight_decay: float = 0.0
     epochs: int = 4
+    transformer_epochs: int = 1
     seeds: tuple[int, ...] = (1, 2, 3)
 
 
@@ -76,10 +84,12 @@ _CPU = Settings()
 PRESETS = {
     "smoke": replace(
         _CPU, preset="smoke", max_rows=512, hidden_size=32, heads=2, vocab_size=2000, epochs=1, seeds=(1, 2), batch_size=64,
-        contenders=("mean_of_tokens", "pairs/infonce"), start_data="enwik8-small", start_words=50_000, start_epochs=1,
+        contenders=("mean_of_tokens", "words/infonce"), start_data="enwik8-small", start_words=50_000, start_epochs=1,
         results=Path("runs/sentences-smoke"),
     ),
-    "gpu": replace(_CPU, preset="gpu", depth=4, epochs=20, batch_size=1024, results=Path("results/contrastive_sentences_gpu")),
+    "gpu": replace(
+        _CPU, preset="gpu", depth=4, mlp_size=1024, transformer_epochs=20, batch_size=1024,
+        results=Path("results/contrastive_sentences_gpu")),
     "cpu": _CPU,
 }  # fmt: skip
 
@@ -88,12 +98,15 @@ def contender(name: str, settings: Settings) -> Variant:
     """The method and the training behind a name."""
     kind, _, objective = name.partition("/")
     kinds = {"mean_of_tokens": sentences.AveragedTokens, "untrained": sentences.UntrainedSentences,
-             "pairs": sentences.SimCSE, "unsupervised": sentences.SimCSEUnsupervised}  # fmt: skip
+             "words": sentences.SimCSE, "words_unsupervised": sentences.SimCSEUnsupervised,
+             "transformer": sentences.SimCSE}  # fmt: skip
     if kind not in kinds:
         raise ValueError(f"unknown contender {name!r}: the methods are {', '.join(kinds)}, some with /OBJECTIVE")
+    layered = kind == "transformer"
     net = encoder(
-        "transformer", vocab_size=settings.vocab_size, hidden_size=settings.hidden_size, depth=settings.depth,
-        heads=settings.heads, dropout=settings.dropout, max_length=settings.max_length, segments=0, norm="pre",
+        "transformer", vocab_size=settings.vocab_size, hidden_size=settings.hidden_size, heads=settings.heads,
+        mlp_size=settings.mlp_size, dropout=settings.dropout, max_length=settings.max_length, segments=0,
+        **({"depth": settings.depth, "norm": "pre"} if layered else {"depth": 0, "positions": "none"}),
     )  # fmt: skip
     how: dict[str, Any] = {"encoder": net, "batch_size": settings.batch_size}
     if objective:
@@ -102,7 +115,9 @@ def contender(name: str, settings: Settings) -> Variant:
             chosen = replace(chosen, temperature=settings.temperature)  # pyright: ignore[reportArgumentType]
         how["objective"] = chosen
     dense = Dense(optimizer="adamw", weight_decay=settings.weight_decay, warmup=0.1, clip=1.0)
-    training = Training(1 if kind in BASELINES else settings.epochs, settings.learning_rate, reports=20, dense=dense)
+    epochs = 1 if kind in BASELINES else settings.transformer_epochs if layered else settings.epochs
+    rate = settings.transformer_learning_rate if layered else settings.learning_rate
+    training = Training(epochs, rate, reports=20, dense=dense)
     return Variant(name, kinds[kind](**how), training, {"method": kind, "objective": objective or "none"})
 
 
@@ -131,12 +146,14 @@ def study(settings: Settings) -> Study:
         curves=CURVES,
         settings={"experiment": "contrastive_sentences"},
         notes=[
-            f"Transformer of {settings.depth} layers, {settings.hidden_size} wide, mean pooling; tokens: {settings.tokenizer}; "
-            f"token vectors start from {began}; {settings.epochs} passes, batch {settings.batch_size}.",
+            f"words: the mean of token vectors, {settings.hidden_size} wide, {settings.epochs} passes at "
+            f"{settings.learning_rate:g}; transformer: {settings.depth} layer(s) above them, {settings.transformer_epochs} "
+            f"pass(es) at {settings.transformer_learning_rate:g}; batch {settings.batch_size}; tokens: {settings.tokenizer}; "
+            f"token vectors start from {began}.",
             "STS-B: Spearman's rho of cosines with people's scores. STS-B shares sentences with multi30k-captions (about a tenth "
             "of its distinct test sentences): no score was seen, but such sentences were.",
-            "mean_of_tokens: the mean of the token vectors that the encoders start from, of words known to Skip-gram or noise. "
-            "unsupervised: each caption alone, two dropout masks (Gao et al. 2021).",
+            "mean_of_tokens: the mean of the token vectors that the encoders start from. words_unsupervised: each caption "
+            "alone, two dropout masks (Gao et al. 2021).",
         ],
     )
 

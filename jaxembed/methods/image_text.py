@@ -136,7 +136,7 @@ class SigLIP(CLIP):
 
 @dataclass(frozen=True)
 class UntrainedTowers(CLIP):
-    """The towers as they start: one step that changes nothing."""
+    """The towers as they start: their one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
 
     def steps(self, shard: Shard) -> int:
         """One."""

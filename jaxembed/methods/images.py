@@ -269,7 +269,7 @@ class MoCo(Averaged, SimCLR):
 
 @dataclass(frozen=True)
 class Untrained(ImageMethod):
-    """The encoder as it starts: one step that changes nothing."""
+    """The encoder as it starts: its one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
 
     def steps(self, shard: Shard) -> int:
         """One."""

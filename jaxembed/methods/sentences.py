@@ -136,7 +136,7 @@ def with_rows(embedding: Any, start: jax.Array) -> Any:
 
 @dataclass(frozen=True)
 class UntrainedSentences(SimCSE):
-    """The encoder as it starts: one step that changes nothing."""
+    """The encoder as it starts: its one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
 
     def steps(self, shard: Shard) -> int:
         """One."""

@@ -127,7 +127,7 @@ def test_simsiam_takes_no_gradient_through_what_is_predicted():
 
 
 def test_the_untrained_stay_as_they_are_and_pixels_are_pixels():
-    data, training = toy(), Training(epochs=1, dense=Dense(optimizer="adamw", weight_decay=0.1))
+    data, training = toy(), Training(epochs=1, dense=Dense(optimizer="adamw", weight_decay=0.1, warmup=0.5))
     result = fit(images.Untrained(**HOW), data, training, seeds=(3,))
     pixels = fit(images.Pixels(batch_size=16, watch=8), data, training, seeds=(3,))
     np.testing.assert_allclose(pixels.vectors[0], data.images[:8].reshape(8, -1) / 255, rtol=1e-6)

@@ -105,12 +105,20 @@ def objective_of(name, pos, w, neg, v):
     """Loss of an anchor and its derivatives with respect to `pos` and `neg` (weights `w`, `v`), from the papers."""
     if name in ("negative_sampling", "hierarchical_softmax"):
         return w @ softplus(-pos) + v @ softplus(neg), -w * sigmoid(-pos), v * sigmoid(neg)
-    if name in ("margin", "bpr"):
+    if name in ("margin", "triplet", "bpr"):
         share, gap = w / max(w.sum(), 1e-30), neg[None, :] - pos[:, None]
-        loss, slope = (np.maximum(0, 1 + gap), gap > -1) if name == "margin" else (softplus(gap), sigmoid(gap))
+        margin = {"margin": 1.0, "triplet": 0.2, "bpr": None}[name]
+        loss, slope = (softplus(gap), sigmoid(gap)) if margin is None else (np.maximum(0, margin + gap), gap > -margin)
         return share @ loss @ v, -share * (slope @ v), (share @ slope) * v
+    if name == "spectral":
+        share = v / v.sum()
+        return w @ (share @ neg**2 - 2 * pos), -2 * w, w.sum() * 2 * share * neg
+    if name == "align_uniform":  # of scores above one, as if they were one
+        kernels = v / v.sum() * np.exp(-4 + 4 * neg)
+        loss = w @ (np.maximum(0, 2 - 2 * pos) + np.log(kernels.sum()))
+        return loss, -2 * w * (pos < 1), w.sum() * 4 * kernels / kernels.sum()
     total = v @ np.exp(neg)
-    if name == "softmax":
+    if name in ("softmax", "dcl"):
         return w @ (np.log(total) - pos), -w, w.sum() * v * np.exp(neg) / total
     assert name == "infonce"
     chance = total / (total + np.exp(pos))
@@ -129,7 +137,7 @@ def negatives_of(method, name, batch, block, size, counts, positives):
     if name == "softmax":
         return np.arange(size), np.ones(size)
     drawn = np.asarray(batch["negatives"][block])
-    if name != "infonce":
+    if name not in ("infonce", "dcl"):
         return drawn, np.full(len(drawn), method.negative / len(drawn) * positives)
     chance = counts**method.ns_exponent / (counts**method.ns_exponent).sum()
     return drawn, 1 / (len(drawn) * chance[drawn])
