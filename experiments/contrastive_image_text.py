@@ -52,13 +52,14 @@ class Settings(Common):
     vocab_size: int = 4000
     max_length: int = 16
     hidden_size: int = 128
-    depth: int = 3
+    depth: int = 2
     heads: int = 4
-    patch: int = 6
+    patch: int = 12
+    features: int | None = 256
     text_depth: int = 1
     vector_size: int = 128
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.1
     epochs: int = 12
@@ -68,7 +69,7 @@ class Settings(Common):
 _CPU = Settings()
 PRESETS = {
     "smoke": replace(
-        _CPU, preset="smoke", max_images=512, hidden_size=32, depth=1, heads=2, patch=12, vocab_size=1000, epochs=1,
+        _CPU, preset="smoke", max_images=512, hidden_size=32, depth=1, heads=2, vocab_size=1000, epochs=1,
         seeds=(1, 2), batch_size=64, contenders=("untrained", "clip/infonce"), results=Path("runs/image-text-smoke"),
     ),
     "gpu": replace(
@@ -89,7 +90,7 @@ def contender(name: str, settings: Settings) -> Variant:
     method = KINDS[kind](
         image_encoder=encoder(
             "vit", hidden_size=settings.hidden_size, depth=settings.depth, heads=settings.heads, patch=settings.patch,
-            dropout=settings.dropout,
+            features=settings.features, dropout=settings.dropout,
         ),
         text_encoder=encoder(
             "transformer", vocab_size=settings.vocab_size, hidden_size=settings.hidden_size, depth=settings.text_depth,
