@@ -92,7 +92,7 @@ PRESETS = {
         seeds=(1, 2), results=Path("runs/images"),
     ),
     "objectives": replace(
-        _CPU, preset="objectives", contenders=ALL, max_images=20_000, epochs=1, batch_size=64,
+        _CPU, preset="objectives", contenders=ALL, max_images=10_000, epochs=2, batch_size=64,
         results=Path("results/contrastive_images_objectives"),
     ),
     "gpu": replace(
