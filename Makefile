@@ -18,6 +18,7 @@ $(READY): pyproject.toml
 
 demo: install
 	$(BIN)/python -m experiments.compare_objectives --preset demo --results runs/demo
+	$(BIN)/python -m experiments.contrastive_images --preset demo --results runs/images
 
 test: install
 	$(BIN)/python -m pytest

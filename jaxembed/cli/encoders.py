@@ -213,7 +213,11 @@ def train(asked: Any) -> None:
     method, task = build(asked)
     dense = Dense(optimizer="adamw", weight_decay=asked.weight_decay, schedule="cosine", warmup=0.1)
     training = Training(asked.epochs, asked.learning_rate, dense=dense)
-    print(f"{asked.data}: {task.examples:,} {task.unit}")
+    cut = task.about().get("truncated", 0)
+    print(
+        f"{asked.data}: {task.examples:,} {task.unit}"
+        + (f", {cut:,} texts cut to {asked.max_length} tokens" if cut else "")
+    )
     name = type(asked).method.lower()
     output = asked.output or Path("runs") / name
     options = Options(

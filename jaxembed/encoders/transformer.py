@@ -32,6 +32,8 @@ class Transformer(nnx.Module):
         self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
         if vocab_size < 1 or max_length < 1 or depth < 0:
             raise ValueError("vocab_size and max_length must be at least 1, and depth 0 (a bag of words) or more")
+        if positions == "sinusoidal":
+            sinusoidal(1, hidden_size)  # tells a width that it cannot have
         table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))
         self.token_embedding = table(vocab_size, token_dim or hidden_size)
         self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None
@@ -95,7 +97,7 @@ class Transformer(nnx.Module):
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = dropout(self._embedded(ids, segments), self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
-            x = nnx.remat(Block.__call__)(block, x, mask, None, key) if self.remat else block(x, mask, None, key)
+            x = nnx.remat(Block.__call__, graph_updates=False)(block, x, mask, None, key) if self.remat else block(x, mask, None, key)
         return x if self.final_norm is None else self.final_norm(x)
 
     def _embedded(self, ids: jax.Array, segments: jax.Array | None) -> jax.Array:

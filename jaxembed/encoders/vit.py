@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxembed.encoders.attention import (
@@ -91,7 +92,8 @@ class ViT(nnx.Module):
         self.dropout = dropout
         self.dtype = dtype
         self.remat = remat
-        self._places(*self.grid)  # tells sizes that the positions cannot have
+        if positions != "learned":
+            self._places(*self.grid)  # tells widths that the positions cannot have
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         """A vector a picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
@@ -120,11 +122,11 @@ class ViT(nnx.Module):
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = dropout(x, self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
-            x = nnx.remat(Block.__call__)(block, x, None, rotary, key) if self.remat else block(x, None, rotary, key)
+            x = nnx.remat(Block.__call__, graph_updates=False)(block, x, None, rotary, key) if self.remat else block(x, None, rotary, key)
         x = self.final_norm(x)
         return x if self.widening is None else ACTIVATIONS[self.activation](self.widening(x))
 
-    def _places(self, rows: int, columns: int) -> tuple[jax.Array | None, Rotary | None]:
+    def _places(self, rows: int, columns: int) -> tuple[jax.Array | np.ndarray | None, Rotary | None]:
         """What is added to the tokens, and what turns queries and keys; a class token stands in front, at no place."""
         own = int(self.class_token is not None)
         if self.position_embedding is not None:
@@ -132,9 +134,9 @@ class ViT(nnx.Module):
             grid = resized_grid(table[own:].reshape(*self.grid, -1), (rows, columns))
             return jnp.concatenate([table[:own], grid.reshape(rows * columns, -1)]), None
         if self.positions == "sincos2d":
-            return jnp.pad(sincos_2d(rows, columns, self.hidden_size), ((own, 0), (0, 0))), None
+            return np.pad(sincos_2d(rows, columns, self.hidden_size), ((own, 0), (0, 0))), None
         if self.positions == "rotary":
             cosine, sine = axial_rotary(rows, columns, self.hidden_size // self.heads)
-            pad = lambda x, value: jnp.pad(x, ((own, 0), (0, 0)), constant_values=value)
+            pad = lambda x, value: np.pad(x, ((own, 0), (0, 0)), constant_values=value)
             return None, (pad(cosine, 1), pad(sine, 0))
         return None, None

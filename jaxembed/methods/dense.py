@@ -122,8 +122,8 @@ class DenseMethod:
         key: jax.Array | None = None,
         **options: Any,
     ) -> tuple[jax.Array, dict]:
-        """What the net called `name` gives, and its statistics after."""
-        return self.nets()[name].apply(net[name], kept[name], *inputs, train=train, key=key, **options)
+        """What the net called `name` gives, and its statistics after; a file keeps no dictionary that is empty."""
+        return self.nets()[name].apply(net.get(name, {}), kept.get(name, {}), *inputs, train=train, key=key, **options)
 
 
 def embed(

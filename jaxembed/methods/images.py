@@ -10,8 +10,7 @@ import numpy as np
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import DenseMethod
 from jaxembed.objectives import InfoNCE, Softmax, pairwise
-from jaxembed.objectives.decorrelation import BarlowTwins as BarlowTwinsLoss
-from jaxembed.objectives.decorrelation import VICReg as VICRegLoss
+from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import two_views
 from jaxembed.objectives.prediction import Regression
 from jaxembed.sampling.augmentation import Augmentation

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxembed.objectives.chunks import by_chunks
-from jaxembed.objectives.decorrelation import BarlowTwins, VICReg
+from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import Same, contrast, in_batch, two_towers, two_views
 from jaxembed.objectives.large_batch import cached, ring_contrast
 from jaxembed.objectives.pairwise import (
@@ -35,13 +35,13 @@ PAIRWISE = {
     "spectral": Spectral,
     "align_uniform": AlignmentUniformity,
 }
-DECORRELATION = {"vicreg": VICReg, "barlow_twins": BarlowTwins}
+DECORRELATION = {"vicreg": VICRegLoss, "barlow_twins": BarlowTwinsLoss}
 PREDICTION = {"regression": Regression}
 
 __all__ = [
-    "BPR", "DECORRELATION", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwins", "DecoupledContrastive",
+    "BPR", "DECORRELATION", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss", "DecoupledContrastive",
     "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax", "Spectral", "Triplet",
-    "VICReg", "by_chunks", "cached", "contrast", "decorrelation", "glove_weight", "in_batch", "pairwise", "prediction",
+    "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "glove_weight", "in_batch", "pairwise", "prediction",
     "ring_contrast", "two_towers", "two_views", "weighted_squares",
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ def _off_diagonal_squares(matrix: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class VICReg:
+class VICRegLoss:
     """Views agree, every dimension keeps a deviation of at least one, dimensions do not go together (Bardes et al. 2022).
 
     `invariance mean (a - b)^2 + variance [v(a) + v(b)] / 2 + covariance [c(a) + c(b)]`, with `v` the mean over dimensions of
@@ -52,7 +52,7 @@ class VICReg:
 
 
 @dataclass(frozen=True)
-class BarlowTwins:
+class BarlowTwinsLoss:
     """The views' cross-correlation is pulled to the identity: `sum_i (1 - C_ii)^2 + weight sum_(i != j) C_ij^2`.
 
     Zbontar et al. 2021, eq. 1 and 2; `epsilon` is added to variances, as the batch normalisation in the authors' code does.

@@ -10,20 +10,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxembed.encoders.functional import Encoder
+from jaxembed.methods import image_text, images, sentences
 from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.dense import DenseMethod
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.objectives import PAIRWISE
+from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
+from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.environment import environment
+from jaxembed.study.image_text import ImageTextTask
+from jaxembed.study.images import ImageTask
 from jaxembed.study.plan import Planned, Task, Variant
 from jaxembed.study.run import Run
+from jaxembed.study.sentences import SentenceTask
 from jaxembed.study.significance import estimate
 from jaxembed.study.train import Options, train_group
 from jaxembed.study.words import Words
+from jaxembed.training.dense import Dense
 from jaxembed.training.loop import Training
 
-CLASSES = {kind.__name__: kind for kind in (SkipGram, CBOW, GloVe, Training, *PAIRWISE.values())}
-TASKS = {"Words": Words.read}
+_ENCODING = [
+    kind
+    for module in (images, sentences, image_text)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, DenseMethod)
+]
+_OBJECTIVES = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
+_KNOWN = (SkipGram, CBOW, GloVe, Training, Dense, Encoder, Augmentation, *_ENCODING)
+CLASSES = {kind.__name__: kind for kind in (*_OBJECTIVES, *_KNOWN)}
+TASKS = {
+    "Words": Words.read, "ImageTask": ImageTask.read, "SentenceTask": SentenceTask.read, "ImageTextTask": ImageTextTask.read,
+}  # fmt: skip
 
 _TIMES = ("final/seconds", "_per_second")
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.evaluation.geometry import collapsed
 from jaxembed.files import write_text
 from jaxembed.study.environment import Energy
 from jaxembed.study.plan import Planned, Task, digest, ready
@@ -25,6 +27,7 @@ from jaxembed.training.mesh import Layout, is_first, tell
 from jaxembed.training.numbers import numbers_of
 
 PROBES = 20  # of similarity, over a whole run
+_LOOKED_AT = 2000  # vectors by which a collapse is told
 
 Vectors = Callable[[], jax.Array]
 
@@ -283,6 +286,10 @@ class _Recorder:
         vectors, embed = result.vectors[place], getattr(self.task, "embed", None)
         if embed:  # of an encoder, whose vectors in training are those of a few watched examples
             vectors = embed(result.method, result.params[place])
+            told = collapsed(vectors[:_LOOKED_AT])
+            run.note(collapsed=told)
+            if told:
+                warnings.warn(f"{run.folder}: the vectors have {told}", stacklevel=2)
             run.save_encoder(result.params[place])
         product = self.task.product(vectors)
         run.save(product)

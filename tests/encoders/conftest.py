@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,6 +13,21 @@ from flax import nnx
 def parameters(module):
     """All of a module's parameters as nested dictionaries of float64 arrays."""
     return jax.tree.map(lambda x: np.asarray(x, np.float64), nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+
+
+def filled(make, seed=0):
+    """The module that `make` makes with values from NumPy: none stands where an error could hide, and nothing is compiled."""
+    graph, state = nnx.split(nnx.eval_shape(make))
+    rng = np.random.default_rng(seed)
+
+    def values(path, x):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        value = rng.normal(0, 0.3 if x.ndim < 2 else np.sqrt(1 / np.prod(x.shape[:-1])), x.shape)
+        if any(f".{part}" in f".{name}" for part in ("scale", "var")):
+            value = 1 + np.abs(value)
+        return jnp.asarray(value * (3 if "embedding" in name and x.ndim == 2 else 1), x.dtype)
+
+    return nnx.merge(graph, jax.tree_util.tree_map_with_path(values, state))
 
 
 ACTIVATIONS = {
@@ -57,3 +73,8 @@ def reference():
         parameters=parameters, linear=linear, layer_norm=layer_norm, attention=attention, block=block,
         activations=ACTIVATIONS,
     )  # fmt: skip
+
+
+@pytest.fixture(name="filled", scope="session")
+def filled_fixture():
+    return filled

@@ -15,9 +15,8 @@ def given():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_equals_the_reference(given, reference, causal):
-    module = SelfAttention(D, HEADS, causal=causal, rngs=nnx.Rngs(0))
-    module.qkv.bias[...] = jax.random.normal(jax.random.key(1), (3 * D,))
+def test_attention_equals_the_reference(given, reference, filled, causal):
+    module = filled(lambda: SelfAttention(D, HEADS, causal=causal, rngs=nnx.Rngs(0)))
     mask = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1]], bool)  # causal: the second text's first place sees nothing
     p = reference.parameters(module)
     expected = reference.attention(p, given.astype(np.float64), HEADS, mask, causal)
@@ -26,8 +25,8 @@ def test_attention_equals_the_reference(given, reference, causal):
     np.testing.assert_allclose(jax.jit(module)(given), whole, atol=1e-5)
 
 
-def test_where_all_keys_are_masked_the_output_is_finite_and_the_gradient_zero(given):
-    module = SelfAttention(D, HEADS, rngs=nnx.Rngs(0))
+def test_where_all_keys_are_masked_the_output_is_finite_and_the_gradient_zero(given, filled):
+    module = filled(lambda: SelfAttention(D, HEADS, rngs=nnx.Rngs(0)))
     mask = jnp.asarray([[False] * L, [True] * L])
     weight = jnp.asarray(np.random.default_rng(1).normal(size=given.shape), jnp.float32)
 
@@ -42,7 +41,7 @@ def test_where_all_keys_are_masked_the_output_is_finite_and_the_gradient_zero(gi
         assert np.isfinite(gradient).all()
         assert not np.asarray(gradient[0]).any()
         assert np.asarray(gradient[1]).any()
-    np.testing.assert_allclose(module(given, mask)[0], np.tile(module.out.bias[...], (L, 1)), atol=1e-7)
+    np.testing.assert_allclose(jax.jit(module)(given, mask)[0], np.tile(module.out.bias[...], (L, 1)), atol=1e-7)
 
 
 def test_masked_softmax_and_its_gradient_in_float64():

@@ -38,13 +38,14 @@ def test_values_and_running_statistics_equal_the_reference(norm, final_norm):
         return
     results = []
     for remat in (False, True):
-        module = Head((4, 5, 6, 3), norm, final_norm, remat=remat, rngs=nnx.Rngs(0))
+        make = lambda remat=remat: Head((4, 5, 6, 3), norm, final_norm, remat=remat, rngs=nnx.Rngs(0))
+        module = nnx.jit(make)()
         graph, params, statistics = nnx.split(module, nnx.Param, nnx.BatchStat)
 
         @jax.jit
         def run(params, statistics, graph=graph):
             def total(params):
-                inside = nnx.merge(graph, params, statistics)
+                inside = nnx.merge(graph, params, statistics, copy=True)
                 out = inside(X, train=True)
                 return jnp.sum(out**2 * jnp.arange(3.0)[None]), (out, nnx.state(inside, nnx.BatchStat))
 
@@ -65,7 +66,7 @@ def test_values_and_running_statistics_equal_the_reference(norm, final_norm):
         fixed = {i: {"mean": s["mean"] + 0.5, "var": s["var"] + 1} for i, s in moved.items()}
         nnx.update(module, {"norms": jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fixed)})
         expected = formula(p, X.astype(np.float64), norm, final_norm, fixed)
-        np.testing.assert_allclose(module(X), expected, atol=1e-4)
+        np.testing.assert_allclose(nnx.jit(lambda m: m(X))(module), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,11 @@ def test_published_numbers_of_parameters(sizes, settings, parameters):
     assert nnx.eval_shape(lambda: Head(sizes, **settings, rngs=nnx.Rngs(0))).vector_size == sizes[-1]
 
 
-def test_bfloat16_runs_close_and_variables_are_float32():
-    exact, rounded = (Head((4, 16, 3), dtype=dtype, rngs=nnx.Rngs(0)) for dtype in (jnp.float32, jnp.bfloat16))
+def test_bfloat16_runs_close_and_variables_are_float32(filled):
+    exact, rounded = (
+        filled(lambda dtype=dtype: Head((4, 16, 3), dtype=dtype, rngs=nnx.Rngs(0)))
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
     out = rounded(X, train=True)
     assert out.dtype == jnp.bfloat16
     assert {x.dtype.name for x in jax.tree.leaves(nnx.state(rounded))} == {"float32"}

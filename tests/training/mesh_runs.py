@@ -17,9 +17,13 @@ from flax import nnx
 
 from jaxembed.data import read_corpus
 from jaxembed.data.cooccurrence import count_cooccurrences
+from jaxembed.data.images import Images
+from jaxembed.encoders.functional import encoder
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
+from jaxembed.methods.images import SimCLR
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training import loop
 from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.host import start
@@ -96,12 +100,17 @@ def cases():
     words["shard_tokens"] = 1 << 13  # two pieces
     training = Training(epochs=2, reports=4)
     sgd = replace(training, optimizer="sgd", learning_rate=0.02, track_loss=False)
+    tiny = encoder("vit", hidden_size=16, depth=1, heads=2, patch=4)
+    views = SimCLR(encoder=tiny, projection=(16, 8), batch_size=16, watch=8, augmentation=Augmentation(grayscale=0.0))
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    adam = Training(epochs=1, learning_rate=1e-3, reports=4)
     glove, classes = GloVe(vector_size=31, shard_entries=1 << 15), np.arange(ROWS) % CLASSES
     return {
         "skipgram": (SkipGram(**words), corpus, held, training),
         "skipgram-sgd": (SkipGram(**words), corpus, None, sgd),
         "cbow": (CBOW(**words), corpus, None, training),
         "glove": (glove, counts, None, replace(training, epochs=1)),
+        "simclr": (views, Images(pictures, None, (), "0" * 32), None, adam),
         "dense": (Dense(), classes, classes, replace(training, learning_rate=0.05)),
     }
 

@@ -1,0 +1,255 @@
+"""Training steps of the encoders against the same models in PyTorch: forward, mean square, backward, Adam.
+
+    python -m experiments.bench_encoders                     # the small ViT and the Transformer on 2 cores, some minutes
+    python -m experiments.bench_encoders --parts vit
+    python -m experiments.bench_encoders --preset gpu        # bfloat16, against torch.compile, with ResNet-18
+    python -m experiments.bench_encoders --preset smoke
+
+Both sides start from the same weights, which must give the same vectors (to 1e-4 in float32) and, after some steps, the same
+loss; then they take turns in one process. Writes table.md and measurements.jsonl.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from experiments.settings import parse
+from jaxembed.encoders import ResNet, Transformer, ViT
+from jaxembed.files import write_text
+from jaxembed.study.environment import described, environment
+from jaxembed.training.host import start
+
+Part = Literal["vit", "transformer", "resnet"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, on what.
+
+    device: "cpu" measures with `threads` threads on both sides. dtype: of the computation; parameters are float32.
+    compiled: PyTorch's side goes through torch.compile. pictures, texts: batch sizes. steps: in a turn. rounds: turns of
+    each side. The ViT has 28 x 28 x 1 pixels and patches of 7, the ResNet 32 x 32 x 3 pixels.
+    """
+
+    preset: Literal["smoke", "gpu", "cpu"] = "cpu"
+    parts: tuple[Part, ...] = ("vit", "transformer")
+    results: Path = Path("results/bench_encoders")
+    device: Literal["cpu", "gpu"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    compiled: bool = False
+    threads: int = 2
+    pictures: int = 256
+    texts: int = 64
+    length: int = 32
+    vocab_size: int = 8000
+    vit: tuple[int, int, int] = (192, 6, 3)
+    transformer: tuple[int, int, int] = (256, 4, 4)
+    width: int = 64
+    rounds: int = 7
+    steps: int = 10
+    seed: int = 0
+
+
+PRESETS = {
+    "smoke": Settings(
+        preset="smoke", parts=("vit", "transformer", "resnet"), results=Path("runs/bench_encoders"), pictures=4, texts=3,
+        length=6, vocab_size=50, vit=(16, 1, 2), transformer=(16, 1, 2), width=4, rounds=2, steps=2,
+    ),
+    "gpu": Settings(
+        preset="gpu", parts=("vit", "transformer", "resnet"), device="gpu", dtype="bfloat16", compiled=True,
+        pictures=1024, texts=512, steps=50,
+    ),
+    "cpu": Settings(),
+}  # fmt: skip
+TITLES = {"vit": "ViT", "transformer": "Transformer", "resnet": "ResNet-18"}
+MUST = {"cpu": 0.95, "gpu": 1.0}
+
+
+def models(part: Part, settings: Settings, dtype: Any) -> tuple[Any, Callable[[], Any], Any]:
+    """Our encoder, what makes PyTorch's, and a batch of inputs."""
+    from experiments import torch_encoders
+
+    rng, rngs = np.random.default_rng(settings.seed), nnx.Rngs(settings.seed)
+    if part == "transformer":
+        size, depth, heads = settings.transformer
+        shape = (settings.vocab_size, size, depth, heads)
+        ids = rng.integers(1, settings.vocab_size, (settings.texts, settings.length)).astype(np.int32)
+        lengths = rng.integers(settings.length // 2, settings.length + 1, settings.texts)
+        ids[np.arange(settings.length) >= lengths[:, None]] = 0
+        ours = Transformer(*shape, max_length=settings.length, dropout=0.0, dtype=dtype, rngs=rngs)
+        return ours, lambda: torch_encoders.Transformer(*shape, settings.length), ids
+    side, channels = (28, 1) if part == "vit" else (32, 3)
+    images = rng.normal(size=(settings.pictures, side, side, channels)).astype(np.float32)
+    if part == "vit":
+        shape = (28, 1, 7, *settings.vit)
+        return ViT(*shape, dtype=dtype, rngs=rngs), lambda: torch_encoders.ViT(*shape), images
+    ours = ResNet(18, "cifar", width=settings.width, dtype=dtype, rngs=rngs)
+    return ours, lambda: torch_encoders.ResNet(3, settings.width), images
+
+
+def ours_side(encoder: Any, inputs: Any, targets: Any) -> Callable[[int], float]:
+    """Trains our encoder: a function of the number of steps that gives the last one's loss."""
+    graph, params, statistics = nnx.split(encoder, nnx.Param, nnx.BatchStat)
+    optimizer = optax.adam(1e-3)
+
+    def step(carry, inputs, targets):
+        params, statistics, moments = carry
+
+        def loss(params):
+            inside = nnx.merge(graph, params, statistics, copy=True)
+            out = inside(inputs, train=True).astype(jnp.float32)
+            return jnp.mean((out - targets) ** 2), nnx.state(inside, nnx.BatchStat)
+
+        (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), statistics, moments), value
+
+    compiled = jax.jit(step, donate_argnums=0)
+    held = [jax.tree.map(jnp.array, (params, statistics, optimizer.init(params)))]
+    inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
+
+    def train(steps: int) -> float:
+        value = jnp.zeros(())
+        for _ in range(steps):
+            held[0], value = compiled(held[0], inputs, targets)
+        return float(value)
+
+    return train
+
+
+def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings, dtype: str) -> Callable[[int], float]:
+    """The same for PyTorch's."""
+    import torch
+
+    device = "cuda" if settings.device == "gpu" else "cpu"
+    module = module.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-3, fused=True)
+    forward = torch.compile(module) if settings.compiled else module
+    inputs, targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
+
+    def train(steps: int) -> float:
+        value = torch.zeros(())
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+                out = forward(inputs)
+            value = ((out.float() - targets) ** 2).mean()
+            value.backward()
+            optimizer.step()
+        return float(value)
+
+    return train
+
+
+def sides(part: Part, settings: Settings) -> tuple[Callable[[int], float], Callable[[int], float], dict[str, Any]]:
+    """Both sides, ready to train, after showing that they are the same model; and what was shown."""
+    import torch
+
+    from experiments.torch_encoders import load, parameters
+
+    encoder, make, inputs = models(part, settings, np.float32)
+    targets = np.random.default_rng(settings.seed + 1).normal(
+        size=(len(inputs), encoder.vector_size)
+    ).astype(np.float32)  # fmt: skip
+    values = nnx.to_pure_dict(nnx.state(encoder))
+
+    def loaded():
+        module = make()
+        load(module, values)
+        return module
+
+    train_mode = {"train": part == "resnet"}
+    with torch.no_grad(), jax.default_matmul_precision("highest"):
+        theirs = loaded()(torch.from_numpy(inputs)).numpy()
+        ours = np.asarray(nnx.jit(lambda m, x: m(x, **train_mode))(encoder, inputs))
+    encoder, _, _ = models(part, settings, settings.dtype)
+    difference = float(np.abs(ours - theirs).max())
+    if not difference < 1e-4:
+        raise RuntimeError(f"the two {TITLES[part]} differ by {difference:.2g} at the same weights")
+    module = loaded()
+    count = parameters(module)
+    ours_train = ours_side(encoder, inputs, targets)
+    torch_train = torch_side(module, inputs, targets, settings, settings.dtype)
+    losses = ours_train(3), torch_train(3)  # compiles, and shows that the gradients are the same
+    allowed = 1e-3 if settings.dtype == "float32" else 0.05
+    if not abs(losses[0] - losses[1]) < allowed * losses[1]:
+        raise RuntimeError(f"the two {TITLES[part]} train differently: losses {losses[0]} and {losses[1]}")
+    return ours_train, torch_train, {"difference": difference, "losses": losses, "parameters": count}
+
+
+def measured(part: Part, settings: Settings) -> list[dict[str, Any]]:
+    """Turns of both sides, in seconds a step."""
+    ours, theirs, shown = sides(part, settings)
+    rows = []
+    for turn in range(settings.rounds):
+        row: dict[str, Any] = {"part": part, "device_kind": settings.device, "dtype": settings.dtype, "turn": turn}
+        row |= {"batch": settings.texts if part == "transformer" else settings.pictures, "compiled": settings.compiled}
+        for name, train in (("ours", ours), ("torch", theirs))[:: 1 if turn % 2 == 0 else -1]:
+            train(1)  # the other side's threads and caches are gone
+            begun = time.perf_counter()
+            train(settings.steps)
+            row[name] = (time.perf_counter() - begun) / settings.steps
+        rows.append(row | shown)
+        print(f"{TITLES[part]}: ours {row['ours'] * 1e3:.1f} ms, PyTorch {row['torch'] * 1e3:.1f} ms", flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as Markdown; what was never measured says so."""
+    lines = [
+        "# Training steps of the encoders against PyTorch", "",
+        "| | device | batch | ours, ms | PyTorch, ms | speed over PyTorch's | must |", "|---|---|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    for device, part in [(d, p) for d in ("cpu", "gpu") for p in TITLES if (d, p) != ("cpu", "resnet")]:
+        found = [row for row in rows if (row["part"], row["device_kind"]) == (part, device)]
+        name = f"{TITLES[part]} | {'CPU, float32' if device == 'cpu' else 'GPU, bfloat16, torch.compile'}"
+        if not found:
+            lines.append(f"| {name} | | not yet measured | | | {MUST[device]} x |")
+            continue
+        ours, theirs = (statistics.median(row[side] for row in found) for side in ("ours", "torch"))
+        lines.append(
+            f"| {name} | {found[0]['batch']} | {ours * 1e3:.1f} | {theirs * 1e3:.1f} | {theirs / ours:.2f} x | "
+            f"{MUST[device]} x |"
+        )
+    made = dict.fromkeys(described(row) for row in rows)
+    turns = f"Medians over turns that alternate in one process; every turn: measurements.jsonl. {' '.join(made)}"
+    return "\n".join([*lines, "", turns, ""])
+
+
+def main(settings: Settings) -> None:
+    """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
+    if settings.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+        if hasattr(os, "sched_setaffinity"):  # XLA has as many threads as it sees cores
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings.threads])
+    import torch
+
+    start()
+    torch.set_num_threads(settings.threads)
+    known = settings.results / "measurements.jsonl"
+    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
+    rows = [row for row in rows if row["device_kind"] != settings.device or row["part"] not in settings.parts]
+    about = environment()
+    facts = {key: about[key] for key in ("command", "commit", "dirty", "device", "machine", "started")}
+    facts |= {"versions": about["versions"] | {"torch": torch.__version__}, "threads": settings.threads}
+    for part in settings.parts:
+        rows += [row | facts for row in measured(part, settings)]
+        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(settings.results / "table.md", table(rows))
+    sys.stdout.write((settings.results / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS, None, __doc__))
