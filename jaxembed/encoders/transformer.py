@@ -97,7 +97,11 @@ class Transformer(nnx.Module):
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = dropout(self._embedded(ids, segments), self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
-            x = nnx.remat(Block.__call__, graph_updates=False)(block, x, mask, None, key) if self.remat else block(x, mask, None, key)
+            x = (
+                nnx.remat(Block.__call__, graph_updates=False)(block, x, mask, None, key)
+                if self.remat
+                else block(x, mask, None, key)
+            )
         return x if self.final_norm is None else self.final_norm(x)
 
     def _embedded(self, ids: jax.Array, segments: jax.Array | None) -> jax.Array:

@@ -122,7 +122,11 @@ class ViT(nnx.Module):
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
         x = dropout(x, self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
-            x = nnx.remat(Block.__call__, graph_updates=False)(block, x, None, rotary, key) if self.remat else block(x, None, rotary, key)
+            x = (
+                nnx.remat(Block.__call__, graph_updates=False)(block, x, None, rotary, key)
+                if self.remat
+                else block(x, None, rotary, key)
+            )
         x = self.final_norm(x)
         return x if self.widening is None else ACTIVATIONS[self.activation](self.widening(x))
 

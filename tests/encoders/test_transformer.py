@@ -81,7 +81,7 @@ def test_values_and_gradients_equal_the_reference_in_float64(reference, made, ca
 
 
 def test_remat_gives_the_same_gradients(made):
-    both = [nnx.splitmade(causal=True, remat=remat) for remat in (False, True)]
+    both = [nnx.split(made(causal=True, remat=remat)) for remat in (False, True)]
     gradients = [
         jax.jit(jax.grad(lambda state, graph=graph: jnp.sum(nnx.merge(graph, state)(IDS, MASK)[:, :3] ** 3)))(state)
         for graph, state in both
@@ -125,7 +125,7 @@ def test_bert_base_has_its_published_number_of_parameters():
 
 
 def test_variables_are_float32_parameters_and_bfloat16_runs_close(made):
-    state = nnx.statemade(dropout=0.1)
+    state = nnx.state(made(dropout=0.1))
     variables = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, nnx.Variable))
     assert {(type(v), v.dtype.name) for v in variables} == {(nnx.Param, "float32")}
     exact, rounded = made(), made(dtype=jnp.bfloat16)
@@ -149,7 +149,7 @@ def test_dropout_comes_from_the_key_of_the_call(made):
 
 
 def test_many_models_at_once_and_steps_in_a_scan(made):
-    graph, _ = nnx.splitmade(dropout=0.1)
+    graph, _ = nnx.split(made(dropout=0.1))
     keys = jax.random.split(jax.random.key(0), 2)
     fresh = lambda key: nnx.state(Transformer(10, 8, 1, 2, max_length=7, rngs=nnx.Rngs(params=key)))
     stacked = jax.jit(jax.vmap(fresh))(keys)
