@@ -1,12 +1,14 @@
 """Encoders: Flax NNX modules that turn pictures and texts into vectors, and the heads that stand on them.
 
 Their only variables are `nnx.Param` (float32) and `nnx.BatchStat`. A call takes `train` and, where dropout is on, `rngs`;
-each has the width of its output as `vector_size`.
+each has the width of its output as `vector_size`. `encoder(kind, **settings)` makes one that is a value: pure functions of its
+variables, which can be hashed, saved and compared.
 """
 
+from jaxembed.encoders.functional import ENCODERS, Encoder, encoder
 from jaxembed.encoders.heads import Head
 from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
 
-__all__ = ["Head", "ResNet", "Transformer", "ViT"]
+__all__ = ["ENCODERS", "Encoder", "Head", "ResNet", "Transformer", "ViT", "encoder"]

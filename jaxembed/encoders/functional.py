@@ -92,7 +92,8 @@ def _parameters(kind: str) -> dict[str, inspect.Parameter]:
 
 def _module(spec: Encoder, rngs: nnx.Rngs) -> Any:
     settings: Mapping[str, Any] = {k: _dtype(k, v) for k, v in spec.settings}
-    return ENCODERS[spec.kind](**settings, rngs=rngs)
+    make: Any = ENCODERS[spec.kind]
+    return make(**settings, rngs=rngs)
 
 
 def _dtype(name: str, value: Any) -> Any:

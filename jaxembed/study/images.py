@@ -100,7 +100,7 @@ class ImageTask:
     def judge(self, vectors: KeyedVectors) -> dict[str, float | None]:
         """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors."""
         test, train = self._parts(vectors)
-        digest = hashlib.blake2b(np.ascontiguousarray(vectors.vectors)).hexdigest()
+        digest = hashlib.blake2b(vectors.vectors.tobytes()).hexdigest()
         if digest in _JUDGED:  # the same bits, as those of pixels are for every seed
             return dict(_JUDGED[digest])
         found: dict[str, float | None] = {f"geometry/{name}": told(value) for name, value in geometry(test).items()}

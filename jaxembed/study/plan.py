@@ -177,7 +177,7 @@ def digest(*what: Any) -> str:
 def ready(method: Any, task: Task) -> tuple[Any, Any]:
     """`method` as it suits the task's data and their size, and these data."""
     data = task.data(method)
-    method = method.suited_to(data) if hasattr(method, "suited_to") else method
+    method = getattr(method, "suited_to", lambda data: method)(data)
     return (method.sized_for(task.size(data)) if hasattr(method, "sized_for") else method), data
 
 

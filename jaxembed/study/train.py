@@ -293,11 +293,11 @@ class _Recorder:
             run.save_encoder(result.params[place])
         product = self.task.product(vectors)
         run.save(product)
-        pictures = self.task.shown(product) if hasattr(self.task, "shown") else {}
+        pictures = getattr(self.task, "shown", lambda product: {})(product)
         run.save_pictures(pictures)
         if tracker is not None:
             tracker.log(pictures, result.steps)
-            projected = self.task.projected(product) if hasattr(self.task, "projected") else product
+            projected = getattr(self.task, "projected", lambda product: product)(product)
             tracker.artifact(self.task.unit, projected)
         speed = self.task.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
         summary: dict[str, Any] = {

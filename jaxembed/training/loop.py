@@ -178,7 +178,7 @@ def fit(
     """
     training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
-    method = method.suited_to(data) if hasattr(method, "suited_to") else method
+    method = getattr(method, "suited_to", lambda data: method)(data)
     source = method.source(data)
     numbers = table_of(method, training, vary or {}, len(seeds))
     program = Program(method, training, source, tuple(seeds), numbers, seeds_by, layout)

@@ -74,8 +74,7 @@ def train_step(
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
         net = optax.apply_updates(net, jax.tree.map(lambda update: -rate * update, updates))
     kept = metrics.pop("kept", state.params.kept)
-    if hasattr(method, "keep"):
-        kept = method.keep(kept, net)
+    kept = getattr(method, "keep", lambda kept, net: kept)(kept, net)
     return State(Params(tables, net, kept), row_states, net_state, state.step + 1, state.key), metrics
 
 
