@@ -148,7 +148,7 @@ def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings, dtype
             value = ((out.float() - targets) ** 2).mean()
             value.backward()
             optimizer.step()
-        return float(value)
+        return value.item()
 
     return train
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.objectives.large_batch import cached
 from jaxembed.training.mesh import share_of
 from jaxembed.training.method import Batch, Lookups, Params, Shard, Source
 
@@ -22,17 +23,21 @@ class DenseMethod:
     batch_size: examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
     watch: examples, the first of the data, whose vectors are watched in training.
     device_bytes: examples that take more come to the device in pieces of that size, the next while one is trained on.
+    encode_chunk: rows encoded at a time, for batches whose activations do not fit (gradient caching); None: all at once.
     """
 
     batch_size: int = 256
     watch: int = 1024
     device_bytes: int = 2 << 30
+    encode_chunk: int | None = None
 
     def __post_init__(self):
         if self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2, not {self.batch_size}: an example needs others to differ from"
             )
+        if self.encode_chunk is not None and self.encode_chunk < 1:
+            raise ValueError(f"encode_chunk must be at least 1 row, or None for all at once, not {self.encode_chunk}")
         if self.watch < 2 or self.device_bytes < 1:
             raise ValueError(f"watch must be at least 2, and device_bytes 1, not {self.watch} and {self.device_bytes}")
 
@@ -124,6 +129,17 @@ class DenseMethod:
     ) -> tuple[jax.Array, dict]:
         """What the net called `name` gives, and its statistics after; a file keeps no dictionary that is empty."""
         return self.nets()[name].apply(net.get(name, {}), kept.get(name, {}), *inputs, train=train, key=key, **options)
+
+    def trained(self, name: str, net: Any, kept: Any, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
+        """`run` of a batch in training, `encode_chunk` rows at a time where that is set."""
+        if self.encode_chunk is None:
+            return self.run(name, net, kept, inputs, train=True, key=key)
+        if jax.tree.leaves(kept.get(name, {})):
+            raise ValueError(
+                f"encode_chunk cuts the batch, of which {name} takes statistics: leave it out, or choose a ViT"
+            )
+        encode = lambda rows, key: self.run(name, net, kept, rows, train=True, key=key)[0]
+        return cached(encode, inputs, self.encode_chunk, key), kept.get(name, {})
 
 
 def embed(

@@ -110,8 +110,8 @@ class CLIP(DenseMethod):
         augment, drop_image, drop_text = jax.random.split(key, 3)
         kept, n = batch["kept"], len(batch["images"])
         images = self.augmentation(jax.random.split(augment, n), batch["images"])
-        image, of_image = self.run("image", net, kept, images, train=True, key=drop_image)
-        text, of_text = self.run("text", net, kept, batch["ids"], train=True, key=drop_text)
+        image, of_image = self.trained("image", net, kept, images, drop_image)
+        text, of_text = self.trained("text", net, kept, batch["ids"], drop_text)
         a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
         how = {
             "scale": jnp.minimum(jnp.exp(net["log_scale"]), self.most),

@@ -71,7 +71,7 @@ class ImageMethod(DenseMethod):
 
     def projected(self, net: Any, kept: Any, views: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
         """What the head makes of the views `[2 b, d]`, and the statistics after."""
-        encoded, of_encoder = self.run("encoder", net, kept, views, train=True, key=key)
+        encoded, of_encoder = self.trained("encoder", net, kept, views, key)
         z, of_head = self.run("head", net, kept, encoded, train=True)
         return z, {**kept, "encoder": of_encoder, "head": of_head}
 

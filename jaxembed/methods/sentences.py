@@ -94,7 +94,7 @@ class SimCSE(DenseMethod):
         texts = jnp.concatenate([batch["texts"][place, one], batch["texts"][place, other]])
         if "negatives" in batch:
             ids = jnp.concatenate([ids, batch["negatives"]])
-        z, of_encoder = self.run("encoder", net, batch["kept"], ids, train=True, key=drop)
+        z, of_encoder = self.trained("encoder", net, batch["kept"], ids, drop)
         kept = {**batch["kept"], "encoder": of_encoder}
         if self.projection:
             z, kept["head"] = self.run("head", net, kept, z, train=True)

@@ -153,6 +153,21 @@ def test_encoding_in_parts_is_encoding_at_once():
     np.testing.assert_allclose(embed(method, params, examples, batch=20), whole, atol=1e-6)
 
 
+def test_gradient_caching_gives_the_same_gradients():
+    method, params, shard = begun(TRAINED["simclr"])
+    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
+    gradient = lambda method: jax.jit(jax.grad(lambda net: method.loss({}, net, batch, jax.random.key(5))[0]))(
+        params.net
+    )
+    whole, parts = gradient(method), gradient(replace(method, encode_chunk=5))  # 32 views, the last part is smaller
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    bn = replace(method, encoder=encoder("resnet", stem="patch", patch=4, width=4, channels=1), encode_chunk=5)
+    begun_params = bn.init(jax.random.key(0), {})
+    with pytest.raises(ValueError, match="encode_chunk cuts the batch, of which encoder takes statistics"):
+        bn.loss({}, begun_params.net, {**batch, "kept": begun_params.kept}, jax.random.key(5))
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="needs others to differ from"):
         images.SimCLR(batch_size=1)
