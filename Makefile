@@ -21,7 +21,7 @@ demo: install
 	$(BIN)/python -m experiments.contrastive_images --preset demo --results runs/images
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: install
 	$(BIN)/python -m experiments.bench_words
