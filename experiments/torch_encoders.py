@@ -145,7 +145,7 @@ def load(module: nn.Module, values: dict[str, Any]) -> None:
                 walk(value, [*path, str(name)])
                 continue
             value = np.asarray(value)
-            target = ".".join([*path, endings.get(name, name)])
+            target = ".".join([*path, str(endings.get(name, name))])
             target = target if target in places else f"{target}.weight"
             value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
             value = value.T if name == "kernel" and value.ndim == 2 else value

@@ -207,9 +207,9 @@ def train(asked: Any) -> None:
     from jaxembed.training.loop import Training
     from jaxembed.training.mesh import Layout, is_first, make_mesh
 
-    build: Callable[[Any], tuple[Any, Any]] = {_Images: _of_images, SimCSE: _of_sentences, CLIP: _of_pairs}[
-        next(kind for kind in (_Images, SimCSE, CLIP) if isinstance(asked, kind))
-    ]
+    build: Callable[[Any], tuple[Any, Any]] = next(
+        build for kind, build in _BUILDERS.items() if issubclass(type(asked), kind)
+    )
     method, task = build(asked)
     dense = Dense(optimizer="adamw", weight_decay=asked.weight_decay, schedule="cosine", warmup=0.1)
     training = Training(asked.epochs, asked.learning_rate, dense=dense)
@@ -311,3 +311,8 @@ def _of_pairs(asked: Any) -> tuple[Any, Any]:
     names = ("train_split", "test_split", "config", "revision", "image", "text", "size", "max_images", "tokenizer",
              "vocab_size", "max_length")  # fmt: skip
     return method, ImageTextTask.read(asked.data, channels=3, **_given(asked, names))
+
+
+_BUILDERS: dict[type, Callable[[Any], tuple[Any, Any]]] = {
+    _Images: _of_images, SimCSE: _of_sentences, CLIP: _of_pairs,
+}  # fmt: skip

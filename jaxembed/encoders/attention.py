@@ -16,7 +16,7 @@ from jax import lax
 from jaxembed.encoders.positions import rotate
 from jaxembed.scores import dot, weighted_sums
 
-Rotary = tuple[np.ndarray, np.ndarray]
+Rotary = tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -139,7 +139,8 @@ class SelfAttention(nnx.Module):
         qkv = self.qkv(x).reshape(batch, length, 3, heads, size // heads).transpose(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, batch * heads, length, size // heads)
         if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
+            cosine, sine = rotary
+            q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
         # Scores stand with the keys in rows: of the products, and of their derivatives, most are then laid out as stored.
         scores = dot(k, q * (size // heads) ** -0.5).astype(jnp.float32)
         present = None

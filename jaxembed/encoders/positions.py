@@ -44,7 +44,7 @@ def axial_rotary(rows: int, columns: int, head_size: int, base: float = 100.0) -
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rotate(x: jax.Array, cosine: jax.Array, sine: jax.Array) -> jax.Array:
+def rotate(x: jax.Array, cosine: jax.Array | np.ndarray, sine: jax.Array | np.ndarray) -> jax.Array:
     """Turns `x [N, L, d]` by the angles of its places, `cosine` and `sine` `[L, d / 2]`; place i is paired with i + d / 2.
 
     Products of two turned vectors depend on the difference of their places alone (Su et al. 2021, eq. 16).

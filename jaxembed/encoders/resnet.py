@@ -36,7 +36,8 @@ class Residual(nnx.Module):
         self, inputs: int, width: int, stride: int, bottleneck: bool, zero_init: bool, *, dtype: Any, rngs: nnx.Rngs
     ):
         self.vector_size = outputs = width * (4 if bottleneck else 1)
-        conv, norm = (partial(f, dtype=dtype, rngs=rngs) for f in (_conv, batch_norm))
+        conv = partial(_conv, dtype=dtype, rngs=rngs)
+        norm = partial(batch_norm, dtype=dtype, rngs=rngs)
         if bottleneck:
             convs = [conv(inputs, width, 1), conv(width, width, 3, stride), conv(width, outputs, 1)]
         else:
@@ -108,7 +109,7 @@ class ResNet(nnx.Module):
         x = self.stem(patchified(images, self.patch, self.channels) if self.stem_kind == "patch" else images)
         x = jax.nn.relu(self.stem_norm(x, use_running_average=not train))
         if self.stem_kind == "imagenet":
-            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for block in self.blocks:
             x = nnx.remat(Residual.__call__, static_argnums=2)(block, x, train) if self.remat else block(x, train)
         return jnp.mean(x, axis=(1, 2))
