@@ -115,7 +115,8 @@ def contender(name: str, settings: Settings) -> Variant:
             chosen = replace(chosen, temperature=settings.temperature)  # pyright: ignore[reportArgumentType]
         how["objective"] = chosen
     dense = Dense(optimizer="adamw", weight_decay=settings.weight_decay, warmup=0.1, clip=1.0)
-    epochs = 1 if kind in BASELINES else settings.transformer_epochs if layered else settings.epochs
+    passes = {"transformer": settings.transformer_epochs, "words_unsupervised": 1} | dict.fromkeys(BASELINES, 1)
+    epochs = passes.get(kind, settings.epochs)
     rate = settings.transformer_learning_rate if layered else settings.learning_rate
     training = Training(epochs, rate, reports=20, dense=dense)
     return Variant(name, kinds[kind](**how), training, {"method": kind, "objective": objective or "none"})
@@ -153,7 +154,7 @@ def study(settings: Settings) -> Study:
             "STS-B: Spearman's rho of cosines with people's scores. STS-B shares sentences with multi30k-captions (about a tenth "
             "of its distinct test sentences): no score was seen, but such sentences were.",
             "mean_of_tokens: the mean of the token vectors that the encoders start from. words_unsupervised: each caption "
-            "alone, two dropout masks (Gao et al. 2021).",
+            "alone, two dropout masks (Gao et al. 2021), one pass, which has as many steps as five over groups.",
         ],
     )
 

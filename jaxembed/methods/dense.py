@@ -142,6 +142,24 @@ class DenseMethod:
         return cached(encode, inputs, self.encode_chunk, key), kept.get(name, {})
 
 
+def summed(loss: jax.Array, examples: int, kept: Any) -> tuple[jax.Array, dict]:
+    """A mean loss and its metrics: sums over the examples, and what is kept."""
+    return loss, {"loss": loss * examples, "weight": jnp.float32(examples), "kept": kept}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What is not trained: a single step, which changes nothing where a warm-up makes its rate 0 or no weight decays."""
+
+    def steps(self, shard: Shard) -> int:
+        """One."""
+        return 1
+
+    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+        """Zero."""
+        return summed(jnp.float32(0), len(next(iter(batch.values()))), batch["kept"])
+
+
 def embed(
     method: DenseMethod, params: Params, examples: Examples, batch: int = 512, encode: Callable | None = None
 ) -> np.ndarray:

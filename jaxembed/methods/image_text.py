@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod
-from jaxembed.methods.images import summed
+from jaxembed.methods.dense import DenseMethod, Fixed, summed
 from jaxembed.objectives import InfoNCE, Logistic, pairwise
 from jaxembed.objectives.in_batch import Same, two_towers
 from jaxembed.sampling.augmentation import Augmentation
@@ -135,13 +134,5 @@ class SigLIP(CLIP):
 
 
 @dataclass(frozen=True)
-class UntrainedTowers(CLIP):
-    """The towers as they start: their one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
-
-    def steps(self, shard: Shard) -> int:
-        """One."""
-        return 1
-
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        """Zero."""
-        return summed(jnp.float32(0), len(batch["images"]), batch["kept"])
+class UntrainedTowers(Fixed, CLIP):
+    """The towers as they start."""

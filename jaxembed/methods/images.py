@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod
+from jaxembed.methods.dense import DenseMethod, Fixed, summed
 from jaxembed.objectives import InfoNCE, Softmax, pairwise
 from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import two_views
@@ -84,11 +84,6 @@ class ImageMethod(DenseMethod):
         augment, drop = jax.random.split(key)
         z, kept = self.projected(net, batch["kept"], self.views(batch, augment), drop)
         return summed(jnp.mean(self.compare(z, batch)), len(z) // 2, kept)
-
-
-def summed(loss: jax.Array, examples: int, kept: Any) -> tuple[jax.Array, dict]:
-    """A mean loss and its metrics: sums over the examples, and what is kept."""
-    return loss, {"loss": loss * examples, "weight": jnp.float32(examples), "kept": kept}
 
 
 @dataclass(frozen=True)
@@ -267,16 +262,8 @@ class MoCo(Averaged, SimCLR):
 
 
 @dataclass(frozen=True)
-class Untrained(ImageMethod):
-    """The encoder as it starts: its one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
-
-    def steps(self, shard: Shard) -> int:
-        """One."""
-        return 1
-
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        """Zero."""
-        return summed(jnp.float32(0), len(batch["images"]), batch["kept"])
+class Untrained(Fixed, ImageMethod):
+    """The encoder as it starts."""
 
 
 @dataclass(frozen=True)

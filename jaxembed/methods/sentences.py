@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod
-from jaxembed.methods.images import summed
+from jaxembed.methods.dense import DenseMethod, Fixed, summed
 from jaxembed.objectives import InfoNCE, pairwise
 from jaxembed.objectives.in_batch import Same, contrast
 from jaxembed.training.method import Batch, Params, Shard
@@ -135,16 +134,8 @@ def with_rows(embedding: Any, start: jax.Array) -> Any:
 
 
 @dataclass(frozen=True)
-class UntrainedSentences(SimCSE):
-    """The encoder as it starts: its one step changes nothing, where a warm-up makes its rate 0 or no weight decays."""
-
-    def steps(self, shard: Shard) -> int:
-        """One."""
-        return 1
-
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        """Zero."""
-        return summed(jnp.float32(0), len(batch["ids"]), batch["kept"])
+class UntrainedSentences(Fixed, SimCSE):
+    """The encoder as it starts."""
 
 
 @dataclass(frozen=True)
