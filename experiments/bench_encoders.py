@@ -99,37 +99,35 @@ def models(part: Part, settings: Settings, dtype: Any) -> tuple[Any, Callable[[]
     return ours, lambda: torch_encoders.ResNet(3, settings.width), images
 
 
-def ours_side(encoder: Any, inputs: Any, targets: Any) -> Callable[[int], float]:
-    """Trains our encoder: a function of the number of steps that gives the last one's loss."""
-    graph, params, statistics = nnx.split(encoder, nnx.Param, nnx.BatchStat)
+def ours_side(encoder: Any, inputs: Any, targets: Any, steps: int) -> Callable[[], float]:
+    """A turn of our encoder's training, one program of `steps` steps as the engine makes them; gives the last one's loss."""
+    graph, params, kept = nnx.split(encoder, nnx.Param, nnx.BatchStat)
     optimizer = optax.adam(1e-3)
+    inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
 
-    def step(carry, inputs, targets):
-        params, statistics, moments = carry
+    def step(carry, _):
+        params, kept, moments = carry
 
         def loss(params):
-            inside = nnx.merge(graph, params, statistics, copy=True)
+            inside = nnx.merge(graph, params, kept, copy=True)
             out = inside(inputs, train=True).astype(jnp.float32)
             return jnp.mean((out - targets) ** 2), nnx.state(inside, nnx.BatchStat)
 
-        (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        (value, kept), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         updates, moments = optimizer.update(gradient, moments, params)
-        return (optax.apply_updates(params, updates), statistics, moments), value
+        return (optax.apply_updates(params, updates), kept, moments), value
 
-    compiled = jax.jit(step, donate_argnums=0)
-    held = [jax.tree.map(jnp.array, (params, statistics, optimizer.init(params)))]
-    inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
+    many = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=steps), donate_argnums=0)
+    held = [jax.tree.map(jnp.array, (params, kept, optimizer.init(params)))]
 
-    def train(steps: int) -> float:
-        value = jnp.zeros(())
-        for _ in range(steps):
-            held[0], value = compiled(held[0], inputs, targets)
-        return float(value)
+    def turn() -> float:
+        held[0], values = many(held[0])
+        return float(values[-1])
 
-    return train
+    return turn
 
 
-def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings, dtype: str) -> Callable[[int], float]:
+def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings) -> Callable[[], float]:
     """The same for PyTorch's."""
     import torch
 
@@ -139,21 +137,21 @@ def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings, dtype
     forward = torch.compile(module) if settings.compiled else module
     inputs, targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
 
-    def train(steps: int) -> float:
+    def turn() -> float:
         value = torch.zeros(())
-        for _ in range(steps):
+        for _ in range(settings.steps):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            with torch.autocast(device, torch.bfloat16, enabled=settings.dtype == "bfloat16"):
                 out = forward(inputs)
             value = ((out.float() - targets) ** 2).mean()
             value.backward()
             optimizer.step()
         return value.item()
 
-    return train
+    return turn
 
 
-def sides(part: Part, settings: Settings) -> tuple[Callable[[int], float], Callable[[int], float], dict[str, Any]]:
+def sides(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable[[], float], dict[str, Any]]:
     """Both sides, ready to train, after showing that they are the same model; and what was shown."""
     import torch
 
@@ -180,13 +178,12 @@ def sides(part: Part, settings: Settings) -> tuple[Callable[[int], float], Calla
         raise RuntimeError(f"the two {TITLES[part]} differ by {difference:.2g} at the same weights")
     module = loaded()
     count = parameters(module)
-    ours_train = ours_side(encoder, inputs, targets)
-    torch_train = torch_side(module, inputs, targets, settings, settings.dtype)
-    losses = ours_train(3), torch_train(3)  # compiles, and shows that the gradients are the same
+    turns = ours_side(encoder, inputs, targets, settings.steps), torch_side(module, inputs, targets, settings)
+    losses = turns[0](), turns[1]()  # compiles, and shows that the gradients are the same
     allowed = 1e-3 if settings.dtype == "float32" else 0.05
     if not abs(losses[0] - losses[1]) < allowed * losses[1]:
         raise RuntimeError(f"the two {TITLES[part]} train differently: losses {losses[0]} and {losses[1]}")
-    return ours_train, torch_train, {"difference": difference, "losses": losses, "parameters": count}
+    return *turns, {"difference": difference, "losses": losses, "parameters": count}
 
 
 def measured(part: Part, settings: Settings) -> list[dict[str, Any]]:
@@ -197,9 +194,8 @@ def measured(part: Part, settings: Settings) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"part": part, "device_kind": settings.device, "dtype": settings.dtype, "turn": turn}
         row |= {"batch": settings.texts if part == "transformer" else settings.pictures, "compiled": settings.compiled}
         for name, train in (("ours", ours), ("torch", theirs))[:: 1 if turn % 2 == 0 else -1]:
-            train(1)  # the other side's threads and caches are gone
             begun = time.perf_counter()
-            train(settings.steps)
+            train()
             row[name] = (time.perf_counter() - begun) / settings.steps
         rows.append(row | shown)
         print(f"{TITLES[part]}: ours {row['ours'] * 1e3:.1f} ms, PyTorch {row['torch'] * 1e3:.1f} ms", flush=True)

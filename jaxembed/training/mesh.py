@@ -78,7 +78,7 @@ class Layout:
 
         replicated = jax.tree.map(lambda _: self._at(P()), shapes)
         return replicated._replace(
-            params=shapes.params._replace(
+            params=replicated.params._replace(
                 tables=jax.tree.map(rows, shapes.params.tables), net=jax.tree.map(net, shapes.params.net)
             ),
             rows=jax.tree.map(rows, shapes.rows),
