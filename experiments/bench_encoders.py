@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,26 +78,39 @@ TITLES = {"vit": "ViT", "transformer": "Transformer", "resnet": "ResNet-18"}
 MUST = {"cpu": 0.95, "gpu": 1.0}
 
 
-def models(part: Part, settings: Settings, dtype: Any) -> tuple[Any, Callable[[], Any], Any]:
-    """Our encoder, what makes PyTorch's, and a batch of inputs."""
+def models(part: Part, settings: Settings) -> tuple[Callable[[Any], Any], Callable[[], Any], Any]:
+    """What makes our encoder for a dtype, what makes PyTorch's, and a batch of inputs."""
     from experiments import torch_encoders
 
-    rng, rngs = np.random.default_rng(settings.seed), nnx.Rngs(settings.seed)
+    rng = np.random.default_rng(settings.seed)
     if part == "transformer":
         size, depth, heads = settings.transformer
         shape = (settings.vocab_size, size, depth, heads)
         ids = rng.integers(1, settings.vocab_size, (settings.texts, settings.length)).astype(np.int32)
         lengths = rng.integers(settings.length // 2, settings.length + 1, settings.texts)
         ids[np.arange(settings.length) >= lengths[:, None]] = 0
-        ours = Transformer(*shape, max_length=settings.length, dropout=0.0, dtype=dtype, rngs=rngs)
-        return ours, lambda: torch_encoders.Transformer(*shape, settings.length), ids
-    side, channels = (28, 1) if part == "vit" else (32, 3)
-    images = rng.normal(size=(settings.pictures, side, side, channels)).astype(np.float32)
-    if part == "vit":
-        shape = (28, 1, 7, *settings.vit)
-        return ViT(*shape, dtype=dtype, rngs=rngs), lambda: torch_encoders.ViT(*shape), images
-    ours = ResNet(18, "cifar", width=settings.width, dtype=dtype, rngs=rngs)
-    return ours, lambda: torch_encoders.ResNet(3, settings.width), images
+        ours = partial(Transformer, *shape, max_length=settings.length, dropout=0.0)
+        theirs, inputs = partial(torch_encoders.Transformer, *shape, settings.length), ids
+    elif part == "vit":
+        inputs = rng.normal(size=(settings.pictures, 28, 28, 1)).astype(np.float32)
+        ours, theirs = (partial(kind, 28, 1, 7, *settings.vit) for kind in (ViT, torch_encoders.ViT))
+    else:
+        inputs = rng.normal(size=(settings.pictures, 32, 32, 3)).astype(np.float32)
+        ours = partial(ResNet, 18, "cifar", width=settings.width)
+        theirs = partial(torch_encoders.ResNet, 3, settings.width)
+    return lambda dtype: nnx.eval_shape(lambda: ours(dtype=dtype, rngs=nnx.Rngs(0))), theirs, inputs
+
+
+def weights(state: Any, seed: int) -> Any:
+    """Values for an encoder's variables: matrices drawn for the width of their input, the others as they begin."""
+    rng = np.random.default_rng(seed)
+
+    def values(path, x):
+        if x.ndim > 1:
+            return jnp.asarray(rng.normal(0, 1 / np.sqrt(np.prod(x.shape[:-1])), x.shape), x.dtype)
+        return jnp.full(x.shape, float(any(name in jax.tree_util.keystr(path) for name in ("scale", "var"))), x.dtype)
+
+    return jax.tree_util.tree_map_with_path(values, state)
 
 
 def ours_side(encoder: Any, inputs: Any, targets: Any, steps: int) -> Callable[[], float]:
@@ -157,26 +171,22 @@ def sides(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable
 
     from experiments.torch_encoders import load, parameters
 
-    encoder, make, inputs = models(part, settings, np.float32)
-    targets = np.random.default_rng(settings.seed + 1).normal(
-        size=(len(inputs), encoder.vector_size)
-    ).astype(np.float32)  # fmt: skip
-    values = nnx.to_pure_dict(nnx.state(encoder))
-
-    def loaded():
-        module = make()
-        load(module, values)
-        return module
-
-    train_mode = {"train": part == "resnet"}
+    make, make_theirs, inputs = models(part, settings)
+    graph, state = nnx.split(make(jnp.float32))
+    encoder = nnx.merge(graph, weights(state, settings.seed))
+    state = nnx.state(encoder)
+    shape = (len(inputs), encoder.vector_size)
+    targets = np.random.default_rng(settings.seed + 1).normal(size=shape).astype(np.float32)
+    module = make_theirs()
+    load(module, nnx.to_pure_dict(state))
     with torch.no_grad(), jax.default_matmul_precision("highest"):
-        theirs = loaded()(torch.from_numpy(inputs)).numpy()
-        ours = np.asarray(nnx.jit(lambda m, x: m(x, **train_mode))(encoder, inputs))
-    encoder, _, _ = models(part, settings, settings.dtype)
+        theirs = module(torch.from_numpy(inputs)).numpy()
+        ours = np.asarray(nnx.jit(lambda m, x: m(x, train=True))(nnx.clone(encoder), inputs))
     difference = float(np.abs(ours - theirs).max())
     if not difference < 1e-4:
         raise RuntimeError(f"the two {TITLES[part]} differ by {difference:.2g} at the same weights")
-    module = loaded()
+    load(module, nnx.to_pure_dict(state))  # running statistics have moved
+    encoder = nnx.merge(nnx.split(make(settings.dtype))[0], state)
     count = parameters(module)
     turns = ours_side(encoder, inputs, targets, settings.steps), torch_side(module, inputs, targets, settings)
     losses = turns[0](), turns[1]()  # compiles, and shows that the gradients are the same
