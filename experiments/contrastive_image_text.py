@@ -4,7 +4,7 @@
     python -m experiments.contrastive_image_text                                                  # cpu: about 15 minutes, 2 cores
     python -m experiments.contrastive_image_text --preset gpu --results results/contrastive_image_text_gpu
 
-    python -m experiments.contrastive_image_text --data nlphuji/flickr30k --text caption --size 64 64
+    python -m experiments.contrastive_image_text --data jxie/flickr8k --text caption_0 --size 64 64 --patch 8
 
 Trains two towers, a ViT and a Transformer, with each objective; beside them stand the towers untrained and a random
 ranking. Products whose names recur count as right for each other, and are no negatives of each other in training.

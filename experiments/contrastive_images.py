@@ -7,7 +7,7 @@
     python -m experiments.contrastive_images --preset gpu --results results/contrastive_images_gpu
     python -m experiments.contrastive_images --preset cifar10 --results results/contrastive_images_cifar10   # a GPU
 
-    python -m experiments.contrastive_images --data uoft-cs/cifar10 --image img --contenders simclr/infonce byol
+    python -m experiments.contrastive_images --data uoft-cs/cifar10 --image img --patch 4 --color --contenders simclr/infonce byol
 
 Trains an encoder with each method, and writes the study's tables, plots and a folder for each run; beside them stand the
 pixels themselves and the encoder untrained. The linear probe and the 200 nearest neighbours see all training images, and
@@ -47,9 +47,10 @@ class Settings(Common):
 
     preset: where the other settings start from.
     data: a dataset with images, local, shipped or on the hub; image, label: its columns; label none where it has none.
-    contenders: METHOD or METHOD/OBJECTIVE. temperature: of the objectives that have one.
+    contenders: METHOD or METHOD/OBJECTIVE. temperature: of the objectives that are named and have one.
     encoder: vit or resnet. hidden_size, depth, heads, patch, features: of the ViT; width, resnet_depth: of the ResNet.
-    projection: widths of the head. max_images: only so many of the training split, 0 for all.
+    projection: widths of the head of SimCLR, SupCon and MoCo; the others have heads of their own papers' kind.
+    max_images: only so many of the training split, 0 for all.
     """
 
     preset: Literal["smoke", "demo", "objectives", "gpu", "cifar10", "cpu"] = "cpu"

@@ -8,9 +8,9 @@
         --pair anchor positive --negative negative
 
 No pretrained weights: captions of the same picture are pairs (multi30k-captions), the tokenizer is trained on them, and
-token vectors start from Skip-gram on enwik8-text (`--no-start` for noise). words is their mean, trained
-(Wieting et al. 2016), transformer has layers above them. Beside these stand the mean of the token vectors and the encoder
-of words untrained. What is chosen is chosen on STS-B's dev split; the test split is only measured.
+token vectors start from Skip-gram on enwik8-text (`--no-start`: from noise, and there is no mean of them). words is their
+mean, trained (Wieting et al. 2016), transformer has layers above them. Beside these stand the mean of the token vectors and
+the encoder of words untrained. What is chosen is chosen on STS-B's dev split; the test split is only measured.
 """
 
 from dataclasses import dataclass, replace
@@ -140,7 +140,7 @@ def study(settings: Settings) -> Study:
         title=f"Sentence vectors without pretrained weights: {settings.data}",
         folder=settings.results,
         tasks={settings.data: lambda: task(settings)},
-        variants=[contender(name, settings) for name in settings.contenders],
+        variants=[contender(n, settings) for n in settings.contenders if settings.start or n != "mean_of_tokens"],
         seeds=settings.seeds,
         columns=COLUMNS,
         lower_is_better=("alignment", "uniformity"),

@@ -137,10 +137,10 @@ class SimCSE(_Texts):
     """SimCSE: a sentence finds another of the same meaning among all of the batch.
 
     A column of lists gives groups that mean the same; a column of texts trains by dropout alone; --pair names two columns.
-    Judged on STS-B where it can be had (--sts). Output is that of `jaxembed train simclr`.
+    Judged on STS-B (--sts "" where it cannot be had). Output is that of `jaxembed train simclr`.
 
         jaxembed train simcse --data multi30k-captions --column captions
-        jaxembed train simcse --data enwik8-small --sts "" --max-rows 2000
+        jaxembed train simcse --data enwik8-small --column text --sts "" --max-rows 2000
         jaxembed train simcse --data sentence-transformers/all-nli --config triplet --pair anchor positive --negative negative
     """
 
@@ -165,7 +165,7 @@ class CLIP(_Texts):
     Output is that of `jaxembed train simclr`.
 
         jaxembed train clip --data fashion-products --text name --size 48 36
-        jaxembed train clip --data nlphuji/flickr30k --text caption --size 64 64
+        jaxembed train clip --data jxie/flickr8k --text caption_0 --size 64 64 --patch 8
     """
 
     data: str = "fashion-products"  # A dataset of images and texts.

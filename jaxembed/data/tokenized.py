@@ -16,6 +16,7 @@ class TokenGroups:
     ids: int32 `[n, g, l]`, 0 is padding; sizes: how many sentences each group has, int32 `[n]`; texts: int32 `[n, g]`, the
     same number for the same text. negatives: `[n, l]`, a hard negative for each group, or None.
     start: float32 `[vocabulary_size, d]`, token vectors to start from, or None. truncated: texts that were cut.
+    max_length: what they were cut to, and others will be. special: ids that are no words (padding, ends, unknown).
     """
 
     ids: np.ndarray
@@ -25,6 +26,8 @@ class TokenGroups:
     negatives: np.ndarray | None = None
     start: np.ndarray | None = None
     truncated: int = 0
+    max_length: int = 0
+    special: tuple[int, ...] = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,7 @@ class TokenizedImages:
     texts: np.ndarray
     vocabulary_size: int
     truncated: int = 0
+    max_length: int = 0
 
 
 def token_groups(
@@ -51,14 +55,17 @@ def token_groups(
     packed[sentences.group, place] = ids[: len(sentences)]
     numbers[sentences.group, place] = sentences.ids
     negatives = ids[len(sentences) :] if sentences.negatives else None
-    return TokenGroups(packed, sizes, numbers, len(tokenizer), negatives, start, tokens.truncated)
+    swapped = {0: tokenizer.pad, tokenizer.pad: 0}  # as `padded_by_zero` does
+    named = (tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.unk)
+    special = tuple(sorted({swapped.get(i, i) for i in named if i is not None}))
+    return TokenGroups(packed, sizes, numbers, len(tokenizer), negatives, start, tokens.truncated, max_length, special)
 
 
 def tokenized_images(pairs: ImageTexts, tokenizer: Tokenizer, max_length: int) -> TokenizedImages:
     """Images with the ids of their texts, each cut to `max_length`."""
     tokens = encode(tokenizer, pairs.texts, max_length)
     ids = padded_by_zero(tokens, tokenizer)
-    return TokenizedImages(pairs.images.images, ids, pairs.ids, len(tokenizer), tokens.truncated)
+    return TokenizedImages(pairs.images.images, ids, pairs.ids, len(tokenizer), tokens.truncated, max_length)
 
 
 def text_rows(texts: Iterable[str], tokenizer: Tokenizer, max_length: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxembed.objectives.large_batch import cached
+from jaxembed.objectives import cached, pairwise
 from jaxembed.training.mesh import share_of
 from jaxembed.training.method import Batch, Lookups, Params, Shard, Source
 
@@ -94,7 +94,7 @@ class DenseMethod:
 
     def prepare(self, shard: Shard, key: jax.Array) -> Shard:
         """The order in which a pass meets the examples."""
-        rows = next(column for name, column in shard.items() if not name.startswith("watch/")).shape[0]
+        rows = next(column for name, column in shard.items() if "/" not in name).shape[0]
         return {"order": jax.random.permutation(key, rows)}
 
     def steps(self, shard: Shard) -> int:
@@ -105,7 +105,7 @@ class DenseMethod:
         """The examples at place `step` of the order, `[batch_size, ...]` each."""
         size = min(self.batch_size, shard["order"].shape[0])
         chosen = jax.lax.dynamic_slice_in_dim(shard["order"], step * size, size)
-        columns = {name: column for name, column in shard.items() if name != "order" and not name.startswith("watch/")}
+        columns = {name: column for name, column in shard.items() if name != "order" and "/" not in name}
         return {name: column[chosen] for name, column in columns.items()}
 
     def lookups(self, batch: Batch) -> Lookups:
@@ -145,6 +145,12 @@ class DenseMethod:
 def summed(loss: jax.Array, examples: int, kept: Any) -> tuple[jax.Array, dict]:
     """A mean loss and its metrics: sums over the examples, and what is kept."""
     return loss, {"loss": loss * examples, "weight": jnp.float32(examples), "kept": kept}
+
+
+def named_objective(name: str, temperature: float) -> Any:
+    """The pairwise objective of that name, with this temperature if it has one: a change of objective changes nothing else."""
+    made = pairwise(name)
+    return replace(made, temperature=temperature) if hasattr(made, "temperature") else made
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, summed
-from jaxembed.objectives import InfoNCE, Logistic, pairwise
+from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.objectives import InfoNCE, Logistic
 from jaxembed.objectives.in_batch import Same, two_towers
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
@@ -47,7 +47,7 @@ class CLIP(DenseMethod):
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.objective, str):
-            object.__setattr__(self, "objective", pairwise(self.objective))
+            object.__setattr__(self, "objective", named_objective(self.objective, 1.0))
         if self.same_text not in ("exclude", "positive"):
             raise ValueError(f"same_text must be 'exclude' or 'positive', not {self.same_text!r}")
         if not 0 < self.scale <= self.most:
@@ -61,7 +61,7 @@ class CLIP(DenseMethod):
         images: dict[str, Any] = {"channels": channels}
         if self.image_encoder.kind == "vit":
             images["image_size"] = height if height == width else (height, width)
-        text = {"vocab_size": data.vocabulary_size, "max_length": data.ids.shape[-1]}
+        text = {"vocab_size": data.vocabulary_size, "max_length": max(data.ids.shape[-1], data.max_length)}
         return replace(
             super().suited_to(data),
             image_encoder=self.image_encoder.with_(**images),
@@ -112,8 +112,11 @@ class CLIP(DenseMethod):
         image, of_image = self.trained("image", net, kept, images, drop_image)
         text, of_text = self.trained("text", net, kept, batch["ids"], drop_text)
         a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
+        # The bound holds the scale and not its gradient: what has come to it can come back.
+        log_scale = net["log_scale"]
+        bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(self.most)) - log_scale)
         how = {
-            "scale": jnp.minimum(jnp.exp(net["log_scale"]), self.most),
+            "scale": jnp.exp(log_scale + bound),
             "bias": net.get("bias", 0.0),
             "chunk": self.chunk,
         }

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, summed
-from jaxembed.objectives import InfoNCE, Softmax, pairwise
+from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.objectives import InfoNCE, Softmax
 from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
-from jaxembed.objectives.in_batch import two_views
+from jaxembed.objectives.in_batch import two_views, wants_everybody
 from jaxembed.objectives.prediction import Regression
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
@@ -90,7 +90,7 @@ class ImageMethod(DenseMethod):
 class SimCLR(ImageMethod):
     """Each view must find the other of its image among all views of the batch (Chen et al. 2020).
 
-    objective: any pairwise objective, or the name of one; InfoNCE is NT-Xent.
+    objective: any pairwise objective, or the name of one, which then has the temperature .2 if it has any; InfoNCE is NT-Xent.
     labels: what images of one label are to each other: "ignore" them, "exclude" such pairs from the negatives, "positive".
     chunk: anchors compared at a time, for large batches; 0 compares all at once.
     """
@@ -104,7 +104,7 @@ class SimCLR(ImageMethod):
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.objective, str):
-            object.__setattr__(self, "objective", pairwise(self.objective))
+            object.__setattr__(self, "objective", named_objective(self.objective, 0.2))
         if self.labels not in ("ignore", "exclude", "positive"):
             raise ValueError(f"labels must be 'ignore', 'exclude' or 'positive', not {self.labels!r}")
 
@@ -211,9 +211,9 @@ class Averaged:
         follow = lambda old, new: self.momentum * old + (1 - self.momentum) * new
         return {**kept, "target": jax.tree.map(follow, kept["target"], {name: net[name] for name in self.followed})}
 
-    def target(self, kept: dict, views: jax.Array) -> jax.Array:
-        """The target's projections, without gradient, by the statistics of the batch."""
-        encoded, _ = self.run("encoder", kept["target"], kept, views, train=True)  # pyright: ignore[reportAttributeAccessIssue]
+    def target(self, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
+        """The target's projections, without gradient, by the statistics of the batch; `key` is for dropout."""
+        encoded, _ = self.trained("encoder", kept["target"], kept, views, key)  # pyright: ignore[reportAttributeAccessIssue]
         z, _ = self.run("head", kept["target"], kept, encoded, train=True)  # pyright: ignore[reportAttributeAccessIssue]
         return jax.lax.stop_gradient(z)
 
@@ -228,17 +228,30 @@ class BYOL(Averaged, SimSiam):
 
     def targets(self, z: jax.Array, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
         """The average net's projections."""
-        return self.target(kept, views)
+        return self.target(kept, views, jax.random.fold_in(key, 1))
 
 
 @dataclass(frozen=True)
 class MoCo(Averaged, SimCLR):
     """A view must find the other's projection by an averaged net among those of many earlier images (He et al. 2020).
 
+    The head takes no batch statistics, by which a view could be told from the queue (ibid., section 3.3); neither should the
+    encoder: a ResNet's are not shuffled here.
+
     queue: how many of these there are; a multiple of the batch.
     """
 
     queue: int = 4096
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.labels != "ignore" or self.chunk:
+            raise ValueError("MoCo's negatives are its queue: it takes neither labels nor chunk")
+        if wants_everybody(self.objective):
+            raise ValueError("MoCo's negatives are others than the positive: softmax, which counts it, is InfoNCE here")
+
+    def _head(self, *sizes: int) -> Encoder:
+        return encoder("head", sizes=sizes, norm="none")
 
     def init(self, key: jax.Array, shard: Shard) -> Params:
         """The queue starts with random directions."""
@@ -251,7 +264,8 @@ class MoCo(Averaged, SimCLR):
         augment, drop = jax.random.split(key)
         first, second = jnp.split(self.views(batch, augment), 2)
         z, kept = self.projected(net, batch["kept"], first, drop)
-        keys, queue = normalized(self.target(kept, second)), kept["queue"]
+        keys = normalized(self.target(kept, second, jax.random.fold_in(drop, 1)))
+        queue = kept["queue"]
         query = normalized(z)
         pos, neg = jnp.sum(query * keys, -1, keepdims=True), query @ queue.T
         kept = {**kept, "queue": jnp.concatenate([keys, queue])[: self.queue]}

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, summed
-from jaxembed.objectives import InfoNCE, pairwise
+from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.objectives import InfoNCE
 from jaxembed.objectives.in_batch import Same, contrast
 from jaxembed.training.method import Batch, Params, Shard
 
 if TYPE_CHECKING:
     from jaxembed.data.tokenized import TokenGroups
+
+
+START, SPECIAL = "constant/start", "constant/special"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class SimCSE(DenseMethod):
     Hard negatives, where the data have them, join the candidates of all anchors.
 
     encoder: of token ids; its vocabulary and length are those of the data.
-    objective: any pairwise objective, or the name of one, over cosines.
+    objective: any pairwise objective over cosines, or the name of one, which then has the temperature .05 if it has any.
     projection: widths of a head that is trained and then left out; () for none.
     chunk: anchors compared at a time, for large batches; 0 compares all at once.
     """
@@ -39,11 +42,13 @@ class SimCSE(DenseMethod):
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.objective, str):
-            object.__setattr__(self, "objective", pairwise(self.objective))
+            object.__setattr__(self, "objective", named_objective(self.objective, 0.05))
 
     def suited_to(self, data: "TokenGroups") -> Self:
         """The same for this vocabulary and length of sentences, with batches no larger than the data."""
-        length = max(data.ids.shape[-1], self.encoder["max_length"])
+        length = max(data.ids.shape[-1], data.max_length)
+        if "max_length" in self.encoder:
+            length = max(length, self.encoder["max_length"])
         return replace(
             super().suited_to(data), encoder=self.encoder.with_(vocab_size=data.vocabulary_size, max_length=length)
         )
@@ -63,16 +68,20 @@ class SimCSE(DenseMethod):
     def init(self, key: jax.Array, shard: Shard) -> Params:
         """Fresh weights; token vectors are those that the data start from, where they have some."""
         params = super().init(key, shard)
-        if "start" in shard:
-            params.net["encoder"]["token_embedding"] = with_rows(
-                params.net["encoder"]["token_embedding"], shard["start"]
-            )
+        if START in shard:
+            params.net["encoder"]["token_embedding"] = with_rows(params.net["encoder"]["token_embedding"], shard[START])
         return params
 
     def source(self, data: "TokenGroups") -> Any:
         """As DenseMethod's, with the token vectors to start from."""
         made = super().source(data)
-        return made if data.start is None else replace(made, constants={**made.constants, "start": data.start})
+        return (
+            made
+            if data.start is None
+            else replace(
+                made, constants={**made.constants, START: data.start, SPECIAL: np.asarray(data.special, np.int32)}
+            )
+        )
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
         """The encoder's output for sentences `[b, l]`, or for the first of groups `[b, g, l]`."""
@@ -148,16 +157,14 @@ class AveragedTokens(UntrainedSentences):
 
     def init(self, key: jax.Array, shard: Shard) -> Params:
         """The token vectors. Raises ValueError where the data have none."""
-        if "start" not in shard:
+        if START not in shard:
             raise ValueError("there are no token vectors to average: give the data some to start from")
-        return Params({}, {"tokens": jnp.asarray(shard["start"])}, {})
+        counted = jnp.ones(len(shard[START]), bool).at[shard[SPECIAL]].set(False)
+        return Params({}, {"tokens": jnp.asarray(shard[START])}, {"counted": counted})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """The mean over the tokens that are not padding, `[b, d]`."""
+        """The mean over the tokens that are words or parts of them, `[b, d]`."""
         ids = examples["ids"]
         ids = ids[:, 0] if ids.ndim == 3 else ids
-        mask = (ids > SPECIAL)[..., None]
+        mask = kept["counted"][ids][..., None]
         return jnp.sum(net["tokens"][ids] * mask, 1) / jnp.maximum(jnp.sum(mask, 1), 1)
-
-
-SPECIAL = 3  # ids up to this are padding, unknown, start and end

@@ -53,7 +53,12 @@ class ImageTask:
         train = read_images(data, split=train_split, max_images=max_images, **reading)
         test = read_images(data, split=test_split, names=train.names or None, **reading)
         told = {"train_split": train_split, "test_split": test_split, "max_images": max_images, "k": k, **reading}
-        return cls(train, test, k, {"data": data, **{name: value for name, value in told.items() if value is not None}})
+        return cls(
+            train,
+            test,
+            k,
+            {"data": data, **{n: value for n, value in told.items() if value is not None or n == "label"}},
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +105,8 @@ class ImageTask:
     def judge(self, vectors: KeyedVectors) -> dict[str, float | None]:
         """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors."""
         test, train = self._parts(vectors)
-        digest = hashlib.blake2b(vectors.vectors.tobytes()).hexdigest()
+        against = f"{self.k} {self.train.fingerprint} {self.test.fingerprint}".encode()
+        digest = hashlib.blake2b(vectors.vectors.tobytes() + against).hexdigest()
         if digest in _JUDGED:  # the same bits, as those of pixels are for every seed
             return dict(_JUDGED[digest])
         found: dict[str, float | None] = {f"geometry/{name}": told(value) for name, value in geometry(test).items()}
@@ -116,8 +122,8 @@ class ImageTask:
         test, train = self._parts(product)
         asked = spread(self.test, PICTURED)
         found = nearest_items(test[asked], train, min(NEIGHBOURS, len(train)))
-        labels = self.train.labels, self.test.labels
-        right = labels[0][found] == labels[1][asked][:, None] if None not in map(type_or_none, labels) else None  # pyright: ignore[reportOptionalSubscript]
+        ours, theirs = self.test.labels, self.train.labels
+        right = theirs[found] == ours[asked][:, None] if ours is not None and theirs is not None else None
         return {"pictures/retrieval": retrieval_grid(self.test.images[asked], self.train.images[found], right)}
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
@@ -126,11 +132,6 @@ class ImageTask:
         names, labels = self.test.names, self.test.labels
         key = lambda i: f"{i} {names[labels[i]]}" if labels is not None and names else str(i)
         return with_thumbnails([key(i) for i in range(n)], product.vectors[:n], self.test.images[:n])
-
-
-def type_or_none(value: Any) -> Any:
-    """None for None, else the type: arrays cannot be compared with it."""
-    return None if value is None else type(value)
 
 
 def with_thumbnails(keys: list[str], vectors: np.ndarray, images: np.ndarray) -> KeyedVectors:

@@ -190,14 +190,17 @@ class Run:
         vectors.save(self._files / "vectors.safetensors")
 
     def save_encoder(self, params: "Params") -> None:
-        """Writes encoder.safetensors: all that is learned and kept, by its place in the tree; `load_encoder` reads it."""
+        """Writes encoder.safetensors: all that is learned and kept, by its place in the tree; `encoder` reads it."""
         from safetensors.numpy import save
 
         leaves = {"/".join(path): np.asarray(leaf) for path, leaf in flat(params._asdict())}
         write_bytes(self._files / "encoder.safetensors", save(leaves))
 
     def encoder(self) -> "Params":
-        """What `save_encoder` wrote; raises FileNotFoundError when there is none."""
+        """What `save_encoder` wrote; raises FileNotFoundError when there is none.
+
+        `reproduce.rebuilt(run.environment["trained_method"])` is the method that encodes with it.
+        """
         from safetensors.numpy import load_file
 
         from jaxembed.training.method import Params

@@ -33,6 +33,9 @@ COLUMNS = {
 CURVES = ("epoch/loss", "geometry/effective_rank", "geometry/uniformity")
 
 
+_SHOWN = 2000  # sentences that stand for all where there are no pairs
+
+
 @dataclass(frozen=True)
 class Start:
     """Token vectors to start from: Skip-gram on a corpus, with a seed of its own.
@@ -143,14 +146,21 @@ class SentenceTask:
         return shape_of_vectors, lambda vectors: {}
 
     def _texts(self) -> list[str]:
+        if not self.pairs:
+            return list(self.sentences.texts[:_SHOWN])
         return [text for pairs in self.pairs.values() for side in (pairs.a, pairs.b) for text in side]
 
     def embed(self, method: Any, params: Params) -> np.ndarray:
-        """Vectors of all sentences of the scored pairs, split after split, the first of all pairs and then the second."""
+        """Vectors of all sentences of the scored pairs, split after split, the first of all pairs and then the second.
+
+        Where there are no pairs, of the first sentences that were trained on.
+        """
         return embed(method, params, {"ids": text_rows(self._texts(), self.tokenizer, self.max_length)})
 
     def product(self, vectors: np.ndarray) -> KeyedVectors:
         """The vectors, named validation/a/0, validation/a/1, ..."""
+        if not self.pairs:
+            return KeyedVectors([f"train/{i}" for i in range(len(vectors))], vectors)
         keys = [f"{name}/{side}/{i}" for name, pairs in self.pairs.items() for side in "ab" for i in range(len(pairs))]
         return KeyedVectors(keys, vectors)
 
@@ -159,6 +169,9 @@ class SentenceTask:
 
         Alignment is that of the pairs that people find most alike, above four fifths of the scale.
         """
+        if not self.pairs:
+            distinct = np.unique(vectors.vectors, axis=0)
+            return {f"geometry/{key}": told(value) for key, value in geometry(distinct).items()}
         found: dict[str, float | None] = {}
         place = 0
         for name, pairs in self.pairs.items():

@@ -225,7 +225,9 @@ class _Recorder:
 
     def metric(self) -> float:
         """By which the best checkpoint is told: the mean of the latest probes, or the loss where there are none."""
-        probes = [value for name, value in self.latest.items() if name != "loss"]
+        # Of an encoder the probes are the shape of its vectors, of which more is not better.
+        judged = not hasattr(self.task, "embed")
+        probes = [value for name, value in self.latest.items() if name != "loss" and judged]
         return float(np.mean(probes)) if probes else -self.latest.get("loss", float("inf"))
 
     def report(self, progress: Progress, vectors: Vectors) -> None:
@@ -296,7 +298,8 @@ class _Recorder:
         pictures = getattr(self.task, "shown", lambda product: {})(product)
         run.save_pictures(pictures)
         if tracker is not None:
-            tracker.log(pictures, result.steps)
+            if pictures:
+                tracker.log(pictures, result.steps)
             projected = getattr(self.task, "projected", lambda product: product)(product)
             tracker.artifact(self.task.unit, projected)
         speed = self.task.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)

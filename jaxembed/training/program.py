@@ -103,6 +103,10 @@ class Program:
         start = self.over_seeds(start, (None, 0, 0))
         numbers = self._with_total(lane.numbers)
         state = jax.eval_shape(start, self.constants, lane.keys, numbers)
+        if self.replicas > 1 and jax.tree.leaves(state.params.kept):
+            raise ValueError(
+                "replicas merge what is learned, and this method keeps more beside it: leave replicas at 1"
+            )
         self.shardings = self.layout.state(state)
         init = self._compiled(jax.jit(start, out_shardings=self.shardings), self.constants, lane.keys, numbers)
         for lane in reversed(self.lanes):

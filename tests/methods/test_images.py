@@ -95,13 +95,27 @@ def test_moco_contrasts_with_its_queue_and_renews_it():
     first, second = jnp.split(method.views(batch, augment), 2)
     unit = lambda x: np.asarray(x, np.float64) / np.linalg.norm(np.asarray(x, np.float64), axis=1, keepdims=True)
     query = unit(method.projected(params.net, params.kept, first, drop)[0])
-    keys = unit(method.target(params.kept, second))
+    keys = unit(method.target(params.kept, second, jax.random.fold_in(drop, 1)))
     queue = np.asarray(params.kept["queue"], np.float64)
     pos, neg = np.exp((query * keys).sum(1) / 0.5), np.exp(query @ queue.T / 0.5)
     np.testing.assert_allclose(loss, -np.log(pos / (pos + neg.sum(1))).mean(), rtol=1e-5)
     renewed = np.asarray(metrics["kept"]["queue"])
     np.testing.assert_allclose(renewed[:16], keys, atol=1e-5)
     np.testing.assert_array_equal(renewed[16:], np.asarray(params.kept["queue"])[:16])
+
+
+def test_a_change_of_objective_leaves_the_temperature():
+    assert images.SimCLR(objective="infonce") == images.SimCLR()
+    assert images.SimCLR(objective="dcl").objective.temperature == 0.2
+
+
+@pytest.mark.parametrize("name", ["byol", "moco"])
+def test_the_averaged_net_has_dropout_of_its_own(name):
+    dropping = replace(TRAINED[name], encoder=TINY.with_(dropout=0.3))
+    method, params, shard = begun(dropping)
+    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
+    losses = [float(method.loss({}, params.net, batch, jax.random.key(seed))[0]) for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_byol_follows_by_its_momentum():
@@ -175,6 +189,14 @@ def test_bad_input():
         images.SupCon(**HOW).suited_to(toy(labels=False))
     with pytest.raises(ValueError, match="there is 1 example to train on"):
         images.SimCLR(**HOW).suited_to(toy().head(1))
+    for settings, message in (
+        ({"labels": "positive"}, "neither labels nor chunk"), ({"chunk": 4}, "neither labels nor chunk"),
+        ({"objective": "softmax"}, "is InfoNCE here"), ({"objective": "hierarchical_softmax"}, "Huffman path"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            images.MoCo(**settings)
+    with pytest.raises(ValueError, match="leave replicas at 1"):
+        fit(TRAINED["moco"], toy(), Training(epochs=1, replicas=2))
     with pytest.raises(ValueError, match="labels must be"):
         images.SimCLR(labels="class")
     with pytest.raises(ValueError, match="nothing to encode"):

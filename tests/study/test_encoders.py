@@ -176,6 +176,23 @@ def test_sentences_from_text_to_figure(tmp_path):
     assert run.environment["data"]["truncated"] == 0
 
 
+def test_sentences_without_scored_pairs(tmp_path):
+    whole = sentence_task()
+    task = SentenceTask(whole.sentences, {}, whole.tokenizer, 12)
+    net = encoder("transformer", vocab_size=1, hidden_size=8, depth=0, positions="none", segments=0, heads=2)
+    run = train_group([planned(tmp_path, SimCSE(encoder=net, batch_size=8, watch=8), TRAINING)], task, QUIET)[0]
+    assert run.vectors().index_to_key[:2] == ["train/0", "train/1"]
+    assert np.isfinite(run.summary["geometry/effective_rank"])
+
+
+def test_images_without_labels_are_read_again_without(tmp_path):
+    task = ImageTask.read("fashion-mnist-small", max_images=64, label=None)
+    assert task.origin["label"] is None
+    run = train_group([planned(tmp_path, Pixels(batch_size=64, watch=8))], task, QUIET)[0]
+    assert "probe/knn" not in run.summary
+    assert reproduce(run.folder).reproduced
+
+
 def test_image_texts_from_pictures_to_figures(tmp_path):
     images = read_images("fashion-mnist-small", split="train", max_images=128)
     names = [f"a {images.names[label].lower()}" for label in images.labels]
