@@ -156,10 +156,11 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
+    before = signal.getsignal(signal.SIGINT)
     whole, reports = trained()
     with pytest.raises(Interrupted, match="saved: the same command goes on"):
         trained(tmp_path, die_at=9, act=lambda: os.kill(os.getpid(), number))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     resumed, after = trained(tmp_path)
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
     assert after == reports[9:]
