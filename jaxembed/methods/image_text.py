@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.methods.images import sized
 from jaxembed.objectives import InfoNCE, Logistic
 from jaxembed.objectives.in_batch import Same, two_towers
 from jaxembed.sampling.augmentation import Augmentation
@@ -55,16 +56,10 @@ class CLIP(DenseMethod):
 
     def suited_to(self, data: "TokenizedImages") -> Self:
         """The same for images and a vocabulary such as the data's, with batches no larger than the data."""
-        height, width, channels = data.images.shape[1:]
-        if self.augmentation.size:
-            height = width = self.augmentation.size
-        images: dict[str, Any] = {"channels": channels}
-        if self.image_encoder.kind == "vit":
-            images["image_size"] = height if height == width else (height, width)
         text = {"vocab_size": data.vocabulary_size, "max_length": max(data.ids.shape[-1], data.max_length)}
         return replace(
             super().suited_to(data),
-            image_encoder=self.image_encoder.with_(**images),
+            image_encoder=sized(self.image_encoder, data.images, self.augmentation),
             text_encoder=self.text_encoder.with_(**text),
         )
 

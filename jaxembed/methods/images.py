@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from jaxembed.data.images import Images
 
 
+def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encoder:
+    """An encoder for views of images `[n, h, w, c]` as `augmentation` makes them."""
+    size = augmentation.size or images.shape[1:3]
+    height, width = (size, size) if isinstance(size, int) else size
+    settings: dict[str, Any] = {"channels": images.shape[3]}
+    if net.kind == "vit":
+        settings["image_size"] = height if height == width else (height, width)
+    return net.with_(**settings)
+
+
 @dataclass(frozen=True)
 class ImageMethod(DenseMethod):
     """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out.
@@ -40,13 +50,7 @@ class ImageMethod(DenseMethod):
 
     def suited_to(self, data: "Images") -> Self:
         """The same for images of this size, with batches no larger than the data."""
-        height, width, channels = data.images.shape[1:]
-        if self.augmentation.size:
-            height = width = self.augmentation.size
-        settings: dict[str, Any] = {"channels": channels}
-        if self.encoder.kind == "vit":
-            settings["image_size"] = height if height == width else (height, width)
-        return replace(super().suited_to(data), encoder=self.encoder.with_(**settings))
+        return replace(super().suited_to(data), encoder=sized(self.encoder, data.images, self.augmentation))
 
     def examples(self, data: "Images") -> dict[str, np.ndarray]:
         """Pixels, uint8 `[n, h, w, c]`, and labels (places where there are none)."""
