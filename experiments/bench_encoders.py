@@ -9,10 +9,8 @@ Both sides start from the same weights, which must give the same vectors (to 1e-
 loss; then they take turns in one process. Writes table.md and measurements.jsonl.
 """
 
-import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +24,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.settings import parse
+from experiments.settings import measure, parse
 from jaxembed.encoders import ResNet, Transformer, ViT
-from jaxembed.files import write_text
 from jaxembed.study.environment import described, environment
 from jaxembed.training.host import start
 
@@ -244,17 +241,9 @@ def main(settings: Settings) -> None:
 
     start()
     torch.set_num_threads(settings.threads)
-    known = settings.results / "measurements.jsonl"
-    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    rows = [row for row in rows if row["device_kind"] != settings.device or row["part"] not in settings.parts]
-    about = environment()
-    facts = {key: about[key] for key in ("command", "commit", "dirty", "device", "machine", "started")}
-    facts |= {"versions": about["versions"] | {"torch": torch.__version__}, "threads": settings.threads}
-    for part in settings.parts:
-        rows += [row | facts for row in measured(part, settings)]
-        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(settings.results / "table.md", table(rows))
-    sys.stdout.write((settings.results / "table.md").read_text())
+    about = {"versions": environment()["versions"] | {"torch": torch.__version__}, "threads": settings.threads}
+    elsewhere = lambda row: row["device_kind"] != settings.device or row["part"] not in settings.parts
+    measure(settings, lambda name: measured(name, settings), table, about, elsewhere)  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

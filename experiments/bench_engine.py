@@ -27,11 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.settings import parse
+from experiments.settings import measure, parse
 from jaxembed.data import read_corpus
-from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.environment import described, environment
+from jaxembed.study.environment import described
 from jaxembed.study.plan import Planned, Variant
 from jaxembed.study.train import Options, train_group
 from jaxembed.study.words import Words
@@ -204,24 +203,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(settings: Settings) -> None:
     """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
     start()
-    known = settings.results / "measurements.jsonl"
-    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    rows = [row for row in rows if row["part"] not in settings.parts]
-    about = environment()
-    facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
     needs = set(settings.parts) - {"kills"}
     corpus = read_corpus(settings.data) if needs else None
     task: Any = Words(corpus.head(settings.words)) if corpus else None
-    for part in settings.parts:
-        measured = (
-            kills(settings)
-            if part == "kills"
-            else {"overhead": overhead, "checkpoints": checkpoints}[part](settings, task)
-        )
-        rows += [row | facts for row in measured]
-        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(settings.results / "table.md", table(rows))
-    print((settings.results / "table.md").read_text())
+    parts = {
+        "kills": lambda: kills(settings),
+        "overhead": lambda: overhead(settings, task),
+        "checkpoints": lambda: checkpoints(settings, task),
+    }
+    measure(settings, lambda name: parts[name](), table)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ batch that both can run.
 Writes table.md and measurements.jsonl.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -26,12 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import parse
+from experiments.settings import measure, parse
 from jaxembed.encoders.functional import encoder
-from jaxembed.files import write_text
 from jaxembed.objectives import cached, pairwise, two_towers
 from jaxembed.scores import normalized
-from jaxembed.study.environment import described, environment
+from jaxembed.study.environment import described
 from jaxembed.training.host import start
 
 Part = Literal["memory", "time", "caching"]
@@ -252,17 +250,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(settings: Settings) -> None:
     """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
     start()
-    known = settings.results / "measurements.jsonl"
-    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    rows = [row for row in rows if row["part"] not in settings.parts]
-    about = environment()
-    facts = {key: about[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
-    for part in settings.parts:
-        measured = {"memory": memory, "time": timing, "caching": caching}[part](settings)
-        rows += [row | facts for row in measured]
-        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(settings.results / "table.md", table(rows))
-    print((settings.results / "table.md").read_text())
+    parts = {"memory": memory, "time": timing, "caching": caching}
+    measure(settings, lambda name: parts[name](settings), table)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Literal
 from experiments.settings import Common, main
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods import images
-from jaxembed.objectives import pairwise
+from jaxembed.methods.dense import named_objective
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.images import COLUMNS, CURVES, ImageTask
 from jaxembed.study.plan import Variant
@@ -130,10 +130,7 @@ def contender(name: str, settings: Settings) -> Variant:
     if kind not in ("simsiam", "byol", "vicreg", "barlow_twins"):
         how["projection"] = settings.projection
     if objective:
-        chosen = pairwise(objective)
-        if hasattr(chosen, "temperature"):
-            chosen = replace(chosen, temperature=settings.temperature)  # pyright: ignore[reportArgumentType]
-        how["objective"] = chosen
+        how["objective"] = named_objective(objective, settings.temperature)
     dense = Dense(optimizer="adamw", weight_decay=settings.weight_decay, schedule="cosine", warmup=0.1)
     epochs = 1 if kind in BASELINES else settings.epochs
     training = Training(epochs, settings.learning_rate, reports=20, dense=dense)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from experiments.settings import Common, main
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods import sentences
-from jaxembed.objectives import pairwise
+from jaxembed.methods.dense import named_objective
 from jaxembed.study.plan import Variant
 from jaxembed.study.sentences import COLUMNS, CURVES, SentenceTask, Start
 from jaxembed.study.study import Study
@@ -110,10 +110,7 @@ def contender(name: str, settings: Settings) -> Variant:
     )  # fmt: skip
     how: dict[str, Any] = {"encoder": net, "batch_size": settings.batch_size}
     if objective:
-        chosen = pairwise(objective)
-        if hasattr(chosen, "temperature"):
-            chosen = replace(chosen, temperature=settings.temperature)  # pyright: ignore[reportArgumentType]
-        how["objective"] = chosen
+        how["objective"] = named_objective(objective, settings.temperature)
     dense = Dense(optimizer="adamw", weight_decay=settings.weight_decay, warmup=0.1, clip=1.0)
     passes = {"transformer": settings.transformer_epochs, "words_unsupervised": 1} | dict.fromkeys(BASELINES, 1)
     epochs = passes.get(kind, settings.epochs)

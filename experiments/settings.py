@@ -1,6 +1,7 @@
 """What every experiment's command line has in common: presets, results, checkpoints, devices."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,14 @@ from typing import Any, TypeVar
 
 import tyro
 
+from jaxembed.files import write_text
+from jaxembed.study.environment import environment
 from jaxembed.study.report import report
 from jaxembed.study.study import Study
 from jaxembed.study.train import Options
 from jaxembed.training.host import start
 from jaxembed.training.loop import Interrupted
-from jaxembed.training.mesh import Layout, initialize, is_first, make_mesh
+from jaxembed.training.mesh import initialize, is_first
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,6 @@ class Common:
 C = TypeVar("C")
 
 
-def options(settings: Common) -> Options:
-    """How to train, as the settings say."""
-    return Options(
-        checkpoint_seconds=settings.checkpoint_seconds,
-        layout=Layout(make_mesh(*settings.mesh)) if settings.mesh else None,
-        overwrite=settings.overwrite,
-        profile=settings.profile,
-    )
-
-
 def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str | None) -> C:
     """Settings from the command line: those of the preset (the last by default), and what is given besides."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -61,13 +54,36 @@ def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str 
     return tyro.cli(type(default), args=arguments, default=default, description=about)
 
 
+def measure(
+    settings: Any,
+    part: Callable[[str], list[dict[str, Any]]],
+    table: Callable[[list[dict[str, Any]]], str],
+    about: dict[str, Any] | None = None,
+    kept: Callable[[dict[str, Any]], bool] | None = None,
+) -> None:
+    """A bench: the rows of each of `settings.parts` with their environment, a line each in measurements.jsonl, and table.md.
+
+    about: more to tell of each row. kept: which earlier rows stay; by default those of parts that are not measured now.
+    """
+    known = settings.results / "measurements.jsonl"
+    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
+    rows = [row for row in rows if (kept(row) if kept else row["part"] not in settings.parts)]
+    told = environment() | (about or {})
+    facts = {key: told[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
+    for name in settings.parts:
+        rows += [row | facts | (about or {}) for row in part(name)]
+        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(settings.results / "table.md", table(rows))
+    sys.stdout.write((settings.results / "table.md").read_text())
+
+
 def run(settings: Any, study: Callable[[Any], Study], show: Callable[[Any], None] | None = None) -> None:
     """Trains what is missing of the study, writes its tables and plots, and prints them."""
     made = study(settings)
     if settings.dry_run:
         print(made.dry_run())
         return
-    made.run(options(settings))
+    made.run(Options.of(settings))
     if not is_first():
         return
     print(f"\n{report(settings.results)}")

@@ -1,7 +1,7 @@
 """`jaxembed train`: the methods with encoders as commands."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -205,7 +205,7 @@ def train(asked: Any) -> None:
     from jaxembed.terminal import show_summaries
     from jaxembed.training.dense import Dense
     from jaxembed.training.loop import Training
-    from jaxembed.training.mesh import Layout, is_first, make_mesh
+    from jaxembed.training.mesh import is_first
 
     build: Callable[[Any], tuple[Any, Any]] = next(
         build for kind, build in _BUILDERS.items() if issubclass(type(asked), kind)
@@ -220,12 +220,7 @@ def train(asked: Any) -> None:
     )
     name = type(asked).method.lower()
     output = asked.output or Path("runs") / name
-    options = Options(
-        overwrite=asked.overwrite,
-        checkpoint_seconds=asked.checkpoint_seconds,
-        layout=Layout(make_mesh(*asked.mesh)) if asked.mesh else None,
-        profile=asked.profile,
-    )
+    options = Options.of(asked)
     plans = [
         Planned(output / f"seed-{seed}", Variant(name, method, training), seed, asked.data) for seed in asked.seeds
     ]
@@ -240,13 +235,12 @@ def _given(asked: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _objective(asked: Any, temperature: float) -> Any:
-    from jaxembed.objectives import pairwise
+    from jaxembed.methods.dense import named_objective
 
-    made = pairwise(asked.objective)
-    known = {field.name for field in fields(made)}
-    if asked.temperature is not None and "temperature" not in known:
+    made = named_objective(asked.objective, asked.temperature or temperature)
+    if asked.temperature is not None and not hasattr(made, "temperature"):
         raise ValueError(f"the objective {asked.objective} has no temperature: leave --temperature out")
-    return replace(made, temperature=asked.temperature or temperature) if "temperature" in known else made
+    return made
 
 
 def _of_images(asked: Any) -> tuple[Any, Any]:

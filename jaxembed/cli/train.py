@@ -97,7 +97,7 @@ def train(asked: SkipGram | CBOW | GloVe) -> None:
     from jaxembed.study.words import Words
     from jaxembed.terminal import show_runs
     from jaxembed.training.loop import Training
-    from jaxembed.training.mesh import Layout, is_first, make_mesh
+    from jaxembed.training.mesh import is_first
 
     training = Training(epochs=asked.epochs, learning_rate=asked.learning_rate, optimizer=asked.optimizer)
     if asked.window < 1:
@@ -111,12 +111,7 @@ def train(asked: SkipGram | CBOW | GloVe) -> None:
         f"{asked.data}: {len(corpus.tokens):,} words of {len(corpus.vocabulary):,} kinds in {corpus.documents:,} documents"
     )
     output = asked.output or Path("runs") / name
-    options = Options(
-        overwrite=asked.overwrite,
-        checkpoint_seconds=asked.checkpoint_seconds,
-        layout=Layout(make_mesh(*asked.mesh)) if asked.mesh else None,
-        profile=asked.profile,
-    )
+    options = Options.of(asked)
     variant = Variant(name, method, training)
     plans = [Planned(output / f"seed-{seed}", variant, seed, asked.data) for seed in asked.seeds]
     runs = train_group(plans, task, options, description=name)

@@ -145,6 +145,13 @@ def read_tokenizer(
     return _tokenizer(_load(file), {"file": file.name}, pad=pad, cls=cls, sep=sep)
 
 
+def tokenizer_for(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """One trained on `texts` where `kind` is wordpiece, bpe or word, else the tokenizer.json of that path."""
+    if kind in ("wordpiece", "bpe", "word"):
+        return train_tokenizer(texts, vocab_size=vocab_size, kind=kind)
+    return read_tokenizer(kind)
+
+
 def encode(tokenizer: Tokenizer, texts: Iterable[str], max_length: int, *, cache: bool = True) -> Tokens:
     """Encodes texts, each cut to its first `max_length` ids, `cls` and `sep` included.
 

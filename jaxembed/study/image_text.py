@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxembed.data.pairs import ImageTexts, read_image_texts
 from jaxembed.data.tokenized import TokenizedImages, text_rows, tokenized_images
-from jaxembed.data.tokens import Tokenizer, read_tokenizer, train_tokenizer
+from jaxembed.data.tokens import Tokenizer, tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import cross_retrieval, nearest_items, random_recall
 from jaxembed.methods.dense import embed
@@ -61,11 +61,7 @@ class ImageTextTask:
             reading["size"] = tuple(reading["size"])
         train = read_image_texts(data, split=train_split, max_images=max_images, **reading)
         test = read_image_texts(data, split=test_split, **reading)
-        made = (
-            train_tokenizer(train.texts, vocab_size=vocab_size, kind=tokenizer)  # pyright: ignore[reportArgumentType]
-            if tokenizer in ("wordpiece", "bpe", "word")
-            else read_tokenizer(tokenizer)
-        )
+        made = tokenizer_for(train.texts, tokenizer, vocab_size)
         known = {"train_split": train_split, "test_split": test_split, "max_images": max_images, "tokenizer": tokenizer,
                  "vocab_size": vocab_size, "max_length": max_length, **reading}  # fmt: skip
         origin = {"data": data, **{name: value for name, value in known.items() if value is not None}}

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from jaxembed.data.pairs import ScoredPairs, Sentences, read_scored_pairs, read_sentences
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.tokenized import TokenGroups, text_rows, token_groups
-from jaxembed.data.tokens import Tokenizer, read_tokenizer, start_vectors, train_tokenizer
+from jaxembed.data.tokens import Tokenizer, start_vectors, tokenizer_for
 from jaxembed.evaluation.geometry import alignment, geometry
 from jaxembed.evaluation.sts import sts_spearman
 from jaxembed.methods.dense import embed
@@ -93,14 +93,10 @@ class SentenceTask:
         """
         sentences = read_sentences(data, max_rows=max_rows, **reading)
         start = Start(**{k: v for k, v in start.items() if k != "class"}) if isinstance(start, Mapping) else start
-        kinds: tuple[Literal["wordpiece", "bpe", "word"], ...] = ("wordpiece", "bpe", "word")
-        if tokenizer in kinds:
-            texts = sentences.texts
-            if tokenizer == "word" and start:  # words that only Skip-gram has met keep its vectors
-                texts = (*texts, *[" ".join(start.corpus().vocabulary.words[: start.words])] * 2)
-            made = train_tokenizer(texts, vocab_size=vocab_size, kind=tokenizer)
-        else:
-            made = read_tokenizer(tokenizer)
+        texts = sentences.texts
+        if tokenizer == "word" and start:  # words that only Skip-gram has met keep its vectors
+            texts = (*texts, *[" ".join(start.corpus().vocabulary.words[: start.words])] * 2)
+        made = tokenizer_for(texts, tokenizer, vocab_size)
         known = {"sts": sts, "splits": tuple(splits), "max_rows": max_rows, "tokenizer": tokenizer,
                  "vocab_size": vocab_size, "max_length": max_length, "start": start, **reading}  # fmt: skip
         origin = {"data": data, **{name: value for name, value in known.items() if value is not None}}

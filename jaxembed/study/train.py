@@ -23,7 +23,7 @@ from jaxembed.study.run import Run
 from jaxembed.tracking import Console, Tracker, Trackers, histogram
 from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.loop import Progress, Result, Training, fit
-from jaxembed.training.mesh import Layout, is_first, tell
+from jaxembed.training.mesh import Layout, is_first, make_mesh, tell
 from jaxembed.training.numbers import numbers_of
 
 PROBES = 20  # of similarity, over a whole run
@@ -50,6 +50,16 @@ class Options:
     console: bool = True
     profile: bool = False
     trackers: Sequence[Callable[[Run], Tracker]] = ()
+
+    @classmethod
+    def of(cls, settings: Any) -> "Options":
+        """From a command's settings: `overwrite`, `checkpoint_seconds`, `mesh` and `profile`."""
+        return cls(
+            checkpoint_seconds=settings.checkpoint_seconds,
+            layout=Layout(make_mesh(*settings.mesh)) if settings.mesh else None,
+            overwrite=settings.overwrite,
+            profile=settings.profile,
+        )
 
 
 def train_group(
