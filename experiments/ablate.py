@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from experiments.compare_objectives import RATES
 from experiments.settings import Common, main
+from experiments.vary import read_axes
 from jaxembed.files import write_text
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
@@ -98,41 +99,13 @@ def axes(settings: Settings) -> dict[str, list[Any]]:
     for a value of the wrong type.
     """
     method, training = base(settings)
-    found: dict[str, list[Any]] = {}
-    for word in settings.vary:
-        given, sign, values = word.partition("=")
-        name = ALIASES.get(given, given)
-        if not (given and sign and all(values.split(","))):
-            raise ValueError(f"--vary takes NAME=VALUE,VALUE,..., such as window=2,5,10, not {word!r}")
-        if name in found:
-            raise ValueError(f"{name} is varied twice: give all its values together, {given}=VALUE,VALUE,...")
-        start = value_of(method, training, name)
-        found[name] = [_value(name, text, start) for text in values.split(",")]
+    words = [
+        f"{ALIASES.get(name, name)}{sign}{values}" for name, sign, values in (w.partition("=") for w in settings.vary)
+    ]
+    found = read_axes(words, lambda name: value_of(method, training, name))
     if not found:
         raise ValueError("there is nothing to vary: give --vary NAME=VALUE,VALUE,...")
     return found
-
-
-def _value(name: str, text: str, start: Any) -> Any:
-    """A value as its field has it: `start` is the base's."""
-    if name == "objective":
-        return pairwise(text)
-    if isinstance(start, bool):
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"{name} is true or false, not {text!r}")
-        return text.lower() == "true"
-    for kind in (int, float) if isinstance(start, int | float) else ():
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        if isinstance(start, float):
-            return float(value)  # 5 and 5.0 are one value
-        if isinstance(value, int):
-            return value
-    if isinstance(start, int | float):
-        raise ValueError(f"{name} is {'a whole' if isinstance(start, int) else 'a'} number, not {text!r}")
-    return text
 
 
 def variants(settings: Settings) -> list[Variant]:

@@ -2,6 +2,7 @@
 
     python -m experiments.contrastive_image_text --preset smoke --results runs/image-text-smoke   # needs JAXEMBED_DATA
     python -m experiments.contrastive_image_text                                                  # cpu: about 15 minutes, 2 cores
+    python -m experiments.contrastive_image_text --preset sweep   # objectives x batches
     python -m experiments.contrastive_image_text --preset gpu --results results/contrastive_image_text_gpu
 
     python -m experiments.contrastive_image_text --data jxie/flickr8k --text caption_0 --size 64 64 --patch 8
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.settings import Common, main
+from experiments.vary import crossed, varied_note
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods import image_text
 from jaxembed.objectives import pairwise
@@ -25,7 +27,8 @@ from jaxembed.study.study import Study
 from jaxembed.training.dense import Dense
 from jaxembed.training.loop import Training
 
-ALL = ("untrained", "clip/infonce", "siglip/negative_sampling")
+BASELINES = ("untrained",)
+ALL = (*BASELINES, "clip/infonce", "siglip/negative_sampling")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,13 @@ class Settings(Common):
     preset: where the other settings start from.
     data: a dataset with images and texts; image, text: its columns; text may be a template of columns, such as
     "{name}, {base_colour}". size: height and width that images are brought to.
+    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
+    all combinations.
     contenders: METHOD/OBJECTIVE. max_images: only so many of the training split, 0 for all.
+    temperature: where CLIP's learned temperature starts; SigLIP's starts at .1, as its paper's.
     """
 
-    preset: Literal["smoke", "gpu", "cpu"] = "cpu"
+    preset: Literal["smoke", "sweep", "gpu", "cpu"] = "cpu"
     results: Path = Path("results/contrastive_image_text")
     data: str = "fashion-products"
     train_split: str = "train"
@@ -48,6 +54,7 @@ class Settings(Common):
     size: tuple[int, int] = (48, 36)
     max_images: int = 0
     contenders: tuple[str, ...] = ALL
+    vary: tuple[str, ...] = ()
     tokenizer: str = "wordpiece"
     vocab_size: int = 4000
     max_length: int = 16
@@ -58,6 +65,7 @@ class Settings(Common):
     features: int | None = 256
     text_depth: int = 1
     vector_size: int = 128
+    temperature: float = 0.07
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
@@ -71,6 +79,10 @@ PRESETS = {
     "smoke": replace(
         _CPU, preset="smoke", max_images=512, hidden_size=32, depth=1, heads=2, vocab_size=1000, epochs=1,
         seeds=(1, 2), batch_size=64, contenders=("untrained", "clip/infonce"), results=Path("runs/image-text-smoke"),
+    ),
+    "sweep": replace(
+        _CPU, preset="sweep", contenders=(*BASELINES, "clip/infonce", "clip/dcl", "siglip/negative_sampling"), epochs=3,
+        vary=("batch_size=64,256",), results=Path("results/contrastive_image_text_sweep"),
     ),
     "gpu": replace(
         _CPU, preset="gpu", size=(80, 60), patch=10, hidden_size=256, depth=6, text_depth=4, epochs=60, batch_size=1024,
@@ -87,6 +99,8 @@ def contender(name: str, settings: Settings) -> Variant:
     if kind not in KINDS:
         raise ValueError(f"unknown contender {name!r}: the methods are {', '.join(KINDS)}, some with /OBJECTIVE")
     how: dict[str, Any] = {"objective": pairwise(objective)} if objective else {}
+    if kind == "clip":
+        how["scale"] = 1 / settings.temperature
     method = KINDS[kind](
         image_encoder=encoder(
             "vit", hidden_size=settings.hidden_size, depth=settings.depth, heads=settings.heads, patch=settings.patch,
@@ -123,7 +137,7 @@ def study(settings: Settings) -> Study:
         title=f"Images and texts in one space: {settings.data}",
         folder=settings.results,
         tasks={settings.data: lambda: task(settings)},
-        variants=[contender(name, settings) for name in settings.contenders],
+        variants=crossed(settings, contender, BASELINES),
         seeds=settings.seeds,
         columns=COLUMNS,
         curves=CURVES,
@@ -135,6 +149,7 @@ def study(settings: Settings) -> Study:
             "R@k: share of queries with a right item among the first k of all test pairs; an item with the same text, but for "
             "case, is right. Ties count against. random: the expectation of a random ranking, in closed form.",
             "clip excludes pairs of the same text from the negatives; siglip takes them as positives.",
+            *varied_note(settings),
         ],
     )
 

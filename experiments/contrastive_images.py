@@ -4,6 +4,7 @@
     python -m experiments.contrastive_images --preset demo --results runs/images          # two minutes; in `make demo`
     python -m experiments.contrastive_images                                              # cpu: about 20 minutes, 2 cores
     python -m experiments.contrastive_images --preset objectives --results results/contrastive_images_objectives  # 10 minutes
+    python -m experiments.contrastive_images --preset sweep   # batches x temperatures
     python -m experiments.contrastive_images --preset gpu --results results/contrastive_images_gpu
     python -m experiments.contrastive_images --preset cifar10 --results results/contrastive_images_cifar10   # a GPU
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.settings import Common, main
+from experiments.vary import crossed, varied_note
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods import images
 from jaxembed.methods.dense import named_objective
@@ -48,12 +50,14 @@ class Settings(Common):
     preset: where the other settings start from.
     data: a dataset with images, local, shipped or on the hub; image, label: its columns; label none where it has none.
     contenders: METHOD or METHOD/OBJECTIVE. temperature: of the objectives that are named and have one.
+    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
+    all combinations.
     encoder: vit or resnet. hidden_size, depth, heads, patch, features: of the ViT; width, resnet_depth: of the ResNet.
     projection: widths of the head of SimCLR, SupCon and MoCo; the others have heads of their own papers' kind.
     max_images: only so many of the training split, 0 for all.
     """
 
-    preset: Literal["smoke", "demo", "objectives", "gpu", "cifar10", "cpu"] = "cpu"
+    preset: Literal["smoke", "demo", "objectives", "sweep", "gpu", "cifar10", "cpu"] = "cpu"
     results: Path = Path("results/contrastive_images")
     data: str = "fashion-mnist"
     train_split: str = "train"
@@ -62,6 +66,7 @@ class Settings(Common):
     label: str = "label"
     max_images: int = 0
     contenders: tuple[str, ...] = (*BASELINES, "simclr/infonce")
+    vary: tuple[str, ...] = ()
     encoder: Literal["vit", "resnet"] = "vit"
     hidden_size: int = 96
     depth: int = 3
@@ -95,6 +100,10 @@ PRESETS = {
     "objectives": replace(
         _CPU, preset="objectives", contenders=ALL, max_images=10_000, epochs=2, batch_size=64,
         results=Path("results/contrastive_images_objectives"),
+    ),
+    "sweep": replace(
+        _CPU, preset="sweep", max_images=10_000, epochs=2, vary=("batch_size=64,256", "temperature=0.1,0.2,0.5"),
+        results=Path("results/contrastive_images_sweep"),
     ),
     "gpu": replace(
         _CPU, preset="gpu", hidden_size=192, depth=6, patch=4, projection=(512, 128), batch_size=512, epochs=40,
@@ -157,7 +166,7 @@ def study(settings: Settings) -> Study:
         title=f"Image vectors without labels: {settings.data}",
         folder=settings.results,
         tasks={settings.data: lambda: task(settings)},
-        variants=[contender(name, settings) for name in settings.contenders],
+        variants=crossed(settings, contender, BASELINES),
         seeds=settings.seeds,
         columns=COLUMNS,
         curves=CURVES,
@@ -170,6 +179,7 @@ def study(settings: Settings) -> Study:
             "the test images; kNN: the 200 nearest training images vote, weighted by exp(cosine / .1). Effective rank: of the "
             "test vectors.",
             "supcon sees the labels; the others do not.",
+            *varied_note(settings),
         ],
     )
 

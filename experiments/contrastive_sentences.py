@@ -2,6 +2,7 @@
 
     python -m experiments.contrastive_sentences --preset smoke --results runs/sentences-smoke   # needs JAXEMBED_DATA
     python -m experiments.contrastive_sentences                                                 # cpu: about 25 minutes, 2 cores
+    python -m experiments.contrastive_sentences --preset sweep   # batches x temperatures
     python -m experiments.contrastive_sentences --preset gpu --results results/contrastive_sentences_gpu
 
     python -m experiments.contrastive_sentences --data sentence-transformers/all-nli --config triplet \\
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.settings import Common, main
+from experiments.vary import crossed, varied_note
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods import sentences
 from jaxembed.methods.dense import named_objective
@@ -41,13 +43,15 @@ class Settings(Common):
     preset: where the other settings start from.
     data: a dataset of texts; column: of texts or of lists of texts that mean the same; pair, negative: columns instead.
     sts: pairs with people's scores, its validation and test splits. contenders: METHOD/OBJECTIVE.
+    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
+    all combinations.
     tokenizer: wordpiece, bpe or word, trained on the texts, or a tokenizer.json; vocab_size, max_length: of the texts.
     start: begin with token vectors of Skip-gram, trained on start_data (its first start_words words; 0: all).
     max_rows: only so many rows of the data, 0 for all. depth, heads, mlp_size: of the transformer, which has a learning rate
     and a number of passes of its own.
     """
 
-    preset: Literal["smoke", "gpu", "cpu"] = "cpu"
+    preset: Literal["smoke", "sweep", "gpu", "cpu"] = "cpu"
     results: Path = Path("results/contrastive_sentences")
     data: str = "multi30k-captions"
     config: str | None = None
@@ -58,6 +62,7 @@ class Settings(Common):
     sts: str = "stsb"
     max_rows: int = 0
     contenders: tuple[str, ...] = ALL
+    vary: tuple[str, ...] = ()
     tokenizer: str = "word"
     vocab_size: int = 40_000
     max_length: int = 24
@@ -86,6 +91,10 @@ PRESETS = {
         _CPU, preset="smoke", max_rows=512, hidden_size=32, heads=2, vocab_size=2000, epochs=1, seeds=(1, 2), batch_size=64,
         contenders=("mean_of_tokens", "words/infonce"), start_data="enwik8-small", start_words=50_000, start_epochs=1,
         results=Path("runs/sentences-smoke"),
+    ),
+    "sweep": replace(
+        _CPU, preset="sweep", contenders=("mean_of_tokens", "words/infonce"), epochs=2,
+        vary=("batch_size=64,256,1024", "temperature=0.02,0.05,0.1"), results=Path("results/contrastive_sentences_sweep"),
     ),
     "gpu": replace(
         _CPU, preset="gpu", depth=4, mlp_size=1024, transformer_epochs=20, batch_size=1024,
@@ -132,12 +141,13 @@ def task(settings: Settings) -> SentenceTask:
 def study(settings: Settings) -> Study:
     """The study that the settings ask for."""
     began = f"Skip-gram on {settings.start_data}" if settings.start else "noise"
+    chosen = tuple(name for name in settings.contenders if settings.start or name != "mean_of_tokens")
     return Study(
         name="contrastive_sentences",
         title=f"Sentence vectors without pretrained weights: {settings.data}",
         folder=settings.results,
         tasks={settings.data: lambda: task(settings)},
-        variants=[contender(n, settings) for n in settings.contenders if settings.start or n != "mean_of_tokens"],
+        variants=crossed(replace(settings, contenders=chosen), contender, BASELINES),
         seeds=settings.seeds,
         columns=COLUMNS,
         lower_is_better=("alignment", "uniformity"),
@@ -152,6 +162,7 @@ def study(settings: Settings) -> Study:
             "of its distinct test sentences): no score was seen, but such sentences were.",
             "mean_of_tokens: the mean of the token vectors that the encoders start from. words_unsupervised: each caption "
             "alone, two dropout masks (Gao et al. 2021), one pass, which has as many steps as five over groups.",
+            *varied_note(settings),
         ],
     )
 

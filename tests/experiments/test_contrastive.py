@@ -51,7 +51,10 @@ def test_image_text(tmp_path):
 def test_every_preset_declares_a_study(module):
     for preset in module.PRESETS.values():
         made = module.study(preset)
-        assert len(made.runs) == len(preset.contenders) * len(preset.seeds)
-        assert len({variant.label for variant in made.variants}) == len(preset.contenders)
+        labels = [variant.label for variant in made.variants]
+        assert len(made.runs) == len(labels) * len(preset.seeds)
+        assert list(dict.fromkeys(label.split(",")[0] for label in labels)) == list(preset.contenders)
+        assert len(set(labels)) == len(labels)
+        assert (len(labels) > len(preset.contenders)) == bool(preset.vary)
     with pytest.raises(ValueError, match="unknown contender 'nothing'"):
         module.contender("nothing", module.PRESETS["smoke"])
