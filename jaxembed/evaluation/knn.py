@@ -19,7 +19,7 @@ def knn_accuracy(
     test_labels: ArrayLike,
     *,
     k: int = 200,
-    temperature: float = 0.1,
+    temperature: float = 0.07,
     batch: int = 1024,
 ) -> float:
     """The share of `test` [m, d] whose label [m] is what the nearest `train` [n, d] vote for, as in `knn_predict`.
@@ -40,13 +40,13 @@ def knn_predict(
     test: ArrayLike,
     *,
     k: int = 200,
-    temperature: float = 0.1,
+    temperature: float = 0.07,
     batch: int = 1024,
 ) -> np.ndarray:
     """The label that wins the vote of the `k` training vectors of highest cosine, int32 [m].
 
-    A neighbour of cosine s votes for its label with weight exp(s / temperature) (Wu et al. 2018, section 3.4, with
-    k = 200 and temperature .07; SimSiam, MoCo's code and lightly take .1). Equal votes go to the smaller label. `batch` test
+    A neighbour of cosine s votes for its label with weight exp(s / temperature) (Wu et al. 2018, section 3.4, whose settings
+    are the defaults; SimSiam and lightly take a temperature of .1). Equal votes go to the smaller label. `batch` test
     vectors are scored at a time, against all training vectors in blocks. Raises ValueError for vectors that are not
     finite, labels that are not integers from 0, lengths that differ, k outside 1 .. n, temperature or batch not positive.
     """

@@ -19,7 +19,11 @@ from jax.typing import ArrayLike
 
 from jaxembed.evaluation.checks import labels_of, rows_of
 
+#: Penalties that are tried by default; a strong one first.
 L2 = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+#: The 45 penalties of SimCLR's protocol (ibid.): `linear_probe(..., l2=SIMCLR_L2, standardize=False)`.
+SIMCLR_L2 = tuple(np.logspace(5, -6, 45).tolist())
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def test_the_temperature_counts_in_these_votes():
 
 def test_votes_are_those_of_scikit_learn():
     neighbors = pytest.importorskip("sklearn.neighbors")
-    weigh = lambda distances: np.exp((1 - distances) / 0.1)
+    weigh = lambda distances: np.exp((1 - distances) / 0.07)
     reference = neighbors.KNeighborsClassifier(20, weights=weigh, metric="cosine").fit(*TRAIN)
     np.testing.assert_array_equal(knn_predict(*TRAIN, TEST[0], k=20), reference.predict(TEST[0]))
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from jaxembed.evaluation.probe import fit_probe, linear_probe
+from jaxembed.evaluation.probe import SIMCLR_L2, fit_probe, linear_probe
 
 N, D, CLASSES = 301, 6, 3
 
@@ -87,6 +87,17 @@ def test_the_penalty_is_chosen_on_held_out_training_rows():
     np.testing.assert_allclose(probe.weight, again.weight, atol=1e-3 * np.abs(again.weight).max())
     assert again.tried == {}
     assert len(set(probe.tried.values())) > 1
+
+
+def test_simclrs_protocol_chooses_among_45_penalties_on_features_as_they_are():
+    rows = (TRAIN[0] - TRAIN[0].mean(0)) / TRAIN[0].std(0) * np.linspace(0.5, 2, D)  # of unlike scales
+    probe = fit_probe(rows, TRAIN[1], l2=SIMCLR_L2, standardize=False)
+    assert len(probe.tried) == 45
+    assert (max(probe.tried), min(probe.tried)) == pytest.approx((1e5, 1e-6))
+    np.testing.assert_array_equal(probe.scale, 1)
+    assert probe.tried[max(probe.tried)] < 0.6 < probe.tried[probe.l2]  # the strongest leaves nothing but the bias
+    _, weight, _ = by_scipy(rows.astype(np.float64), TRAIN[1], probe.l2)
+    np.testing.assert_allclose(probe.weight, weight, atol=5e-3 * np.abs(weight).max())
 
 
 def test_the_accuracy_is_that_of_the_test_rows():
