@@ -140,6 +140,7 @@ def study(settings: Settings) -> Study:
         variants=crossed(settings, contender, BASELINES),
         seeds=settings.seeds,
         columns=COLUMNS,
+        unranked=("random R@10",),
         curves=CURVES,
         settings={"experiment": "contrastive_image_text"},
         notes=[

@@ -169,6 +169,7 @@ def study(settings: Settings) -> Study:
         variants=crossed(settings, contender, BASELINES),
         seeds=settings.seeds,
         columns=COLUMNS,
+        unranked=("effective rank",),
         curves=CURVES,
         settings={"experiment": "contrastive_images"},
         notes=[

@@ -49,13 +49,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """A study as its folder tells it: `columns` is `{header: key of a run's summary}`, `lower_is_better` names headers."""
+    """A study as its folder tells it: `columns` is `{header: key of a run's summary}`; the next two name headers."""
 
     folder: Path
     name: str
     title: str
     columns: Mapping[str, str]
     lower_is_better: frozenset[str]
+    unranked: frozenset[str]
     curves: Sequence[str]
     notes: Sequence[str]
     entries: Sequence[Entry]
@@ -102,13 +103,19 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
         )
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        columns, lower = dict(told["columns"]), set(told.get("lower_is_better", ()))
+        columns = dict(told["columns"])
+        named = {name: set(told.get(name, ())) for name in ("lower_is_better", "unranked")}
+        headers = {
+            name: frozenset(header for header, key in columns.items() if names & {header, key})
+            for name, names in named.items()
+        }
         study = Record(
             folder=folder,
             name=told["name"],
             title=told.get("title") or told["name"],
             columns=columns,
-            lower_is_better=frozenset(header for header, key in columns.items() if lower & {header, key}),
+            lower_is_better=headers["lower_is_better"],
+            unranked=headers["unranked"],
             curves=told.get("curves", ()),
             notes=told.get("notes", ()),
             entries=[_entry(folder, each) for each in told["runs"]],
@@ -116,11 +123,10 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} is no study's record ({problem}): start the study's command again") from None
-    unknown = lower - set(columns) - set(columns.values())
-    if unknown:
-        raise ValueError(
-            f"{path}: lower_is_better names {listed(sorted(unknown))}, but the columns are {listed(columns)}"
-        )
+    for name, names in named.items():
+        unknown = names - set(columns) - set(columns.values())
+        if unknown:
+            raise ValueError(f"{path}: {name} names {listed(sorted(unknown))}, but the columns are {listed(columns)}")
     _check(study, allow_missing)
     return study
 

@@ -78,9 +78,11 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def compared(study: Record) -> dict[str, dict[str, Standing]]:
-    """`{column: {label: standing}}`; a label is compared with those on the same data only."""
+    """`{column: {label: standing}}`, none for what is unranked; a label is compared with those on the same data only."""
     found: dict[str, dict[str, Standing]] = {header: {} for header in study.columns}
     for header, key in study.columns.items():
+        if header in study.unranked:
+            continue
         for group in by_data(study.entries).values():
             labels = dict.fromkeys(entry.label for entry in group)
             values = {label: _finite(study.labels[label], key) for label in labels}

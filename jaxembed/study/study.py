@@ -36,8 +36,9 @@ class Study:
 
     folder: everything is written under it. tasks: data by name, each made when it is first needed.
     variants: the lines of the table; one that names no `data` runs on every task.
-    columns: `{header: key of a run's summary}`; lower_is_better: those headers of which less is more. curves: metrics to
-    draw. notes: lines under the table. settings: what else settings.json of each run should tell.
+    columns: `{header: key of a run's summary}`; lower_is_better: those headers of which less is more; unranked: those
+    of which no value is better. curves: metrics to draw. notes: lines under the table. settings: what else settings.json of
+    each run should tell.
     at_once: how many runs share a program at most; None as many as fit the memory.
     """
 
@@ -49,6 +50,7 @@ class Study:
     columns: Mapping[str, str]
     title: str = ""
     lower_is_better: Sequence[str] = ()
+    unranked: Sequence[str] = ()
     curves: Sequence[str] = ("epoch/loss",)
     notes: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +123,8 @@ class Study:
         )
         told = {
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
-            "lower_is_better": list(self.lower_is_better), "curves": list(self.curves), "notes": list(self.notes),
+            "lower_is_better": list(self.lower_is_better), "unranked": list(self.unranked), "curves": list(self.curves),
+            "notes": list(self.notes),
             "runs": [
                 {"folder": run.folder.relative_to(self.folder).as_posix(), "label": label(run), "seed": run.seed,
                  "factors": {"data": run.task, **as_json(run.variant.factors)}}

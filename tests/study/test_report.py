@@ -112,6 +112,14 @@ def test_the_table_has_mean_interval_and_marks(study):
     assert r"\label{tab:a_study}" in (study / "table.tex").read_text(encoding="utf-8")
 
 
+def test_a_column_without_better_and_worse_has_no_marks(study):
+    change(study, "study", unranked=["simlex999"])
+    line = line_of(report(study), "two")
+    assert "| 0.413 ± 0.038 |" in line
+    assert "**1.133 ± 0.379**" in line
+    assert r"0.413 $\pm$ 0.038 &" in (study / "table.tex").read_text(encoding="utf-8")
+
+
 def test_the_csv_is_tidy(study):
     report(study)
     rows = csv_rows(study)
@@ -222,6 +230,7 @@ def test_a_run_of_another_seed_is_refused(study):
         ({"runs": [{"label": "one"}]}, "lacks 'seed'"),
         ({"columns": 3}, "no study's record"),
         ({"lower_is_better": ["los"]}, "lower_is_better names los, but the columns are simlex999, loss"),
+        ({"unranked": ["los"]}, "unranked names los"),
     ],
 )
 def test_a_broken_study_is_told(study, broken, message):
