@@ -2,7 +2,7 @@
 
     python -m experiments.contrastive_image_text --preset smoke --results runs/image-text-smoke   # needs JAXEMBED_DATA
     python -m experiments.contrastive_image_text                                                  # cpu: about 15 minutes, 2 cores
-    python -m experiments.contrastive_image_text --preset sweep   # objectives x batches
+    python -m experiments.contrastive_image_text --preset sweep   # objectives x batches, 20 minutes
     python -m experiments.contrastive_image_text --preset gpu --results results/contrastive_image_text_gpu
 
     python -m experiments.contrastive_image_text --data jxie/flickr8k --text caption_0 --size 64 64 --patch 8

@@ -4,7 +4,7 @@
     python -m experiments.contrastive_images --preset demo --results runs/images          # two minutes; in `make demo`
     python -m experiments.contrastive_images                                              # cpu: about 25 minutes, 2 cores
     python -m experiments.contrastive_images --preset objectives   # ten methods at two learning rates, 45 minutes
-    python -m experiments.contrastive_images --preset sweep        # batches x temperatures, ten minutes
+    python -m experiments.contrastive_images --preset sweep        # batches x temperatures, a quarter of an hour
     python -m experiments.contrastive_images --preset gpu --results results/contrastive_images_gpu
     python -m experiments.contrastive_images --preset cifar10 --results results/contrastive_images_cifar10   # a GPU
 

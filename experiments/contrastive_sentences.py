@@ -2,7 +2,7 @@
 
     python -m experiments.contrastive_sentences --preset smoke --results runs/sentences-smoke   # needs JAXEMBED_DATA
     python -m experiments.contrastive_sentences                                                 # cpu: about 25 minutes, 2 cores
-    python -m experiments.contrastive_sentences --preset sweep   # batches x temperatures
+    python -m experiments.contrastive_sentences --preset sweep   # batches x temperatures, 15 minutes
     python -m experiments.contrastive_sentences --preset gpu --results results/contrastive_sentences_gpu
 
     python -m experiments.contrastive_sentences --data sentence-transformers/all-nli --config triplet \\
@@ -151,6 +151,7 @@ def study(settings: Settings) -> Study:
         seeds=settings.seeds,
         columns=COLUMNS,
         lower_is_better=("alignment", "uniformity"),
+        unranked=("effective rank",),
         curves=CURVES,
         settings={"experiment": "contrastive_sentences"},
         notes=[
