@@ -57,26 +57,22 @@ class Candidates(NamedTuple):
 
 
 class Compare(NamedTuple):
-    """How vectors become scores: `scale * score(a, b) + bias`; `draws` is how many candidates there are in all.
-
-    known: the scores of all anchors with all candidates, where these are there already.
-    """
+    """How vectors become scores: `scale * score(a, b) + bias`; `draws` is how many candidates there are in all."""
 
     score: Score
     scale: Any
     bias: Any
     draws: int
-    known: jax.Array | None = None
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Scores of all pairs, `[A, B]`."""
-        return self.scale * self.score(a, b) + self.bias if self.known is None else self.known
+        return self.scale * self.score(a, b) + self.bias
 
     def pairs(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Scores of the rows of `a [A, d]` with those of `b [A, d]`, `[A, 1]`."""
         if self.score is _products:
             return self.scale * jnp.sum(a * b, -1, keepdims=True) + self.bias
-        return self.scale * self.score(a[:, None], b[:, None])[:, 0] + self.bias
+        return self(a[:, None], b[:, None])[:, 0]
 
 
 def _products(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -203,11 +199,11 @@ def contrast(
 
     if chunk and cuts_both_ways(anchors, candidates):
         return tiled(objective, compare, anchors, candidates, chunk)
-    return by_chunks(lambda rows: _losses(objective, compare, rows, candidates, everybody), anchors, chunk)
 
+    def losses(anchors):
+        return objective(*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
 
-def _losses(objective: Any, compare: Compare, anchors: Anchors, candidates: Candidates, everybody: bool) -> jax.Array:
-    return objective(*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
+    return by_chunks(losses, anchors, chunk)
 
 
 def cuts_both_ways(anchors: Anchors, candidates: Candidates) -> bool:
@@ -284,16 +280,6 @@ def two_towers(
     if a.shape != b.shape:
         raise ValueError(f"two towers must give vectors of one shape, not {a.shape} and {b.shape}")
     alike = [Same(x, x) for x in ([ids] if isinstance(ids, jax.Array | np.ndarray) else ids)]
-    if isinstance(objective, Logistic) or chunk:
-        how = {"score": score, "positive": positive, "alike": alike, "scale": scale, "bias": bias, "chunk": chunk}
-        there = contrast(objective, a, b, **how)
-        return there if isinstance(objective, Logistic) else (there + contrast(objective, b, a, **how)) / 2
-    # The scores of one direction are the other's, transposed: one product of matrices instead of two.
-    score, a, b = prepared(score, a, b)
-    compare, everybody = Compare(score, scale, bias, len(b)), wants_everybody(objective)
-    there, back = sides(a, b, positive, None, alike), sides(b, a, positive, None, alike)
-    scores = compare(a, b)
-    return (
-        _losses(objective, compare._replace(known=scores), *there, everybody)
-        + _losses(objective, compare._replace(known=scores.T), *back, everybody)
-    ) / 2
+    how = {"score": score, "positive": positive, "alike": alike, "scale": scale, "bias": bias, "chunk": chunk}
+    there = contrast(objective, a, b, **how)
+    return there if isinstance(objective, Logistic) else (there + contrast(objective, b, a, **how)) / 2
