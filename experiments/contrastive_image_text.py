@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.settings import Common, main
-from experiments.vary import crossed, varied_note
+from experiments.settings import main
+from experiments.vary import Varied, crossed, varied_note
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods import image_text
 from jaxembed.objectives import pairwise
@@ -32,14 +32,12 @@ ALL = (*BASELINES, "clip/infonce", "siglip/negative_sampling")
 
 
 @dataclass(frozen=True)
-class Settings(Common):
+class Settings(Varied):
     """What is compared, on what, and how long.
 
     preset: where the other settings start from.
     data: a dataset with images and texts; image, text: its columns; text may be a template of columns, such as
     "{name}, {base_colour}". size: height and width that images are brought to.
-    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
-    all combinations.
     contenders: METHOD/OBJECTIVE. max_images: only so many of the training split, 0 for all.
     temperature: where CLIP's learned temperature starts; SigLIP's starts at .1, as its paper's.
     """
@@ -54,7 +52,6 @@ class Settings(Common):
     size: tuple[int, int] = (48, 36)
     max_images: int = 0
     contenders: tuple[str, ...] = ALL
-    vary: tuple[str, ...] = ()
     tokenizer: str = "wordpiece"
     vocab_size: int = 4000
     max_length: int = 16

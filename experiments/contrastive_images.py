@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from experiments.settings import Common, main
-from experiments.vary import crossed, varied_note
+from experiments.settings import main
+from experiments.vary import Varied, crossed, varied_note
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods import images
 from jaxembed.methods.dense import named_objective
@@ -44,14 +44,12 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Settings(Common):
+class Settings(Varied):
     """What is compared, on what, and how long.
 
     preset: where the other settings start from.
     data: a dataset with images, local, shipped or on the hub; image, label: its columns; label none where it has none.
     contenders: METHOD or METHOD/OBJECTIVE. temperature: of the objectives that are named and have one.
-    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
-    all combinations.
     encoder: vit or resnet. hidden_size, depth, heads, patch, features: of the ViT; width, resnet_depth: of the ResNet.
     projection: widths of the head of SimCLR, SupCon and MoCo; the others have heads of their own papers' kind.
     max_images: only so many of the training split, 0 for all.
@@ -66,7 +64,6 @@ class Settings(Common):
     label: str = "label"
     max_images: int = 0
     contenders: tuple[str, ...] = (*BASELINES, "simclr/infonce")
-    vary: tuple[str, ...] = ()
     encoder: Literal["vit", "resnet"] = "vit"
     hidden_size: int = 96
     depth: int = 3

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.settings import Common, main
-from experiments.vary import crossed, varied_note
+from experiments.settings import main
+from experiments.vary import Varied, crossed, varied_note
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods import sentences
 from jaxembed.methods.dense import named_objective
@@ -37,14 +37,12 @@ ALL = (
 
 
 @dataclass(frozen=True)
-class Settings(Common):
+class Settings(Varied):
     """What is compared, on what, and how long.
 
     preset: where the other settings start from.
     data: a dataset of texts; column: of texts or of lists of texts that mean the same; pair, negative: columns instead.
     sts: pairs with people's scores, its validation and test splits. contenders: METHOD/OBJECTIVE.
-    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
-    all combinations.
     tokenizer: wordpiece, bpe or word, trained on the texts, or a tokenizer.json; vocab_size, max_length: of the texts.
     start: begin with token vectors of Skip-gram, trained on start_data (its first start_words words; 0: all).
     max_rows: only so many rows of the data, 0 for all. depth, heads, mlp_size: of the transformer, which has a learning rate
@@ -62,7 +60,6 @@ class Settings(Common):
     sts: str = "stsb"
     max_rows: int = 0
     contenders: tuple[str, ...] = ALL
-    vary: tuple[str, ...] = ()
     tokenizer: str = "word"
     vocab_size: int = 40_000
     max_length: int = 24

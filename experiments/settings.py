@@ -1,9 +1,11 @@
 """What every experiment's command line has in common: presets, results, checkpoints, devices."""
 
 import argparse
+import inspect
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,9 @@ def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(presets), default=list(presets)[-1])
     default = presets[first.parse_known_args(arguments)[0].preset]
+    # Tyro reads no settings out of our docstrings, and leaves indented lines as they are.
+    told = [inspect.cleandoc(kind.__doc__ or "").partition("\n")[2] for kind in type(default).__mro__[:-1]]
+    about = f"{about or ''}\n{textwrap.indent(''.join(told), '    ')}\n"
     return tyro.cli(type(default), args=arguments, default=default, description=about)
 
 

@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.settings import Common
 from jaxembed.objectives import pairwise
 from jaxembed.study.plan import Variant
 
@@ -51,6 +52,17 @@ def _value(name: str, text: str, start: Any) -> Any:
 
 #: What `crossed` can vary: settings of this name decide how a contender trains, and nothing of the data.
 VARIED = ("batch_size", "temperature", "learning_rate", "weight_decay", "epochs")
+
+
+@dataclass(frozen=True)
+class Varied(Common):
+    """Settings of an experiment whose contenders can be varied.
+
+    vary: FIELD=VALUE,VALUE,... of batch_size, temperature, learning_rate, weight_decay, epochs; each contender is trained at
+    all combinations.
+    """
+
+    vary: tuple[str, ...] = ()
 
 
 def crossed(settings: Any, contender: Callable[[str, Any], Variant], baselines: Sequence[str]) -> list[Variant]:

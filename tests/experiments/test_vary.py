@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import contrastive_image_text, contrastive_images, contrastive_sentences
-from experiments.settings import run
+from experiments.settings import parse, run
 from experiments.vary import crossed
 from jaxembed.study.record import read_study
 
@@ -69,6 +69,18 @@ def test_with_nothing_varied_a_contender_is_what_it_was():
 def test_what_cannot_be_varied_is_told(vary, message):
     with pytest.raises(ValueError, match=message):
         made(contrastive_images, vary=vary)
+
+
+def test_the_help_tells_what_each_setting_means(capsys):
+    with pytest.raises(SystemExit):
+        parse(contrastive_images.PRESETS, ["--help"], contrastive_images.__doc__)
+    told = capsys.readouterr().out
+    for line in (
+        "vary: FIELD=VALUE,VALUE,...",
+        "projection: widths of the head",
+        "overwrite: train finished runs anew",
+    ):
+        assert line in told
 
 
 @pytest.mark.slow
