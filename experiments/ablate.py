@@ -27,14 +27,14 @@ from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.methods.words import WordMethod
 from jaxembed.objectives import PAIRWISE, pairwise
+from jaxembed.report.record import Entry, Record, read_study
+from jaxembed.report.significance import Estimate, estimate
+from jaxembed.report.tables import NOTHING, Cell, Table, decimals, markdown, shown
 from jaxembed.study.environment import command
 from jaxembed.study.plan import Variant, grid, value_of
-from jaxembed.study.record import Entry, Record, read_study
-from jaxembed.study.significance import Estimate, estimate
 from jaxembed.study.study import Study
-from jaxembed.study.tables import NOTHING, Cell, Table, decimals, markdown, shown
-from jaxembed.study.words import COLUMNS, CURVES, Words
-from jaxembed.training.loop import Training
+from jaxembed.tasks.words import COLUMNS, CURVES, Words
+from jaxembed.training.settings import Training
 
 ALIASES = {"negatives": "negative", "dim": "vector_size", "lr": "learning_rate"}
 EPOCHS = {"skipgram": 3, "cbow": 3, "glove": 8}

@@ -33,10 +33,11 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import described
 from jaxembed.study.plan import Planned, Variant
 from jaxembed.study.train import Options, train_group
-from jaxembed.study.words import Words
+from jaxembed.tasks.words import Words
 from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.host import start
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 Part = Literal["overhead", "checkpoints", "kills"]
 

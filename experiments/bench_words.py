@@ -36,7 +36,8 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import command, environment, peak_memory
 from jaxembed.study.run import as_json
 from jaxembed.training.host import start
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors, load_vectors
 
 BENCHMARKS = ("wordsim353", "simlex999", "google")

@@ -30,8 +30,8 @@ from jaxembed.objectives import pairwise
 from jaxembed.study.plan import Variant
 from jaxembed.study.run import Run
 from jaxembed.study.study import Study
-from jaxembed.study.words import COLUMNS, CURVES, Words
-from jaxembed.training.loop import Training
+from jaxembed.tasks.words import COLUMNS, CURVES, Words
+from jaxembed.training.settings import Training
 
 FIVE = (
     "skipgram/negative_sampling",

@@ -21,11 +21,11 @@ from jaxembed.encoders.functional import encoder
 from jaxembed.methods import image_text
 from jaxembed.objectives import pairwise
 from jaxembed.sampling.augmentation import Augmentation
-from jaxembed.study.image_text import COLUMNS, CURVES, ImageTextTask
 from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
+from jaxembed.tasks.image_text import COLUMNS, CURVES, ImageTextTask
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 BASELINES = ("untrained",)
 ALL = (*BASELINES, "clip/infonce", "siglip/negative_sampling")

@@ -25,11 +25,11 @@ from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods import images
 from jaxembed.methods.dense import named_objective
 from jaxembed.sampling.augmentation import Augmentation
-from jaxembed.study.images import COLUMNS, CURVES, ImageTask
 from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
+from jaxembed.tasks.images import COLUMNS, CURVES, ImageTask
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 BASELINES = ("pixels", "untrained")
 ALL = (

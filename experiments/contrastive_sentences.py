@@ -24,10 +24,10 @@ from jaxembed.encoders.functional import encoder
 from jaxembed.methods import sentences
 from jaxembed.methods.dense import named_objective
 from jaxembed.study.plan import Variant
-from jaxembed.study.sentences import COLUMNS, CURVES, SentenceTask, Start
 from jaxembed.study.study import Study
+from jaxembed.tasks.sentences import COLUMNS, CURVES, SentenceTask, Start
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 BASELINES = ("mean_of_tokens", "untrained")
 ALL = (

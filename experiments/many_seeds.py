@@ -32,15 +32,16 @@ from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
+from jaxembed.report.plots import plot_scaling
+from jaxembed.report.tables import Cell, Table, markdown
 from jaxembed.study.environment import described, environment
-from jaxembed.study.plots import plot_scaling
-from jaxembed.study.tables import Cell, Table, markdown
 from jaxembed.tracking import TensorBoard
 from jaxembed.training.host import start
-from jaxembed.training.loop import Result, Training, fit
+from jaxembed.training.loop import Result, fit
 from jaxembed.training.mesh import Layout
 from jaxembed.training.numbers import table_of
 from jaxembed.training.program import Program
+from jaxembed.training.settings import Training
 
 
 @dataclass(frozen=True)

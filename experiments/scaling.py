@@ -38,10 +38,10 @@ from jaxembed.study.environment import environment
 from jaxembed.tables import padded
 from jaxembed.tracking import TensorBoard
 from jaxembed.training.host import start
-from jaxembed.training.loop import Training
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.numbers import table_of
 from jaxembed.training.program import Program
+from jaxembed.training.settings import Training
 
 Axis = Literal["devices", "batch", "dimension", "rows", "seeds"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxembed.files import write_text
+from jaxembed.report.plots import plot_scaling
+from jaxembed.report.report import write_csv
+from jaxembed.report.significance import Estimate
+from jaxembed.report.tables import Cell, Table, markdown, speed
 from jaxembed.study.environment import described
-from jaxembed.study.plots import plot_scaling
-from jaxembed.study.report import write_csv
-from jaxembed.study.significance import Estimate
-from jaxembed.study.tables import Cell, Table, markdown, speed
 
 Row = Mapping[str, Any]
 

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import tyro
 
 from jaxembed.files import write_text
+from jaxembed.report.report import report
 from jaxembed.study.environment import environment
-from jaxembed.study.report import report
 from jaxembed.study.study import Study
 from jaxembed.study.train import Options
 from jaxembed.training.host import start
 from jaxembed.training.loop import Interrupted
-from jaxembed.training.mesh import initialize, is_first
+from jaxembed.training.processes import initialize, is_first
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.methods import cbow, glove, skipgram
 from jaxembed.objectives import pairwise
-from jaxembed.training.loop import Result, Training, fit
+from jaxembed.training.loop import Result, fit
+from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
 Sentences = Iterable[Sequence[str]]

@@ -19,7 +19,8 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.training.host import start
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 
 def digest(*arrays):

@@ -31,7 +31,7 @@ content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
     from jaxembed.training.host import start
-    from jaxembed.training.mesh import initialize
+    from jaxembed.training.processes import initialize
 
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv == ["--version"]:

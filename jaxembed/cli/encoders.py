@@ -204,8 +204,8 @@ def train(asked: Any) -> None:
     from jaxembed.study.train import Options, train_group
     from jaxembed.terminal import show_summaries
     from jaxembed.training.dense import Dense
-    from jaxembed.training.loop import Training
-    from jaxembed.training.mesh import is_first
+    from jaxembed.training.processes import is_first
+    from jaxembed.training.settings import Training
 
     build: Callable[[Any], tuple[Any, Any]] = next(
         build for kind, build in _BUILDERS.items() if issubclass(type(asked), kind)
@@ -247,7 +247,7 @@ def _of_images(asked: Any) -> tuple[Any, Any]:
     from jaxembed.encoders.functional import encoder
     from jaxembed.methods import images
     from jaxembed.sampling.augmentation import Augmentation
-    from jaxembed.study.images import ImageTask
+    from jaxembed.tasks.images import ImageTask
 
     shape = _given(asked, ("hidden_size", "depth", "heads", "patch"))
     how: dict[str, Any] = {"objective": _objective(asked, 0.2)} if isinstance(asked, SimCLR) else {}
@@ -272,7 +272,7 @@ def _text_encoder(asked: Any) -> Any:
 
 def _of_sentences(asked: Any) -> tuple[Any, Any]:
     from jaxembed.methods.sentences import SimCSE as Method
-    from jaxembed.study.sentences import SentenceTask
+    from jaxembed.tasks.sentences import SentenceTask
 
     method = Method(encoder=_text_encoder(asked), objective=_objective(asked, 0.05), batch_size=asked.batch_size)
     names = (
@@ -294,7 +294,7 @@ def _of_sentences(asked: Any) -> tuple[Any, Any]:
 def _of_pairs(asked: Any) -> tuple[Any, Any]:
     from jaxembed.encoders.functional import encoder
     from jaxembed.methods import image_text
-    from jaxembed.study.image_text import ImageTextTask
+    from jaxembed.tasks.image_text import ImageTextTask
 
     picture = encoder(
         "vit", hidden_size=asked.hidden_size, depth=asked.image_depth, heads=asked.heads, patch=asked.patch

@@ -34,7 +34,7 @@ class Reproduce:
 
 def report(asked: Report) -> None:
     """Writes and prints a study's tables."""
-    from jaxembed.study.report import report as write
+    from jaxembed.report.report import report as write
 
     print(write(asked.folder, allow_missing=asked.partial))
     print(f"written to {asked.folder}: table.md, table.tex, results.csv, quality.png, curves.png")

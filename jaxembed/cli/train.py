@@ -94,10 +94,10 @@ def train(asked: SkipGram | CBOW | GloVe) -> None:
     """Trains a run a seed, records them and prints what they came to."""
     from jaxembed.study.plan import Planned, Variant
     from jaxembed.study.train import Options, train_group
-    from jaxembed.study.words import Words
+    from jaxembed.tasks.words import Words
     from jaxembed.terminal import show_runs
-    from jaxembed.training.loop import Training
-    from jaxembed.training.mesh import is_first
+    from jaxembed.training.processes import is_first
+    from jaxembed.training.settings import Training
 
     training = Training(epochs=asked.epochs, learning_rate=asked.learning_rate, optimizer=asked.optimizer)
     if asked.window < 1:

@@ -12,15 +12,15 @@ import jax
 import numpy as np
 
 from jaxembed.study.run import as_json
-from jaxembed.training.loop import Training
 from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Source
 from jaxembed.training.numbers import numbers_of, with_numbers
+from jaxembed.training.settings import Training
 from jaxembed.training.step import init_state, train_step
 
 
 class Task(Protocol):
-    """Data to train on and the figures by which vectors are judged; `jaxembed.study.words.Words` is one."""
+    """Data to train on and the figures by which vectors are judged; `jaxembed.tasks.words.Words` is one."""
 
     unit: str
 

@@ -17,18 +17,18 @@ from jaxembed.methods.dense import DenseMethod
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
+from jaxembed.report.significance import estimate
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.environment import environment
-from jaxembed.study.image_text import ImageTextTask
-from jaxembed.study.images import ImageTask
 from jaxembed.study.plan import Planned, Task, Variant
 from jaxembed.study.run import Run
-from jaxembed.study.sentences import SentenceTask
-from jaxembed.study.significance import estimate
 from jaxembed.study.train import Options, train_group
-from jaxembed.study.words import Words
+from jaxembed.tasks.image_text import ImageTextTask
+from jaxembed.tasks.images import ImageTask
+from jaxembed.tasks.sentences import SentenceTask
+from jaxembed.tasks.words import Words
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 _ENCODING = [
     kind

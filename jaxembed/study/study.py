@@ -27,7 +27,7 @@ from jaxembed.study.plan import Cost, Planned, Task, Variant, at_once, cost, gro
 from jaxembed.study.run import Run, as_json
 from jaxembed.study.train import Options, train_group
 from jaxembed.training.loop import Diverged
-from jaxembed.training.mesh import is_first, tell, together
+from jaxembed.training.processes import is_first, tell, together
 
 
 @dataclass

@@ -22,9 +22,11 @@ from jaxembed.study.plan import Planned, Task, digest, ready
 from jaxembed.study.run import Run
 from jaxembed.tracking import Console, Tracker, Trackers, histogram
 from jaxembed.training.checkpoints import Checkpoints
-from jaxembed.training.loop import Progress, Result, Training, fit
-from jaxembed.training.mesh import Layout, is_first, make_mesh, tell
+from jaxembed.training.loop import Progress, Result, fit
+from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.numbers import numbers_of
+from jaxembed.training.processes import is_first, tell
+from jaxembed.training.settings import Training
 
 PROBES = 20  # of similarity, over a whole run
 _LOOKED_AT = 2000  # vectors by which a collapse is told

@@ -17,7 +17,8 @@ from typing import Any
 
 import jax
 
-from jaxembed.training.mesh import Layout, agree, is_first, is_loss
+from jaxembed.training.mesh import Layout
+from jaxembed.training.processes import agree, is_first, is_loss
 
 Extra = Callable[[], Mapping[str, Any]]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,8 @@ from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Method, Params, Shard, Source
 from jaxembed.training.numbers import with_numbers
 from jaxembed.training.replicas import copies_of, merge
+from jaxembed.training.settings import Training
 from jaxembed.training.step import State, evaluate_steps, init_state, train_steps
-
-if TYPE_CHECKING:
-    from jaxembed.training.loop import Training
 
 # Streams of random numbers that must not meet.
 _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
@@ -47,7 +45,7 @@ class Program:
     def __init__(
         self,
         method: Method,
-        training: "Training",
+        training: Training,
         source: Source,
         seeds: tuple[int, ...],
         numbers: dict[str, np.ndarray],

@@ -7,7 +7,7 @@ import pytest
 from experiments import ablate as experiment
 from experiments import settings as command
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.record import read_study
+from jaxembed.report.record import read_study
 
 SMOKE = experiment.PRESETS["smoke"]
 

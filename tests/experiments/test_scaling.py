@@ -12,7 +12,8 @@ from experiments import scaling as experiment
 from experiments.roofline import Roofs, measure
 from experiments.settings import parse
 from jaxembed.methods.glove import GloVe
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 SMOKE = experiment.PRESETS["smoke"]
 ROOFS = Roofs(1e11, None, 1e10, 1e7, 1e7)

@@ -7,7 +7,7 @@ import pytest
 from experiments import contrastive_image_text, contrastive_images, contrastive_sentences
 from experiments.settings import parse, run
 from experiments.vary import crossed
-from jaxembed.study.record import read_study
+from jaxembed.report.record import read_study
 
 IMAGES = contrastive_images.PRESETS["smoke"]
 

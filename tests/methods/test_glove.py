@@ -9,7 +9,8 @@ import pytest
 from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.methods.glove import GloVe
 from jaxembed.tables import adagrad, row_adagrad
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 from jaxembed.training.step import Optimizers, train_step
 
 from .word_reference import (

@@ -12,7 +12,8 @@ from jaxembed.encoders.functional import encoder
 from jaxembed.methods import image_text
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 N, L, V = 32, 4, 12
 HOW = {

@@ -14,7 +14,8 @@ from jaxembed.methods.dense import embed
 from jaxembed.objectives import InfoNCE
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 N, SIZE = 48, 8
 TINY = encoder("vit", hidden_size=16, depth=1, heads=2, patch=4)

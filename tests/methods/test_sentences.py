@@ -12,7 +12,8 @@ from jaxembed.encoders.functional import encoder
 from jaxembed.methods import sentences
 from jaxembed.objectives import InfoNCE
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 TINY = encoder("transformer", vocab_size=1, hidden_size=16, depth=1, heads=2, dropout=0.0, segments=0, norm="pre")
 N, G, L, V = 24, 3, 5, 20

@@ -12,7 +12,8 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
 from jaxembed.sampling.windows import keep_probability
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 from .word_reference import InSlices, corpus_of, prepared, zipf_documents
 

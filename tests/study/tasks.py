@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 from tests.training.toy import Pull
 

@@ -15,16 +15,16 @@ from jaxembed.methods.image_text import CLIP
 from jaxembed.methods.images import BYOL, Pixels, SimCLR
 from jaxembed.methods.sentences import SimCSE
 from jaxembed.sampling.augmentation import Augmentation
-from jaxembed.study.image_text import ImageTextTask
-from jaxembed.study.images import ImageTask
 from jaxembed.study.plan import Planned, Variant
 from jaxembed.study.reproduce import rebuilt, reproduce
 from jaxembed.study.run import Run, as_json
-from jaxembed.study.sentences import SentenceTask
 from jaxembed.study.study import Study
 from jaxembed.study.train import Options, train_group
+from jaxembed.tasks.image_text import ImageTextTask
+from jaxembed.tasks.images import ImageTask
+from jaxembed.tasks.sentences import SentenceTask
 from jaxembed.training.dense import Dense
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 TINY = encoder("vit", hidden_size=16, depth=1, heads=2, patch=14)
 METHOD = SimCLR(

@@ -5,7 +5,7 @@ from jaxembed.data import read_corpus
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.plan import at_once, cost, grid
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 
 def test_the_full_grid_is_every_combination():

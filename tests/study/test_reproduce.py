@@ -10,7 +10,7 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import PAIRWISE, pairwise
 from jaxembed.study.reproduce import rebuilt, reproduce
 from jaxembed.study.run import as_json
-from jaxembed.training.loop import Training
+from jaxembed.training.settings import Training
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from experiments.settings import run
 from jaxembed.cli import main
 from jaxembed.files import locked
-from jaxembed.study.report import report
+from jaxembed.report.report import report
 from jaxembed.study.run import Run
 from jaxembed.study.train import Options, train_group
 from jaxembed.training.loop import Diverged, Interrupted

@@ -27,10 +27,11 @@ from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training import dense, loop
 from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.host import start
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Params, Source
 from jaxembed.training.program import Program
+from jaxembed.training.settings import Training
 
 MESHES = ((8, 1), (1, 8), (4, 2), (2, 4))
 D, CLASSES, BATCH, ROWS = 32, 24, 32, 24 * 32

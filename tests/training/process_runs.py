@@ -18,10 +18,10 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study import train
 from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
-from jaxembed.study.words import Words
+from jaxembed.tasks.words import Words
 from jaxembed.training.checkpoints import Checkpoints
-from jaxembed.training.loop import Training
 from jaxembed.training.method import Source
+from jaxembed.training.settings import Training
 
 READ = []
 

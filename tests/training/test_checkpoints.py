@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxembed.training.checkpoints import Checkpoints
-from jaxembed.training.loop import Interrupted, Training, fit
+from jaxembed.training.loop import Interrupted, fit
+from jaxembed.training.settings import Training
 
 from .toy import Pull
 

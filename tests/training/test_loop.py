@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from jaxembed.tables import ROW_OPTIMIZERS
-from jaxembed.training.loop import Diverged, Training, fit
+from jaxembed.training.loop import Diverged, fit
 from jaxembed.training.method import Params
+from jaxembed.training.settings import Training
 from jaxembed.training.step import init_state, train_step
 
 from .toy import D, Pull, Visits

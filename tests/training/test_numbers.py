@@ -7,8 +7,9 @@ from jaxembed.data import read_corpus
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
 from jaxembed.training.numbers import numbers_of, table_of, with_numbers
+from jaxembed.training.settings import Training
 
 
 @pytest.fixture(scope="module")

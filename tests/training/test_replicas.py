@@ -5,9 +5,10 @@ import pytest
 
 from jaxembed.data import read_corpus
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.training.loop import Training, fit
+from jaxembed.training.loop import fit
 from jaxembed.training.method import Params
 from jaxembed.training.replicas import copies_of, merge
+from jaxembed.training.settings import Training
 from jaxembed.training.step import State
 
 

@@ -15,7 +15,7 @@ from jaxembed.evaluation.knn import knn_accuracy
 from jaxembed.evaluation.probe import linear_probe
 from jaxembed.evaluation.retrieval import nearest_items
 from jaxembed.methods.dense import embed
-from jaxembed.study.pictures import retrieval_grid
+from jaxembed.tasks.pictures import retrieval_grid
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jaxembed.study.significance import Estimate
+from jaxembed.report.significance import Estimate
 
 #: What stands where there is no figure.
 NOTHING = "–"

@@ -15,9 +15,10 @@ from jaxembed.evaluation.geometry import alignment, geometry
 from jaxembed.evaluation.sts import sts_spearman
 from jaxembed.methods.dense import embed
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.images import shape_of_vectors, told
-from jaxembed.training.loop import Training, fit
+from jaxembed.tasks.images import shape_of_vectors, told
+from jaxembed.training.loop import fit
 from jaxembed.training.method import Params
+from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
 #: Columns of a table of sentence vectors: the keys of a run's summary.

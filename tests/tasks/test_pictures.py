@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxembed.study.pictures import retrieval_grid, save_picture, sprite
+from jaxembed.tasks.pictures import retrieval_grid, save_picture, sprite
 from jaxembed.tracking.thumbnails import columns_of
 
 RNG = np.random.default_rng(0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxembed.study import report as report_module
-from jaxembed.study.record import read_study
-from jaxembed.study.report import report
+from jaxembed.report import report as report_module
+from jaxembed.report.record import read_study
+from jaxembed.report.report import report
 from jaxembed.study.run import Run
 
 COLUMNS = {"simlex999": "similarity/simlex999", "loss": "final/loss"}

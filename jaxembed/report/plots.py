@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxembed.files import replacing
-from jaxembed.study.significance import Estimate
+from jaxembed.report.significance import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

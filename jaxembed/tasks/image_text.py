@@ -14,8 +14,8 @@ from jaxembed.data.tokens import Tokenizer, tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import cross_retrieval, nearest_items, random_recall
 from jaxembed.methods.dense import embed
-from jaxembed.study.images import NEIGHBOURS, PICTURED, PROJECTED, shape_of_vectors, told, with_thumbnails
-from jaxembed.study.pictures import retrieval_grid
+from jaxembed.tasks.images import NEIGHBOURS, PICTURED, PROJECTED, shape_of_vectors, told, with_thumbnails
+from jaxembed.tasks.pictures import retrieval_grid
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 

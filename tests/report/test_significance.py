@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxembed.study.significance import estimate, holm, paired_p, standings
+from jaxembed.report.significance import estimate, holm, paired_p, standings
 
 
 def test_the_interval_is_students():

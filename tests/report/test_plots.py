@@ -3,8 +3,8 @@ import re
 
 import numpy as np
 
-from jaxembed.study.plots import Curve, plot_curves, plot_quality, plot_scaling
-from jaxembed.study.significance import Estimate
+from jaxembed.report.plots import Curve, plot_curves, plot_quality, plot_scaling
+from jaxembed.report.significance import Estimate
 
 
 def texts(path):

@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from jaxembed.study import tables
-from jaxembed.study.significance import Estimate
-from jaxembed.study.tables import Cell, Mark, Table
+from jaxembed.report import tables
+from jaxembed.report.significance import Estimate
+from jaxembed.report.tables import Cell, Mark, Table
 
 TABLE = Table(
     ["label", "word_sim & more", "loss ↓"],

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxembed.files import replacing, write_text
-from jaxembed.study import plots, tables
-from jaxembed.study.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
+from jaxembed.report import plots, tables
+from jaxembed.report.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
+from jaxembed.report.significance import LEVEL, Estimate, Standing, estimate, standings
+from jaxembed.report.tables import Cell, Mark, Table, decimals, seconds, shown, speed
 from jaxembed.study.run import Run
-from jaxembed.study.significance import LEVEL, Estimate, Standing, estimate, standings
-from jaxembed.study.tables import Cell, Mark, Table, decimals, seconds, shown, speed
 
 Row = dict[str, Any]
 Standings = Mapping[str, Mapping[str, Standing]]  # {column: {label: standing}}

@@ -1,0 +1,1 @@
+"""From finished runs to tidy results, tables, plots and tests of significance."""
