@@ -34,6 +34,7 @@ from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.files import write_text
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.naming import unknown
 from jaxembed.study.environment import environment
 from jaxembed.tables import padded
 from jaxembed.tracking import TensorBoard
@@ -255,9 +256,8 @@ def efficiency(axis: str, first: Mapping[str, Any], row: Mapping[str, Any]) -> f
 
 def run(settings: Settings) -> list[dict[str, Any]]:
     """Measures the axes and writes everything; returns all rows, those of earlier calls too."""
-    unknown = sorted(set(settings.families) - set(FAMILIES))
-    if unknown:
-        raise ValueError(f"there is no family {unknown[0]!r}: the families are {', '.join(FAMILIES)}")
+    if other := sorted(set(settings.families) - set(FAMILIES)):
+        raise unknown("family", other[0], FAMILIES)
     path = settings.results / "measurements.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     now = {(family, axis) for family in settings.families for axis in settings.axes}

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxembed import formats
-from jaxembed.data.vocabulary import UnknownKeyError
 from jaxembed.evaluation.analogy import analogy_task
 from jaxembed.evaluation.benchmarks import load_pairs, load_questions
 from jaxembed.evaluation.lookup import fold
 from jaxembed.evaluation.similarity import similarity_task
+from jaxembed.naming import UnknownKeyError
 
 Key = str | int | np.integer
 Term = Key | np.ndarray | tuple[Key | np.ndarray, float]

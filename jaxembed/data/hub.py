@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxembed.data.cache import cache_folder, file_digest
-from jaxembed.data.vocabulary import near_matches
+from jaxembed.naming import near_matches
 
 if TYPE_CHECKING:
     import datasets

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxembed.data.cache import cache_folder, cached
 from jaxembed.data.columns import digest
+from jaxembed.naming import unknown
 
 if TYPE_CHECKING:
     import tokenizers
@@ -116,7 +117,7 @@ def train_tokenizer(
     and a `vocab_size` too small for the characters (or bytes) alone.
     """
     if kind not in _KINDS:
-        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
+        raise unknown("kind", kind, _KINDS)
     if min_count < 1:
         raise ValueError(f"min_count must be 1 or more, not {min_count}")
     texts = _checked(texts)

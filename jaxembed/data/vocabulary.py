@@ -1,36 +1,12 @@
 """Words and how often they occur, the most frequent first."""
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-
-def near_matches(word: str, candidates: Iterable[str], n: int = 3) -> list[str]:
-    """Up to `n` of `candidates` that `word` may be a slip for, the nearest first; case is overlooked."""
-    spelt: dict[str, str] = {}
-    for candidate in candidates:
-        spelt.setdefault(candidate.lower(), candidate)
-    return [spelt[match] for match in difflib.get_close_matches(word.lower(), spelt, n)]
-
-
-class UnknownKeyError(KeyError):
-    """A key that is not there; its message names near matches, looked for only when it is shown."""
-
-    def __init__(self, key: object, keys: Sequence[str]):
-        super().__init__(key)
-        self.key, self.keys = str(key), keys
-
-    def __str__(self) -> str:
-        # Comparing a word with 400,000 others takes seconds: only those of its length with its beginning or its end.
-        word = self.key.lower()
-        likely = (key for key in self.keys if abs(len(key) - len(word)) <= 2)
-        alike = [key for key in likely if (low := key.lower())[:1] == word[:1] or low[-3:] == word[-3:]]
-        near = near_matches(word, alike)
-        hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
+from jaxembed.naming import UnknownKeyError
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """Flax NNX modules as pure functions of their variables, so that the engine can scan, vmap, shard and save them."""
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from jaxembed.encoders.heads import Head
 from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
+from jaxembed.naming import unknown
 
 Variables = dict[str, Any]
 
@@ -29,19 +29,17 @@ class Encoder:
 
     def __post_init__(self):
         if self.kind not in ENCODERS:
-            near = difflib.get_close_matches(self.kind, ENCODERS, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown encoder {self.kind!r}: {hint}the encoders are {', '.join(ENCODERS)}")
+            raise unknown("encoder", self.kind, ENCODERS)
         object.__setattr__(self, "settings", tuple(sorted((name, _frozen(value)) for name, value in self.settings)))
-        known = _parameters(self.kind)
+        known = parameters(self.kind)
         for name, _ in self.settings:
             if name not in known:
-                raise ValueError(f"{self.kind} has no setting {name!r}: it has {', '.join(known)}")
+                raise unknown(f"{self.kind} setting", name, known)
 
     def __getitem__(self, name: str) -> Any:
         """A setting, or its default."""
         given = dict(self.settings)
-        return given[name] if name in given else _parameters(self.kind)[name].default
+        return given[name] if name in given else parameters(self.kind)[name].default
 
     def __contains__(self, name: str) -> bool:
         return name in dict(self.settings)
@@ -66,10 +64,14 @@ class Encoder:
         **options: Any,
     ) -> tuple[jax.Array, Variables]:
         """What the module's method `call` gives for `inputs`, and its statistics after; `key` is for dropout."""
-        module = nnx.merge(_graph(self), _with_numbers(params), _with_numbers(kept))
+        module = self.module(params, kept)
         rngs = None if key is None else nnx.Rngs(dropout=key)
         output = getattr(module, call)(*inputs, train=train, rngs=rngs, **options)
         return output, _plain(nnx.state(module, nnx.Not(nnx.Param)))
+
+    def module(self, params: Variables, kept: Variables) -> Any:
+        """The Flax module with these variables."""
+        return nnx.merge(_graph(self), _with_numbers(params), _with_numbers(kept))
 
     @property
     def vector_size(self) -> int:
@@ -85,7 +87,8 @@ def encoder(kind: str, **settings: Any) -> Encoder:
     return Encoder(kind, tuple(settings.items()))
 
 
-def _parameters(kind: str) -> dict[str, inspect.Parameter]:
+def parameters(kind: str) -> dict[str, inspect.Parameter]:
+    """The settings of a kind of encoder, with their defaults."""
     found = inspect.signature(ENCODERS[kind].__init__).parameters
     return {name: parameter for name, parameter in found.items() if name not in ("self", "rngs")}
 

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jaxembed.evaluation.lookup import Words, first_rows, fold, keys_and_matrix, known_rows, words_of
 from jaxembed.evaluation.neighbours import WordVectors, cosines, unit
+from jaxembed.naming import unknown
 
 Method = Literal["3cosadd", "3cosmul"]
 
@@ -121,7 +122,7 @@ def analogy_task(
     `batch` questions are answered at a time; by default 512, or fewer if their scores would take more than 64 MB.
     """
     if method not in get_args(Method):
-        raise ValueError(f"unknown method {method!r}; choose one of {', '.join(get_args(Method))}")
+        raise unknown("method", method, get_args(Method))
     asked = tuple(Question(*question) for question in questions)
     words = words_of(vocabulary, restrict_vocab)
     first = first_rows(words, case_insensitive)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from jax.typing import ArrayLike
 
@@ -15,6 +15,7 @@ from jaxembed.evaluation.lookup import Words, keys_and_matrix
 from jaxembed.evaluation.neighbours import WordVectors
 from jaxembed.evaluation.similarity import Similarity, SimilarityTask, similarity_task
 from jaxembed.formats import reading
+from jaxembed.naming import unknown
 
 PAIRS = ("wordsim353", "wordsim353-similarity", "wordsim353-relatedness", "simlex999", "rg65")
 QUESTIONS = ("google",)
@@ -115,8 +116,8 @@ def half_of(*pairs: Sequence[str]) -> Literal["dev", "test"]:
 
 def select(items: Iterable[Item], split: Half = "all") -> list[Item]:
     """The items of one half of a benchmark: settings are chosen on "dev", results are confirmed on "test"."""
-    if split not in ("all", "dev", "test"):
-        raise ValueError(f"unknown split {split!r}; choose all, dev or test")
+    if split not in get_args(Half):
+        raise unknown("split", split, get_args(Half))
 
     def half(item: Pair | Question) -> str:
         return half_of((item.a, item.b), (item.c, item.d)) if isinstance(item, Question) else half_of(item[:2])
@@ -144,7 +145,7 @@ def benchmark_tasks(
         elif name in PAIRS:
             tasks[name] = similarity_task(vocabulary, select(load_pairs(name), split))
         else:
-            raise ValueError(f"unknown benchmark {name!r}; choose from {', '.join((*PAIRS, *QUESTIONS))}")
+            raise unknown("benchmark", name, (*PAIRS, *QUESTIONS))
     return tasks
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxembed.data.vocabulary import UnknownKeyError
+from jaxembed.naming import UnknownKeyError
 
 
 class WordVectors(Protocol):

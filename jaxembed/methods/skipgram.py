@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxembed.methods.words import WordMethod
+from jaxembed.naming import unknown
 from jaxembed.sampling import windows
 from jaxembed.scores import SCORES
 from jaxembed.training.method import Lookups
@@ -25,7 +26,7 @@ class SkipGram(WordMethod):
     def __post_init__(self):
         super().__post_init__()
         if self.score not in SCORES:
-            raise ValueError(f"unknown score {self.score!r}: the scores are {', '.join(SCORES)}")
+            raise unknown("score", self.score, SCORES)
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
         """Centres from `in` and candidates from `out`; a Huffman path is met by the neighbours' input vectors."""

@@ -1,9 +1,9 @@
 """Objectives: pure functions of scores. Any objective of a family serves every method of that family."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxembed.naming import unknown
 from jaxembed.objectives.chunks import by_chunks
 from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import Same, contrast, in_batch, two_towers, two_views
@@ -41,7 +41,7 @@ PREDICTION = {"regression": Regression}
 __all__ = [
     "BPR", "DECORRELATION", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss", "DecoupledContrastive",
     "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax", "Spectral", "Triplet",
-    "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "glove_weight", "in_batch", "pairwise", "prediction",
+    "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "family_of", "glove_weight", "in_batch", "pairwise", "prediction",
     "ring_contrast", "two_towers", "two_views", "weighted_squares",
 ]  # fmt: skip
 
@@ -72,7 +72,11 @@ def prediction(name: str, **settings):
 
 def _named(family: Mapping[str, Any], name: str):
     if name not in family:
-        near = difflib.get_close_matches(name, family, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown objective {name!r}: {hint}the objectives are {', '.join(family)}")
+        raise unknown("objective", name, family)
     return family[name]
+
+
+def family_of(objective: Any) -> Mapping[str, Any] | None:
+    """The family that an objective is of, by name, so that it can be exchanged for another; None for what is no objective."""
+    families = (PAIRWISE, DECORRELATION, PREDICTION)
+    return next((family for family in families if type(objective) in family.values()), None)

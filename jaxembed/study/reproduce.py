@@ -16,6 +16,7 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.dense import DenseMethod
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.naming import unknown
 from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.report.significance import estimate
 from jaxembed.sampling.augmentation import Augmentation
@@ -92,7 +93,7 @@ def rebuilt(value: Any) -> Any:
             return value
         name = value.pop("class")
         if name not in CLASSES:
-            raise ValueError(f"cannot make a {name} again: the classes that are known are {', '.join(CLASSES)}")
+            raise unknown("class", name, CLASSES)
         known = {field.name for field in dataclasses.fields(CLASSES[name])}
         if set(value) - known:
             raise ValueError(

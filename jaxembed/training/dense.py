@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxembed.naming import unknown
+
 OPTIMIZERS = ("adam", "adamw", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -33,9 +35,9 @@ class Dense:
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer of nets {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+            raise unknown("schedule", self.schedule, SCHEDULES)
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
         if self.weight_decay < 0 or self.clip < 0:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxembed.naming import unknown
 from jaxembed.tables import ROW_OPTIMIZERS
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
@@ -51,7 +52,7 @@ class Training:
         if self.replicas > 1 and self.optimizer == "lazy_adam":
             raise ValueError("lazy_adam cannot merge replicas: choose sgd or an Adagrad, or replicas=1")
         if self.optimizer not in ROW_OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(ROW_OPTIMIZERS)}")
+            raise unknown("optimizer", self.optimizer, ROW_OPTIMIZERS)
 
     def optimizers(self, method: Method, numbers: Mapping[str, Any]) -> Optimizers:
         """The update rules of a run with these numbers, `total_steps` among them."""

@@ -137,7 +137,7 @@ def test_what_cannot_be_trained():
     for kind in ("wordpiece", "word"):
         with pytest.raises(ValueError, match="hold no word that occurs min_count times"):
             train_tokenizer([" ", ""], kind=kind)
-    with pytest.raises(ValueError, match="kind must be one of wordpiece, bpe, word"):
+    with pytest.raises(ValueError, match="the kinds are wordpiece, bpe, word"):
         train_tokenizer(TEXTS, kind="unigram")
     with pytest.raises(ValueError, match="min_count must be"):
         train_tokenizer(TEXTS, min_count=0)

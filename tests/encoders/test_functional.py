@@ -49,5 +49,5 @@ def test_settings_are_looked_up_compared_and_changed():
 def test_bad_names():
     with pytest.raises(ValueError, match=r"unknown encoder 'vitt': did you mean 'vit'"):
         encoder("vitt")
-    with pytest.raises(ValueError, match=r"vit has no setting 'width': it has image_size"):
+    with pytest.raises(ValueError, match=r"unknown vit setting 'width'.* the vit settings are image_size"):
         encoder("vit", width=3)

@@ -110,7 +110,7 @@ def test_a_task_runs_in_jit_and_over_seeds():
 
 
 def test_bad_settings_are_told():
-    with pytest.raises(ValueError, match="choose one of 3cosadd, 3cosmul"):
+    with pytest.raises(ValueError, match="the methods are 3cosadd, 3cosmul"):
         analogy_task(["a"], [], method="4cos")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="restrict_vocab must be at least 1"):
         analogy_task(["a"], [], restrict_vocab=0)

@@ -76,9 +76,9 @@ def test_unknown_names_are_told(words):
         load_pairs("simlex")
     with pytest.raises(FileNotFoundError, match="one of the sets google"):
         load_questions("bats")
-    with pytest.raises(ValueError, match="unknown benchmark 'bats'; choose from wordsim353"):
+    with pytest.raises(ValueError, match="unknown benchmark 'bats': the benchmarks are wordsim353"):
         evaluate(words, names=["bats"])
-    with pytest.raises(ValueError, match="choose all, dev or test"):
+    with pytest.raises(ValueError, match="the splits are all, dev, test"):
         evaluate(words, names=["rg65"], split="train")  # type: ignore[arg-type]
 
 

@@ -51,9 +51,9 @@ def test_objectives_are_varied_by_name_and_temperature_where_there_is_one():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vary": ("colour=red",)}, "nothing called 'colour' to vary: choose among vector_size"),
-        ({"vary": ("temperature=1,2",)}, "nothing called 'temperature'"),
-        ({"vary": ("window=2",), "method": "glove"}, "GloVe has nothing called 'window'"),
+        ({"vary": ("colour=red",)}, "unknown SkipGram field 'colour': the SkipGram fields are vector_size"),
+        ({"vary": ("temperature=1,2",)}, "SkipGram field 'temperature'"),
+        ({"vary": ("window=2",), "method": "glove"}, "unknown GloVe field 'window'"),
         ({"vary": ("window",)}, "NAME=VALUE"),
         ({"vary": ("window=2,,3",)}, "NAME=VALUE"),
         ({"vary": ("window=2.5",)}, "window is a whole number, not '2.5'"),

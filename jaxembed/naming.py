@@ -1,0 +1,46 @@
+"""Names that people type: one spelling each, and what is said of one that is not known."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+def spelled(name: str) -> str:
+    """The spelling that is registered: `barlow-twins` means `barlow_twins`."""
+    return name.replace("-", "_")
+
+
+def near_matches(word: str, candidates: Iterable[str], n: int = 3) -> list[str]:
+    """Up to `n` of `candidates` that `word` may be a slip for, the nearest first; case is overlooked."""
+    spelt: dict[str, str] = {}
+    for candidate in candidates:
+        spelt.setdefault(candidate.lower(), candidate)
+    return [spelt[match] for match in difflib.get_close_matches(word.lower(), spelt, n)]
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> ValueError:
+    """The error to raise for a `name` that is none of `known`, of which all are listed and a near match is named.
+
+    `unknown objective 'infonse': did you mean 'infonce'? the objectives are infonce, softmax`
+    """
+    names = [str(one) for one in known]
+    near = near_matches(str(name), names, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    several = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return ValueError(f"unknown {kind} {name!r}: {hint}the {several} are {', '.join(names)}")
+
+
+class UnknownKeyError(KeyError):
+    """A key that is not there; its message names near matches, looked for only when it is shown."""
+
+    def __init__(self, key: object, keys: Sequence[str]):
+        super().__init__(key)
+        self.key, self.keys = str(key), keys
+
+    def __str__(self) -> str:
+        # Comparing a word with 400,000 others takes seconds: only those of its length with its beginning or its end.
+        word = self.key.lower()
+        likely = (key for key in self.keys if abs(len(key) - len(word)) <= 2)
+        alike = [key for key in likely if (low := key.lower())[:1] == word[:1] or low[-3:] == word[-3:]]
+        near = near_matches(word, alike)
+        hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
