@@ -13,7 +13,6 @@ Writes table.md and measurements.jsonl.
 """
 
 import csv
-import hashlib
 import json
 import random
 import shutil
@@ -29,6 +28,7 @@ from typing import Any, Literal
 
 from experiments.settings import measure, parse
 from jaxembed.data import read_corpus
+from jaxembed.data.cache import file_digest
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import described
 from jaxembed.study.plan import Planned, Variant
@@ -114,8 +114,7 @@ def checkpoints(settings: Settings, task: Words) -> list[dict[str, Any]]:
 def fingerprint(folder: Path) -> dict[str, str]:
     """Every vector file by its digest, and results.csv without its times."""
     found = {
-        path.relative_to(folder).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-        for path in sorted(folder.rglob("vectors.safetensors"))
+        path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(folder.rglob("vectors.safetensors"))
     }
     with open(folder / "results.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

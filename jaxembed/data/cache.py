@@ -7,7 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -19,10 +19,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxembed"
 
 
+def hasher(size: int = 16) -> "hashlib.blake2b":
+    """The hash behind every fingerprint and every name in the cache: BLAKE2b of `size` bytes."""
+    return hashlib.blake2b(digest_size=size)
+
+
+def content_digest(*parts: Any, size: int = 16) -> str:
+    """The hash of strings, bytes and contiguous arrays, one after the other: `2 * size` hexadecimal digits."""
+    content = hasher(size)
+    for part in parts:
+        content.update(part.encode() if isinstance(part, str) else part)
+    return content.hexdigest()
+
+
 def file_digest(path: str | os.PathLike) -> str:
-    """BLAKE2b of a file's bytes, 32 hexadecimal digits (about 1 GB/s; the file is streamed)."""
+    """The hash of a file's bytes, 32 hexadecimal digits (about 1 GB/s; the file is streamed)."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, hasher).hexdigest()
 
 
 def cached(entry: Path, read: Callable[[Path], T], build: Callable[[Path], object], what: str) -> T:

@@ -1,14 +1,15 @@
 """Columns of a dataset, named by the user: opened, checked, and read as plain Python and NumPy values."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxembed.data import hub
+from jaxembed.data.cache import content_digest
 
 if TYPE_CHECKING:
     import datasets
@@ -110,12 +111,9 @@ def read_labels(
 
 def digest(settings: Any, *texts: Sequence[str]) -> str:
     """A hash of settings (JSON-ready) and of lists of texts: 32 hexadecimal digits."""
-    content = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
-    for part in texts:
-        content.update(f"[{len(part)}]".encode())
-        for start in range(0, len(part), 1 << 14):
-            content.update(json.dumps(part[start : start + (1 << 14)]).encode())
-    return content.hexdigest()
+    pieces = lambda part: (json.dumps(part[start : start + (1 << 14)]) for start in range(0, len(part), 1 << 14))
+    listed = (piece for part in texts for piece in chain([f"[{len(part)}]"], pieces(part)))
+    return content_digest(json.dumps(settings), *listed)
 
 
 def read_values(dataset: "datasets.Dataset", column: str) -> list[Any]:

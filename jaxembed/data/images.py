@@ -1,6 +1,5 @@
 """Images as one uint8 array, decoded once and memory-mapped from the cache afterwards."""
 
-import hashlib
 import json
 import warnings
 import zlib
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxembed.data.cache import cache_folder, cached
+from jaxembed.data.cache import cache_folder, cached, content_digest
 from jaxembed.data.columns import Opened, open_split, read_labels, rows_of
 from jaxembed.data.decode import decode_images
 
@@ -160,7 +159,7 @@ def _settings(column, label, names, size, channels, max_images, skip_corrupt) ->
 
 
 def _digest(start: str, settings: Any) -> str:
-    return hashlib.blake2b((start + json.dumps(settings)).encode(), digest_size=16).hexdigest()
+    return content_digest(start, json.dumps(settings))
 
 
 def _decode(opened: Opened, settings: dict[str, Any], allocate: Callable[[tuple[int, ...]], np.ndarray]):
@@ -183,9 +182,8 @@ def _hold(opened: Opened, settings: dict[str, Any], key: str | None) -> Images:
     """The images in memory; where `key` is None the fingerprint is that of what was decoded."""
     images, labels, names, skipped = _decode(opened, settings, partial(np.empty, dtype=np.uint8))
     if key is None:
-        content = hashlib.blake2b(images.data)
-        content.update(b"" if labels is None else labels.data)
-        key = _digest(content.hexdigest(), [FORMAT, images.shape, names])
+        content = content_digest(images, b"" if labels is None else labels, size=64)
+        key = _digest(content, [FORMAT, images.shape, names])
     return Images(images, labels, names, key, opened.record | settings | {"skipped": skipped})
 
 

@@ -1,6 +1,5 @@
 """Texts to token ids: a corpus is a vocabulary and one long array of ids, memory-mapped from the cache."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from jaxembed.data import hub
-from jaxembed.data.cache import cache_folder, cached
+from jaxembed.data.cache import cache_folder, cached, content_digest
 from jaxembed.data.tokenise import CHUNK_BYTES, Sentences, Settings, Source, TextColumn, TextFile, build
 from jaxembed.data.vocabulary import Vocabulary
 
@@ -58,7 +57,7 @@ class Corpus:
         if words < 1 or last >= self.documents:
             return self
         tokens = self.tokens[: self.offsets[last]]
-        digest = hashlib.blake2b(f"{self.fingerprint} {last}".encode(), digest_size=16).hexdigest()
+        digest = content_digest(f"{self.fingerprint} {last}")
         origin = {**self.origin, "documents": last}
         return replace(
             self,

@@ -7,7 +7,6 @@ Python sees each distinct word of a chunk once.
 
 import codecs
 import gzip
-import hashlib
 import json
 import os
 import zlib
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxembed.data.cache import file_digest
+from jaxembed.data.cache import content_digest, file_digest, hasher
 from jaxembed.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ class TextColumn:
         """BLAKE2b of the text and of its lengths, whatever chunks, files or selections of rows it lies in."""
         import pyarrow as pa
 
-        content, lengths = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+        content, lengths = hasher(), hasher()
         for array in self._arrays(CHUNK_BYTES):
             if not _is_text(array.type):
                 lengths.update(_lengths(array).data)
@@ -237,7 +236,7 @@ class Settings(NamedTuple):
 
     def key(self, digest: str) -> str:
         """A hash of content and settings, 32 hexadecimal digits: the corpus's fingerprint and its name in the cache."""
-        return hashlib.blake2b(repr((FORMAT, digest, *self)).encode(), digest_size=16).hexdigest()
+        return content_digest(repr((FORMAT, digest, *self)))
 
 
 def build(source: Source, settings: Settings, folder: Path, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -289,8 +288,7 @@ def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) 
 
 def _digest_of_ids(words: list[str], *files: Path) -> str:
     # repr tells ["a b"] from ["a", "b"], and unlike UTF-8 it has an answer for lone surrogates
-    spelt = hashlib.blake2b(repr(words).encode(), digest_size=16).hexdigest()
-    return " ".join(["words", spelt, *map(file_digest, files)])
+    return " ".join(["words", content_digest(repr(words)), *map(file_digest, files)])
 
 
 def _renumber(final: np.ndarray, tokens: int, provisional: Path, borders: Path, folder: Path) -> int:

@@ -1,6 +1,5 @@
 """Texts as padded token ids, by the `tokenizers` library: trained on the texts at hand, or any tokenizer.json."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from jaxembed.data.cache import cache_folder, cached
+from jaxembed.data.cache import cache_folder, cached, content_digest
 from jaxembed.data.columns import digest
 from jaxembed.naming import unknown
 
@@ -354,5 +353,5 @@ def _tokenizer(core: "tokenizers.Tokenizer", origin: dict[str, Any], **named: st
     model = json.loads(content)["model"]
     unknown = model.get("unk_token")
     unk = core.token_to_id(unknown) if isinstance(unknown, str) else model.get("unk_id")
-    key = hashlib.blake2b(f"{content} {ids}".encode(), digest_size=16).hexdigest()
+    key = content_digest(f"{content} {ids}")
     return Tokenizer(core, ids["pad"], ids["cls"], ids["sep"], unk, key, origin)
