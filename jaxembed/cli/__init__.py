@@ -11,7 +11,8 @@ from typing import Any, cast
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
 
-from jaxembed.cli import encoders, study, train, vectors
+from jaxembed.cli import embed, study, vectors
+from jaxembed.naming import spelled, unknown
 
 ABOUT = """Trains, compares and questions embeddings.
 
@@ -19,6 +20,7 @@ ABOUT = """Trains, compares and questions embeddings.
     jaxembed train simclr                           (on the images that are shipped: about a minute)
     jaxembed evaluate runs/skipgram-negative_sampling/seed-1
     jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
+    jaxembed embed runs/simclr/seed-1 pictures/
     jaxembed analogy glove.6B.100d.txt king - man + woman
     jaxembed report results/compare_objectives
     jaxembed reproduce results/compare_objectives/runs/glove/seed-1
@@ -30,27 +32,28 @@ content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
-    from jaxembed.training.host import start
-    from jaxembed.training.processes import initialize
-
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv == ["--version"]:
         from jaxembed import __version__
 
         print(f"jaxembed {__version__}")
         return 0
-    start(deterministic="--deterministic" in argv)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would break into ours
     try:
-        asked = _app(argv).cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
-    except SystemExit as stopped:  # --help, or a line that could not be parsed
-        return int(stopped.code or 0)
-    try:
+        app = _app(argv)
+        asked = app.cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
+        # JAX takes a second to come: the manual and slips of the pen do not wait for it.
+        from jaxembed.training.host import start
+        from jaxembed.training.processes import initialize
+
+        start(deterministic="--deterministic" in argv)
         with _plain_warnings():
             initialize()
-            status = _COMMANDS[type(asked)](asked)
+            status = _run(asked)
             sys.stdout.flush()
         return status or 0
+    except SystemExit as stopped:  # --help, or a line that could not be parsed
+        return int(stopped.code or 0)
     except KeyboardInterrupt as stopped:  # Interrupted says how to go on
         print(f"jaxembed: {str(stopped) or 'interrupted; what was finished before stands as it was'}", file=sys.stderr)
         return 130
@@ -67,22 +70,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(argv: list[str]) -> SubcommandApp:
     """The commands; only the help of one that is named in `argv` is more than a line."""
-    methods, app = SubcommandApp(), SubcommandApp()
-    app.command(methods, name="train", help=f"Train vectors: skipgram, cbow, glove, {', '.join(encoders.COMMANDS)}.")
-    for of, name, command in (
-        (methods, "skipgram", train.SkipGram),
-        (methods, "cbow", train.CBOW),
-        (methods, "glove", train.GloVe),
-        *((methods, name, command) for name, command in encoders.COMMANDS.items()),
-        (app, "neighbors", vectors.Neighbors),
-        (app, "analogy", vectors.Analogy),
-        (app, "evaluate", vectors.Evaluate),
-        (app, "report", study.Report),
-        (app, "reproduce", study.Reproduce),
-    ):
+    app = SubcommandApp()
+    if argv[:1] == ["train"]:
+        app.command(_methods(argv), name="train")
+    else:
+        app.command(_nothing, name="train", help="Train vectors by a method; jaxembed train --help lists them.")
+    for name, command in _COMMANDS.items():
         brief = (command.__doc__ or "").partition("\n")[0]
-        of.command(cast("Any", command), name=name, help=None if name in argv[:2] else brief)
+        app.command(cast("Any", command), name=name, help=None if name in argv[:1] else brief)
     return app
+
+
+def _methods(argv: list[str]) -> SubcommandApp:
+    """A command a recipe, of which only the one that is asked for has its options."""
+    from jaxembed.cli.train import brief, command
+    from jaxembed.recipes import RECIPES
+
+    asked = spelled(argv[1]) if len(argv) > 1 else ""
+    if len(argv) > 1 and not asked.startswith("_") and asked not in RECIPES:
+        raise unknown("recipe", argv[1], RECIPES)
+    argv[1:2] = [asked] if asked in RECIPES else argv[1:2]
+    methods = SubcommandApp()
+    for name in RECIPES:
+        if name == asked:
+            methods.command(command(name, argv[2:]), name=name)
+        else:
+            methods.command(_nothing, name=name, help=brief(name))
+    return methods
+
+
+def _nothing() -> None:
+    """Stands for a command that is not asked for."""
+
+
+def _run(asked: Any) -> int | None:
+    from jaxembed.cli import train
+
+    if isinstance(asked, train.Train):
+        return train.train(asked)
+    return getattr(sys.modules[type(asked).__module__], type(asked).__name__.lower())(asked)
 
 
 def _parted(argv: list[str]) -> list[str]:
@@ -103,14 +129,7 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-_COMMANDS: dict[type, Any] = {
-    train.SkipGram: train.train,
-    train.CBOW: train.train,
-    train.GloVe: train.train,
-    **dict.fromkeys(encoders.COMMANDS.values(), encoders.train),
-    vectors.Neighbors: vectors.neighbors,
-    vectors.Analogy: vectors.analogy,
-    vectors.Evaluate: vectors.evaluate,
-    study.Report: study.report,
-    study.Reproduce: study.reproduce,
-}
+_COMMANDS: dict[str, type] = {
+    "embed": embed.Embed, "neighbors": vectors.Neighbors, "analogy": vectors.Analogy, "evaluate": vectors.Evaluate,
+    "report": study.Report, "reproduce": study.Reproduce,
+}  # fmt: skip

@@ -19,6 +19,9 @@ Variables = dict[str, Any]
 
 ENCODERS: dict[str, type[nnx.Module]] = {"vit": ViT, "resnet": ResNet, "transformer": Transformer, "head": Head}
 
+#: Settings of encoders that are the data's, whatever is asked for.
+OF_DATA = ("image_size", "channels", "vocab_size")
+
 
 @dataclass(frozen=True)
 class Encoder:

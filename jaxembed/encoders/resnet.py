@@ -63,18 +63,23 @@ class Residual(nnx.Module):
 class ResNet(nnx.Module):
     """Pictures to vectors: a stem, four stages of residual blocks, the mean over places (He et al. 2016; torchvision's v1.5).
 
-    stem: "imagenet" (7x7 of stride 2, then 3x3 max pooling), "cifar" (3x3, as SimCLR for small pictures) or "patch"
-    (`patch` x `patch` pixels to a place, one matrix product). width: of the first stage, 64 as published; vectors are 8 x
-    that wide, or 32 x at depth 50. zero_init_residual: blocks start as the identity (Goyal et al. 2017). dtype: of the
-    computation; parameters and statistics are float32. remat: blocks are computed again in the backward pass.
     Raises ValueError for a setting that is none of its choices.
     """
 
     def __init__(
-        self, depth: Literal[18, 50] = 18, stem: Literal["cifar", "imagenet", "patch"] = "cifar", channels: int = 3,
-        width: int = 64, patch: int = 4, zero_init_residual: bool = False, *, dtype: Any = jnp.float32,
-        remat: bool = False, rngs: nnx.Rngs,
-    ):  # fmt: skip
+        self,
+        depth: Literal[18, 50] = 18,  # Layers.
+        # 3x3 as SimCLR for small pictures; 7x7 of stride 2 and 3x3 max pooling; or a patch to a place, one matrix product.
+        stem: Literal["cifar", "imagenet", "patch"] = "cifar",
+        channels: int = 3,  # Of the pictures.
+        width: int = 64,  # Of the first stage; vectors are 8 x that wide, or 32 x at depth 50.
+        patch: int = 4,  # Side of a patch, for that stem.
+        zero_init_residual: bool = False,  # Blocks start as the identity (Goyal et al. 2017).
+        *,
+        dtype: Any = jnp.float32,  # Of the computation; parameters and statistics are float32.
+        remat: bool = False,  # Blocks are computed again in the backward pass, which takes less memory.
+        rngs: nnx.Rngs,
+    ):
         if depth not in STAGES:
             raise ValueError(f"depth is one of {', '.join(map(str, STAGES))}, not {depth}")
         self.stem_kind = chosen("stem", stem, ("cifar", "imagenet", "patch"))

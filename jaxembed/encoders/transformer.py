@@ -13,21 +13,30 @@ from jaxembed.encoders.positions import sinusoidal
 class Transformer(nnx.Module):
     """Texts to vectors: token + segment + position, layer norm, dropout, then `depth` layers (Devlin et al. 2019).
 
-    mlp_size: width inside a layer, by default 4 x `hidden_size`. segments: kinds of segment, 0 for none. pooling: the mean
-    over a text's tokens, its first place ("cls"), or its last token. norm: "post" as BERT, or "pre", which normalises once
-    more at the end. token_dim: width of the token vectors where it is not `hidden_size`; a linear map lifts them.
-    dtype: of the computation; parameters are float32. remat: layers are computed again in the backward pass.
     Raises ValueError for a setting that is none of its choices.
     """
 
     def __init__(
-        self, vocab_size: int, hidden_size: int = 256, depth: int = 4, heads: int = 4, mlp_size: int | None = None,
-        max_length: int = 64, segments: int = 2, dropout: float = 0.1, causal: bool = False,
-        pooling: Literal["mean", "cls", "last"] = "mean",
-        positions: Literal["learned", "sinusoidal", "none"] = "learned", norm: Literal["post", "pre"] = "post",
-        activation: str = "gelu", token_dim: int | None = None, *, dtype: Any = jnp.float32, remat: bool = False,
+        self,
+        vocab_size: int,  # Tokens that there are.
+        hidden_size: int = 256,  # Width, and dimension of the vectors.
+        depth: int = 4,  # Layers; 0 is a bag of words.
+        heads: int = 4,  # Of attention.
+        mlp_size: int | None = None,  # Width inside a layer; by default 4 x hidden_size.
+        max_length: int = 64,  # Tokens of a text at most.
+        segments: int = 2,  # Kinds of segment; 0 for none.
+        dropout: float = 0.1,  # Share of activations that are left out in training.
+        causal: bool = False,  # A token sees only those before it.
+        pooling: Literal["mean", "cls", "last"] = "mean",  # The mean over a text's tokens, its first place, or its last token.
+        positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
+        norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
+        activation: str = "gelu",  # Inside a layer.
+        token_dim: int | None = None,  # Width of token vectors where it is not hidden_size; a linear map lifts them.
+        *,
+        dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
+        remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.
         rngs: nnx.Rngs,
-    ):  # fmt: skip
+    ):
         self.pooling = chosen("pooling", pooling, ("mean", "cls", "last"))
         self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
         if vocab_size < 1 or max_length < 1 or depth < 0:

@@ -46,23 +46,31 @@ def checked(images: jax.Array, channels: int) -> None:
 class ViT(nnx.Module):
     """Pictures to vectors: patches, positions, pre-norm layers and a last norm (Dosovitskiy et al. 2021).
 
-    image_size: height and width that it is trained at (one number: square); other sizes work at any time: learned positions
-    are resized, the others follow from the grid. positions: "learned" (one vector a place), "sincos2d" (MAE), "rotary"
-    (axial), "none". pooling: the mean of the patches, or a token of its own ("cls"). mlp_size: by default 4 x
-    `hidden_size`. features: width of a last layer with the activation, before pooling, as EfficientNet's last 1 x 1
-    convolution widens; None for none. dtype: of the computation; parameters are float32. remat: layers are computed again
-    in the backward pass.
-    Raises ValueError for a setting that is none of its choices, or patches that do not divide the picture.
+    Pictures of another size than `image_size` work at any time: learned positions are resized, the others follow from the
+    grid. Raises ValueError for a setting that is none of its choices, or patches that do not divide the picture.
     """
 
     def __init__(
-        self, image_size: int | tuple[int, int] = 28, channels: int = 1, patch: int = 7, hidden_size: int = 192,
-        depth: int = 6, heads: int = 3, mlp_size: int | None = None,
+        self,
+        image_size: int | tuple[int, int] = 28,  # Height and width that it is trained at; one number is a square.
+        channels: int = 1,  # Of the pictures.
+        patch: int = 7,  # Side of a patch.
+        hidden_size: int = 192,  # Width, and dimension of the vectors where there are no features.
+        depth: int = 6,  # Layers.
+        heads: int = 3,  # Of attention.
+        mlp_size: int | None = None,  # Width inside a layer; by default 4 x hidden_size.
+        # A vector a place, fixed waves (MAE), axial rotations, or none.
         positions: Literal["learned", "sincos2d", "rotary", "none"] = "learned",
-        pooling: Literal["mean", "cls"] = "mean", dropout: float = 0.0, activation: str = "gelu_tanh",
-        features: int | None = None, *,
-        dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
-    ):  # fmt: skip
+        pooling: Literal["mean", "cls"] = "mean",  # The mean of the patches, or a token of its own.
+        dropout: float = 0.0,  # Share of activations that are left out in training.
+        activation: str = "gelu_tanh",  # Inside a layer.
+        # Width of a last layer with the activation, before pooling, as EfficientNet's last convolution widens.
+        features: int | None = None,
+        *,
+        dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
+        remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.
+        rngs: nnx.Rngs,
+    ):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if depth < 1 or patch < 1 or height % patch or width % patch:
             raise ValueError(

@@ -158,28 +158,24 @@ class Augmentation:
     """How a training view of an image is drawn; the defaults are SimCLR's for small images (Chen et al. 2020, appendix A).
 
     In this order: crop and flip, colour jitter, greyscale, blur, solarise (BYOL, appendix B), then `(x - mean) / std`.
-    size: side, or (height, width), of a view; None is the image's own. crop: range of a crop's share of the area; None
-        takes the whole image. ratio: range of a crop's width / height.
-    flip, jitter, grayscale, blur, solarize: probabilities; brightness to hue: strengths, as in `color_jitter`.
-    blur_sigma: range, pixels of the view. mean, std: of pixels in [0, 1], one number or one a channel.
     Raises ValueError for a setting out of its range.
     """
 
-    size: Size | None = None
-    crop: tuple[float, float] | None = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    jitter: float = 0.8
-    grayscale: float = 0.2
-    blur: float = 0.0
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    solarize: float = 0.0
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
+    size: Size | None = None  # Side, or height and width, of a view; none is the image's own.
+    crop: tuple[float, float] | None = (0.08, 1.0)  # Range of a crop's share of the area; none takes the whole image.
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # Range of a crop's width / height.
+    flip: float = 0.5  # Probability of a mirror image.
+    brightness: float = 0.4  # Strength of the change of brightness, where colours are jittered.
+    contrast: float = 0.4  # Strength of the change of contrast.
+    saturation: float = 0.4  # Strength of the change of saturation.
+    hue: float = 0.1  # Strength of the change of hue.
+    jitter: float = 0.8  # Probability of colour jitter.
+    grayscale: float = 0.2  # Probability of greyscale.
+    blur: float = 0.0  # Probability of a blur.
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # Range of the blur, pixels of the view.
+    solarize: float = 0.0  # Probability of solarising.
+    mean: float | tuple[float, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.
+    std: float | tuple[float, ...] = 0.5  # By which pixels are divided then.
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():

@@ -4,67 +4,23 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxembed.study.run import as_json
+from jaxembed.fields import changed, settings
+from jaxembed.naming import unknown
+from jaxembed.objectives import family_of
+from jaxembed.study.values import as_json
+from jaxembed.tasks.base import Task
 from jaxembed.training.mesh import Layout
-from jaxembed.training.method import Source
+from jaxembed.training.method import Shard, Source
 from jaxembed.training.numbers import numbers_of, with_numbers
 from jaxembed.training.settings import Training
 from jaxembed.training.step import init_state, train_step
-
-
-class Task(Protocol):
-    """Data to train on and the figures by which vectors are judged; `jaxembed.tasks.words.Words` is one."""
-
-    unit: str
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the data: the same for the same content."""
-        ...
-
-    @property
-    def examples(self) -> int:
-        """Examples (in `unit`) of a pass, by which speed is told."""
-        ...
-
-    def about(self) -> dict[str, Any]:
-        """The data, for environment.json."""
-        ...
-
-    def data(self, method: Any, held_out: bool = False) -> Any:
-        """What the method's `source` takes, to train on or to measure the loss on (None: nothing is held out)."""
-        ...
-
-    def size(self, data: Any) -> int:
-        """Examples of a pass over what `data` gave, by which steps are sized."""
-        ...
-
-    def settings(self, method: Any) -> dict[str, Any]:
-        """What of this task decides the result of `method`, and how to make it again."""
-        ...
-
-    def probes(self) -> tuple[Any, Any]:
-        """What is measured now and then, and after each pass: `vectors [runs, n, d] -> {tag: [runs]}`."""
-        ...
-
-    def product(self, vectors: np.ndarray) -> Any:
-        """The vectors with their keys, as they are saved."""
-        ...
-
-    # A task of encoders has besides `embed(method, params) -> vectors`, what `product` takes in place of what is watched
-    # in training, and may have `shown(product) -> {tag: picture uint8 [h, w, 3]}` and `projected(product) -> product`,
-    # the part that the projector shows.
-
-    def judge(self, vectors: Any) -> dict[str, float | None]:
-        """The final figures of a product, by the tags of a summary; None for what cannot be measured."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,65 +47,49 @@ class Planned:
         """All that decides the result, as settings.json has it."""
         variant = self.variant
         return {
-            **extra, "label": variant.label, **variant.factors, "data": self.task, "data_fingerprint": task.fingerprint,
-            **task.settings(variant.method), "method": variant.method, "training": variant.training, "seed": self.seed,
+            **extra, "label": variant.label, **variant.factors, **task.settings(), "data": self.task,
+            "method": variant.method, "training": variant.training, "seed": self.seed,
         }  # fmt: skip
 
 
 def grid(
     method: Any, training: Training | None = None, *, one_at_a_time: bool = False, **axes: Sequence[Any]
 ) -> list[Variant]:
-    """Variants of a method over `axes`: fields of the method, its objective (`temperature`) or the training.
+    """Variants of a method over `axes`: any settings of the method or its training (`jaxembed.fields.settings`).
 
     `grid(SkipGram(), window=[2, 5], learning_rate=[0.1, 0.3])` is the full grid of four; with `one_at_a_time` each axis
-    varies alone from the values that `method` and `training` have. Raises ValueError for a field that none of them has.
+    varies alone from the values that `method` and `training` have. Raises ValueError for a setting that there is not.
     """
-    training = training or Training()
-    base = {name: value_of(method, training, name) for name in axes}
+    start = _Both(method, training or Training())
+    known = settings(start)
+    if missing := [name for name in axes if name not in known]:
+        raise unknown("setting", missing[0], known)
     if one_at_a_time:
+        base = {name: known[name].value for name in axes}
         points = [base] + [base | {name: value} for name, values in axes.items() for value in values]
     else:
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     unique = list({json.dumps(as_json(point)): point for point in points}.values())
     made = []
     for point in unique:
-        label = ", ".join(f"{name}={_short(value)}" for name, value in point.items()) or type(method).__name__.lower()
-        made.append(
-            Variant(label, *with_values(method, training, point), factors={k: _short(v) for k, v in point.items()})
-        )
+        factors = {name: short(value) for name, value in point.items()}
+        label = ", ".join(f"{name}={value}" for name, value in factors.items()) or type(method).__name__.lower()
+        both = changed(start, point)
+        made.append(Variant(label, both.method, both.training, factors))
     return made
 
 
-def value_of(method: Any, training: Training, name: str) -> Any:
-    """The value of a field of the method, of its objective or of the training. Raises ValueError where there is none."""
-    owner, field_name = _owner(method, training, name)
-    return getattr(owner, field_name)
+@dataclass(frozen=True)
+class _Both:
+    method: Any
+    training: Training
 
 
-def with_values(method: Any, training: Training, values: Mapping[str, Any]) -> tuple[Any, Training]:
-    """`method` and `training` with fields replaced, checked as when they were made."""
-    for name, value in sorted(values.items(), key=lambda item: item[0] != "objective"):  # its own fields come after it
-        owner, field_name = _owner(method, training, name)
-        if owner is training:
-            training = replace(training, **{field_name: value})
-        elif owner is method:
-            method = replace(method, **{field_name: value})
-        else:
-            method = replace(method, objective=replace(owner, **{field_name: value}))
-    return method, training
-
-
-def _owner(method: Any, training: Training, name: str) -> tuple[Any, str]:
-    name = name.removeprefix("objective.")
-    holders = [holder for holder in (method, getattr(method, "objective", None), training) if is_dataclass(holder)]
-    for holder in holders:
-        if any(one.name == name for one in fields(holder)):
-            return holder, name
-    known = ", ".join(dict.fromkeys(one.name for holder in holders for one in fields(holder)))
-    raise ValueError(f"{type(method).__name__} has nothing called {name!r} to vary: choose among {known}")
-
-
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """A value as a label has it: an objective by its name."""
+    family = family_of(value)
+    if family is not None:
+        return next(name for name, kind in family.items() if kind is type(value))
     return value if isinstance(value, bool | int | float | str) else getattr(value, "name", type(value).__name__)
 
 
@@ -175,10 +115,9 @@ def digest(*what: Any) -> str:
 
 
 def ready(method: Any, task: Task) -> tuple[Any, Any]:
-    """`method` as it suits the task's data and their size, and these data."""
-    data = task.data(method)
-    method = getattr(method, "suited_to", lambda data: method)(data)
-    return (method.sized_for(task.size(data)) if hasattr(method, "sized_for") else method), data
+    """`method` as it suits the task's data, and these data as it takes them."""
+    data = method.read(task.found.train)
+    return method.suited_to(data), data
 
 
 @dataclass(frozen=True)
@@ -198,16 +137,14 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     piece, constants = source.shapes(), shaped(source.constants)
     key = jax.eval_shape(lambda: jax.random.key(0))
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in (*numbers_of(method, training), "total_steps")}
-    own = jax.eval_shape(method.prepare, {**constants, **piece}, key)
-    shard = {**constants, **piece, **own}
+    shard = Shard(constants, piece)
+    shard = shard.prepared(jax.eval_shape(method.prepare, shard, key))
     state = jax.eval_shape(
         lambda c, k, n: init_state(method, training.optimizers(method, n), c, k), constants, key, numbers
     )
     steps = method.steps(shard) * source.pieces * training.epochs
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
-    learned = sum(
-        table.shape[0] * getattr(method, "row_size", table.shape[1]) for table in state.params.tables.values()
-    )
+    learned = sum(table.shape[0] * (method.row_size or table.shape[1]) for table in state.params.tables.values())
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:

@@ -1,6 +1,5 @@
 """A recorded run made again from its settings alone, and compared with what was recorded."""
 
-import dataclasses
 import json
 import math
 import os
@@ -10,39 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxembed.encoders.functional import Encoder
-from jaxembed.methods import image_text, images, sentences
-from jaxembed.methods.cbow import CBOW
-from jaxembed.methods.dense import DenseMethod
-from jaxembed.methods.glove import GloVe
-from jaxembed.methods.skipgram import SkipGram
-from jaxembed.naming import unknown
-from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.report.significance import estimate
-from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.environment import environment
-from jaxembed.study.plan import Planned, Task, Variant
+from jaxembed.study.options import Options
+from jaxembed.study.plan import Planned, Variant
+from jaxembed.study.recorded import rebuilt, upgraded
 from jaxembed.study.run import Run
-from jaxembed.study.train import Options, train_group
-from jaxembed.tasks.image_text import ImageTextTask
-from jaxembed.tasks.images import ImageTask
-from jaxembed.tasks.sentences import SentenceTask
-from jaxembed.tasks.words import Words
-from jaxembed.training.dense import Dense
-from jaxembed.training.settings import Training
-
-_ENCODING = [
-    kind
-    for module in (images, sentences, image_text)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, DenseMethod)
-]
-_OBJECTIVES = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
-_KNOWN = (SkipGram, CBOW, GloVe, Training, Dense, Encoder, Augmentation, *_ENCODING)
-CLASSES = {kind.__name__: kind for kind in (*_OBJECTIVES, *_KNOWN)}
-TASKS = {
-    "Words": Words.read, "ImageTask": ImageTask.read, "SentenceTask": SentenceTask.read, "ImageTextTask": ImageTextTask.read,
-}  # fmt: skip
+from jaxembed.study.train import train_group
 
 _TIMES = ("final/seconds", "_per_second")
 
@@ -85,24 +58,6 @@ class Comparison:
         return all(figure.same for figure in self.figures) and not (self.exact and self.vectors is False)
 
 
-def rebuilt(value: Any) -> Any:
-    """What `as_json` made of dataclasses, as those again. Raises ValueError for a class that is not known."""
-    if isinstance(value, Mapping):
-        value = {key: rebuilt(item) for key, item in value.items()}
-        if "class" not in value:
-            return value
-        name = value.pop("class")
-        if name not in CLASSES:
-            raise unknown("class", name, CLASSES)
-        known = {field.name for field in dataclasses.fields(CLASSES[name])}
-        if set(value) - known:
-            raise ValueError(
-                f"this version's {name} has no {', '.join(sorted(set(value) - known))}: check out the run's commit"
-            )
-        return CLASSES[name](**value)
-    return tuple(rebuilt(item) for item in value) if isinstance(value, list) else value
-
-
 def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None) -> Comparison:
     """Trains the run in `folder` again, into `output` or a folder that is removed, and compares its figures.
 
@@ -118,13 +73,13 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
     settings, then = run.settings, run.environment
     if "task" not in settings:
         raise ValueError(f"{folder} does not tell how to read its data: it was recorded by an older version")
-    how = dict(settings["task"])
-    task: Task = TASKS[how.pop("class")](**how)
-    if task.fingerprint != settings["data_fingerprint"]:
+    task, method, training = (rebuilt(upgraded(settings)[part]) for part in ("task", "method", "training"))
+    if task.found.fingerprint != settings["data_fingerprint"]:
         raise ValueError(
-            f"the data are not those of the run: fingerprint {task.fingerprint}, recorded {settings['data_fingerprint']}"
+            f"the data are not those of the run: fingerprint {task.found.fingerprint}, recorded "
+            f"{settings['data_fingerprint']}"
         )
-    variant = Variant(settings["label"], rebuilt(settings["method"]), rebuilt(settings["training"]))
+    variant = Variant(settings["label"], method, training)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(output or temporary) / "reproduced" / Path(folder).resolve().name
         plan = Planned(target, variant, settings["seed"], settings["data"])

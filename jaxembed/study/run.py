@@ -1,17 +1,17 @@
 """A run on disk: a folder with its settings, environment, metrics, vectors and TensorBoard files.
 
     settings.json  environment.json  metrics.jsonl  vectors.safetensors  events.out.tfevents.*  summary.json
+    and of an encoder: encoder.safetensors  model.json  tokenizer.json  retrieval*.png
 
 `summary.json` is written last, so a run is finished exactly when it is there. A finished run that is run again keeps
 all its files until the new one has finished: the new one is written in the folder's `.next` and then takes its place.
 """
 
-import dataclasses
-import enum
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,12 @@ import numpy as np
 
 from jaxembed.files import Lock, locked, write_bytes, write_text
 from jaxembed.study.environment import environment, peak_memory
-from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, json_number, read_metrics
+from jaxembed.study.recorded import differences
+from jaxembed.study.values import as_json
+from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, read_metrics
 
 if TYPE_CHECKING:
+    from jaxembed.data.inputs import Input
     from jaxembed.training.method import Params
     from jaxembed.vectors import KeyedVectors
 
@@ -36,6 +39,9 @@ _OURS = (
     "metrics.jsonl",
     "vectors.safetensors",
     "encoder.safetensors",
+    "model.json",
+    "tokenizer.json",
+    "embedded.*",
     "retrieval*.png",
     "events.out.tfevents.*",
     "projector*",
@@ -68,7 +74,7 @@ class Run:
         _settle(folder)
         run = cls(folder, folder)
         if run.finished and not overwrite:
-            changed = _differences(run.settings, json.loads(text))
+            changed = differences(run.settings, json.loads(text))
             if not changed:
                 return run
             raise ValueError(
@@ -189,18 +195,48 @@ class Run:
         """Writes vectors.safetensors, whole or not at all."""
         vectors.save(self._files / "vectors.safetensors")
 
-    def save_encoder(self, params: "Params") -> None:
-        """Writes encoder.safetensors: all that is learned and kept, by its place in the tree; `encoder` reads it."""
+    def save_model(self, method: Any, params: "Params", inputs: Mapping[str, "Input"]) -> None:
+        """Writes all that it takes to encode, which `jaxembed.load` reads.
+
+        encoder.safetensors has what is learned and kept by its place in the tree, model.json the method and what turns raw
+        things into its examples, tokenizer.json the tokenizer where there is one.
+        """
         from safetensors.numpy import save
 
         leaves = {"/".join(path): np.asarray(leaf) for path, leaf in flat(params._asdict())}
         write_bytes(self._files / "encoder.safetensors", save(leaves))
+        kept = {kind: one.save(self._files) for kind, one in inputs.items()}
+        text = json.dumps({"method": as_json(method, "method"), "inputs": kept}, indent=2, allow_nan=False)
+        write_text(self._files / "model.json", text + "\n")
+
+    @property
+    def trained_method(self) -> dict[str, Any]:
+        """The method as it was fitted to its data, as JSON values; {} where that was not recorded."""
+        path = self._files / "model.json"
+        return _read(path)["method"] if path.exists() else self.environment.get("trained_method", {})
+
+    def inputs(self) -> dict[str, "Input"]:
+        """What turns texts ("text") and pictures ("image") into the method's examples.
+
+        Runs that were recorded before there was a model.json know the size of their pictures, but have no tokenizer: then
+        FileNotFoundError is raised, or a warning given where pictures can be encoded.
+        """
+        from jaxembed.data.inputs import read_inputs, without_tokenizer
+
+        path, data = self._files / "model.json", self.environment.get("data", {})
+        if path.exists():
+            return read_inputs(self._files, _read(path)["inputs"])
+        known: dict[str, dict[str, Any]] = {}
+        if "shape" in data:
+            known["image"] = dict(zip(("height", "width", "channels"), data["shape"], strict=True))
+        if "tokenizer" in data:
+            if not known:
+                raise FileNotFoundError(without_tokenizer(self.folder))
+            warnings.warn(without_tokenizer(self.folder), stacklevel=2)
+        return read_inputs(self._files, known)
 
     def encoder(self) -> "Params":
-        """What `save_encoder` wrote; raises FileNotFoundError when there is none.
-
-        `reproduce.rebuilt(run.environment["trained_method"])` is the method that encodes with it.
-        """
+        """The weights that `save_model` wrote; raises FileNotFoundError when there are none."""
         from safetensors.numpy import load_file
 
         from jaxembed.training.method import Params
@@ -252,49 +288,11 @@ def flat(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[
             yield (*path, name), value
 
 
-def as_json(value: Any, name: str = "") -> Any:
-    """Returns dataclasses, mappings, sequences, paths, enums and numbers as JSON values, in the order of their fields.
-
-    A dataclass inside another value carries its class's name as "class". Numbers that are not finite become the
-    strings "NaN", "Infinity" and "-Infinity". Raises TypeError, with the field's name, for anything else.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, enum.Enum):
-        return as_json(value.value, name)
-    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(value) == 0):
-        return json_number(value)
-    if isinstance(value, os.PathLike):
-        return Path(value).as_posix()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = {"class": type(value).__name__} if name else {}
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return kind | {key: as_json(item, f"{name}.{key}".lstrip(".")) for key, item in fields.items()}
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [as_json(item, f"{name}[{place}]") for place, item in enumerate(value)]
-    raise TypeError(f"{name!r} is a {type(value).__name__}, which a JSON file cannot hold: {value!r:.80}")
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): remove it and run again") from None
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not as it was, a line each; a setting that is null is one that an older version did not have."""
-    old, new = _without_null(old), _without_null(new)
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
-    return [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
-
-
-def _without_null(settings: Any) -> Any:
-    if isinstance(settings, Mapping):
-        return {name: _without_null(value) for name, value in settings.items() if value is not None}
-    return settings
 
 
 def _clear(folder: Path) -> None:

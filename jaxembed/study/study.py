@@ -3,7 +3,7 @@
     study = Study(
         name="temperatures",
         folder=Path("results/temperatures"),
-        tasks={"enwik8-small": lambda: Words(read_corpus("enwik8-small"))},
+        tasks={"enwik8-small": Words("enwik8-small")},
         variants=grid(SkipGram(objective="infonce"), Training(epochs=3), temperature=[0.5, 1.0, 2.0]),
         seeds=range(5),
         columns=COLUMNS,
@@ -16,16 +16,19 @@ costs what is missing.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jaxembed.files import locked, write_text
-from jaxembed.study.plan import Cost, Planned, Task, Variant, at_once, cost, groups, ready
-from jaxembed.study.run import Run, as_json
-from jaxembed.study.train import Options, train_group
+from jaxembed.study.options import Options
+from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, groups, ready
+from jaxembed.study.run import Run
+from jaxembed.study.train import train_group
+from jaxembed.study.values import as_json
+from jaxembed.tasks.base import Task
 from jaxembed.training.loop import Diverged
 from jaxembed.training.processes import is_first, tell, together
 
@@ -34,7 +37,7 @@ from jaxembed.training.processes import is_first, tell, together
 class Study:
     """What is compared, on what, how often, and what the table shows.
 
-    folder: everything is written under it. tasks: data by name, each made when it is first needed.
+    folder: everything is written under it. tasks: by name; their data are read when they are first needed.
     variants: the lines of the table; one that names no `data` runs on every task.
     columns: `{header: key of a run's summary}`; lower_is_better: those headers of which less is more; unranked: those
     of which no value is better. curves: metrics to draw. notes: lines under the table. settings: what else settings.json of
@@ -44,7 +47,7 @@ class Study:
 
     name: str
     folder: Path
-    tasks: Mapping[str, Callable[[], Task]]
+    tasks: Mapping[str, Task]
     variants: Sequence[Variant]
     seeds: Iterable[int]
     columns: Mapping[str, str]
@@ -71,13 +74,6 @@ class Study:
             raise ValueError(
                 f"variants name the data {', '.join(sorted(unknown))}, but the tasks are {', '.join(self.tasks)}"
             )
-        self._tasks: dict[str, Task] = {}
-
-    def task(self, name: str) -> Task:
-        """A task, made once."""
-        if name not in self._tasks:
-            self._tasks[name] = self.tasks[name]()
-        return self._tasks[name]
 
     @cached_property
     def runs(self) -> list[Planned]:
@@ -137,7 +133,7 @@ class Study:
         """The runs in groups that train as one program each, no larger than the memory allows."""
         found = []
         for group in groups(self.runs):
-            variant, task = group[0].variant, self.task(group[0].task)
+            variant, task = group[0].variant, self.tasks[group[0].task]
             if len(group) > 1:
                 sized, data = ready(variant.method, task)
                 taken = cost(sized, variant.training, sized.source(data), flops=False)
@@ -148,7 +144,7 @@ class Study:
         return found
 
     def _train(self, group: list[Planned], options: Options) -> str | None:
-        task = self.task(group[0].task)
+        task = self.tasks[group[0].task]
         labels = list(dict.fromkeys(run.variant.label for run in group))
         description = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
         try:
@@ -165,7 +161,7 @@ class Study:
         """Measures again what a finished run's summary lacks of the columns: a column that was added later."""
         missing = set(self.columns.values()) - set(run.summary)
         if missing and (run.folder / "vectors.safetensors").exists():
-            run.amend(task.judge(run.vectors()))
+            run.amend(task.judge(task.parts(run.vectors())))
 
     def costs(self) -> list[tuple[Planned, Cost, bool]]:
         """Each run with what it takes and whether it is finished; nothing is trained."""
@@ -174,7 +170,7 @@ class Study:
         for run in self.runs:
             key = (id(run.variant), run.task)
             if key not in known:
-                sized, data = ready(run.variant.method, self.task(run.task))
+                sized, data = ready(run.variant.method, self.tasks[run.task])
                 known[key] = cost(sized, run.variant.training, sized.source(data))
             finished = (run.folder / "summary.json").exists()
             rows.append((run, known[key], finished))

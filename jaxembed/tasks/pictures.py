@@ -1,15 +1,14 @@
-"""Retrieval to look at: each query with its nearest neighbours, as one picture."""
+"""Retrieval to look at: each query with its nearest neighbours as one picture, and thumbnails for the projector."""
 
-import os
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxembed.files import replacing
-from jaxembed.tracking.thumbnails import png, sprite
+from jaxembed.data.images import Images
+from jaxembed.vectors import KeyedVectors
 
-__all__ = ["retrieval_grid", "save_picture", "sprite"]
+PICTURED, NEIGHBOURS, PROJECTED = 10, 8, 1000  # queries and neighbours of a picture, and what the projector shows
 
 _RIGHT, _WRONG, _PAPER = (34, 139, 70), (208, 44, 44), 255
 _GAP = 6
@@ -65,11 +64,22 @@ def retrieval_grid(
     return np.pad(_joined(lines, axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=_PAPER)
 
 
-def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Writes an image, uint8 [H, W] or [H, W, 1, 3 or 4], as PNG, whole or not at all."""
-    content = png(picture)
-    with replacing(path) as part:
-        part.write_bytes(content)
+def spread(images: Images, count: int) -> np.ndarray:
+    """Places of some images, of all classes in turn where there are labels."""
+    if images.labels is None:
+        return np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    order = np.argsort(images.labels, kind="stable")
+    rank = np.empty(len(order), int)
+    _, starts, sizes = np.unique(images.labels[order], return_index=True, return_counts=True)
+    rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    return np.lexsort((images.labels, rank))[:count]
+
+
+def with_thumbnails(keys: list[str], vectors: np.ndarray, images: np.ndarray) -> KeyedVectors:
+    """The first vectors under these keys, which the projector shows as their images, uint8 `[n, h, w, c]`."""
+    shown = KeyedVectors(keys, vectors[: len(keys)])
+    shown.sprite = images[: len(keys)]  # pyright: ignore[reportAttributeAccessIssue]
+    return shown
 
 
 def _framed(image: np.ndarray, scale: int, frame: int, color: tuple[int, int, int] | None) -> np.ndarray:

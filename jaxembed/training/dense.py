@@ -14,23 +14,18 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 @dataclass(frozen=True)
 class Dense:
-    """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`.
+    """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`."""
 
-    optimizer: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
-    weight_decay: of matrices and kernels alone, not of biases and norms. Only adamw, lars and sgd take one.
-    momentum: of lars and sgd. b1, b2: of adam and adamw.
-    clip: the gradient is scaled down to this norm where it is longer; 0 never.
-    warmup: share of all steps in which the rate rises linearly from 0.
-    schedule: how the rate then falls to its share `final_rate`: linear, cosine, or constant, which keeps it.
-    """
-
+    # Of nets: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
     optimizer: str = "adam"
+    # Of matrices and kernels alone, not of biases and norms. Only adamw, lars and sgd take one.
     weight_decay: float = 0.0
-    momentum: float = 0.9
-    b1: float = 0.9
-    b2: float = 0.999
-    clip: float = 0.0
-    warmup: float = 0.0
+    momentum: float = 0.9  # Of lars and sgd.
+    b1: float = 0.9  # Of adam and adamw.
+    b2: float = 0.999  # Of adam and adamw.
+    clip: float = 0.0  # The gradient is scaled down to this norm where it is longer; 0 never.
+    warmup: float = 0.0  # Share of all steps in which the rate rises linearly from 0.
+    # How the rate then falls to its share final_rate: linear, cosine, or constant, which keeps it.
     schedule: str = "linear"
 
     def __post_init__(self):

@@ -1,0 +1,215 @@
+"""What an experiment is: recipes that are compared, presets that say on what and how long, and the command made from both."""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from experiments.vary import read_axes
+from jaxembed.cli.train import asked_for, options, own_options, typed_kinds
+from jaxembed.encoders.functional import Encoder
+from jaxembed.fields import Setting, changed, settings
+from jaxembed.recipes import Recipe, recipe
+from jaxembed.report.report import report
+from jaxembed.study.options import Asked, Options
+from jaxembed.study.plan import Variant
+from jaxembed.study.study import Study
+from jaxembed.training.host import start
+from jaxembed.training.loop import Interrupted
+from jaxembed.training.processes import initialize, is_first
+
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What is compared, how far it is changed, and where it goes.
+
+    contenders: RECIPE or RECIPE/OBJECTIVE, the lines of the table. changes: settings by name, of every contender that has them;
+    own: more of them for some contenders, by the name before the slash. vary: NAME=VALUE,VALUE,... of contenders.
+    """
+
+    contenders: tuple[str, ...]
+    results: Path
+    changes: Changes = field(default_factory=dict)
+    own: Mapping[str, Changes] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    vary: tuple[str, ...] = ()
+    checkpoint_seconds: float = 60
+
+
+@dataclass(frozen=True)
+class Command(Asked):
+    """What every experiment can be asked for, besides its preset and the settings of its contenders."""
+
+    results: Path | None = None  # Everything is written under this folder.
+    dry_run: bool = False  # Print what would be trained, with parameters, bytes and FLOPs, and train nothing.
+    seeds: tuple[int, ...] | None = None  # Each contender is trained with each of them.
+    contenders: tuple[str, ...] | None = None  # RECIPE or RECIPE/OBJECTIVE: simclr/dcl.
+    # NAME=VALUE,VALUE,... of any setting: each contender that has it is trained at all combinations.
+    vary: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment as its script declares it.
+
+    kinds: contenders that are no recipes as they stand, by label or by the name before the slash. presets: the last is the
+    default. notes: lines under the table, made from the contenders. show: what is printed besides, given the results' folder.
+    """
+
+    name: str
+    title: str
+    about: str | None
+    presets: Mapping[str, Preset]
+    kinds: Mapping[str, Recipe] = field(default_factory=dict)
+    notes: Callable[[Mapping[str, Recipe]], Sequence[str]] = lambda recipes: ()
+    show: Callable[[Path], None] | None = None
+
+    def base(self, label: str) -> Recipe:
+        """The recipe that a label stands for, before any preset. Raises ValueError for one that is not known."""
+        kind, _, objective = label.partition("/")
+        if label in self.kinds:
+            return self.kinds[label]
+        plain = self.kinds[kind] if kind in self.kinds else recipe(kind)
+        return plain.with_(objective=objective) if objective else plain
+
+    def contender(self, label: str, preset: Preset, changes: Changes | None = None) -> Recipe:
+        """The recipe of a label under a preset and `changes` of the command line."""
+        made = self.base(label)
+        for some in (preset.changes, preset.own.get(label.partition("/")[0], {}), changes or {}):
+            if not made.method.trained:  # how the others are trained is no business of what is not
+                known = settings(made)
+                some = {
+                    name: value
+                    for name, value in some.items()
+                    if name not in known or known[name].path[0] != "training"
+                }
+            made = changed(made, some, skip_absent=True)
+        return made
+
+    def study(self, preset: Preset, changes: Changes | None = None) -> Study:
+        """The study of a preset, with `changes` of the command line."""
+        recipes = {label: self.contender(label, preset, changes) for label in preset.contenders}
+        axes = read_axes(preset.vary, partial(_like, recipes))
+        lines = {label: one for name, own in recipes.items() for label, one in crossed(name, own, axes).items()}
+        tasks = _tasks(lines.values())
+        variants = [
+            Variant(
+                label, one.method, one.training, _factors(label, one, axes), tasks[one.task] if len(tasks) > 1 else None
+            )
+            for label, one in lines.items()
+        ]
+        first = next(iter(tasks))
+        varied = f"Varied, all combinations: {' and '.join(preset.vary)}; the other settings stay, whatever would suit a value."
+        return Study(
+            name=self.name, title=f"{self.title}: {', '.join(tasks.values())}", folder=preset.results,
+            tasks={name: task for task, name in tasks.items()}, variants=variants, seeds=preset.seeds,
+            columns=first.columns, curves=first.curves, unranked=first.unranked, lower_is_better=first.lower_is_better,
+            settings={"experiment": self.name}, notes=[*self.notes(recipes), *([varied] if preset.vary else [])],
+        )  # fmt: skip
+
+    def parse(self, line: Sequence[str]) -> tuple[Command, Preset, Changes]:
+        """What a command line asks for: the command, its preset with what is given besides, and changes of settings."""
+        name = typed_kinds(line, ["preset"]).get("preset", list(self.presets)[-1])
+        preset = self.presets.get(name, list(self.presets.values())[-1])
+        kinds = {label: self.contender(label, preset) for label in preset.contenders}
+        encoders = {
+            one.name for own in kinds.values() for one in settings(own).values() if isinstance(one.value, Encoder)
+        }
+        given = typed_kinds(line, encoders)
+        known: dict[str, Setting] = {}
+        for own in kinds.values():
+            known = {**settings(changed(own, given, skip_absent=True)), **known}
+        choice = ("preset", Literal[tuple(self.presets)], name)  # pyright: ignore[reportInvalidTypeForm]
+        made: Any = make_dataclass(
+            "Experiment", [choice, *own_options(Command), *options(known, optional=True)], frozen=True
+        )
+        asked = tyro.cli(made, args=list(line), description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
+        own = {
+            name: getattr(asked, name)
+            for name in ("results", "seeds", "contenders", "vary")
+            if getattr(asked, name) is not None
+        }
+        return asked, replace(preset, **own), asked_for(asked, known, optional=True)
+
+    def run(self, asked: Command, preset: Preset, changes: Changes) -> None:
+        """Trains what is missing of the study, writes its tables and plots, and prints them."""
+        study = self.study(preset, changes)
+        if asked.dry_run:
+            print(study.dry_run())
+            return
+        study.run(
+            Options.of(replace(asked, checkpoint_seconds=min(asked.checkpoint_seconds, preset.checkpoint_seconds)))
+        )
+        if not is_first():
+            return
+        print(f"\n{report(study.folder)}")
+        if self.show:
+            self.show(study.folder)
+        print(f"\nTables and plots: {study.folder}/table.md, table.tex, results.csv, quality.png, curves.png")
+        print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {study.folder}/runs")
+
+    def main(self, line: Sequence[str] | None = None) -> None:
+        """The whole command: parses, runs, and tells errors in one line."""
+        try:
+            asked, preset, changes = self.parse(sys.argv[1:] if line is None else line)
+            start(deterministic=asked.deterministic)
+            initialize()
+            self.run(asked, preset, changes)
+        except Interrupted as stopped:
+            sys.stderr.write(f"{self.name}: {stopped}\n")
+            sys.exit(130)
+        except (ValueError, OSError, FloatingPointError) as error:
+            if os.environ.get("JAXEMBED_TRACEBACK"):
+                raise
+            sys.exit(f"{self.name}: {error}")
+
+
+def crossed(label: str, base: Recipe, axes: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
+    """A contender at all combinations of the values, by label; what it has no setting for, or does not train, stands once."""
+    known = settings(base)
+    own = {name: values for name, values in axes.items() if base.method.trained and _concerns(known.get(name))}
+    made = {}
+    for point in itertools.product(*own.values()):
+        given = dict(zip(own, point, strict=True))
+        made[", ".join([label, *(f"{name}={value}" for name, value in given.items())])] = changed(base, given)
+    return made
+
+
+def _concerns(one: Setting | None) -> bool:
+    # A temperature is a setting of the whole family of objectives, and None where this one has none.
+    return one is not None and not (one.value is None and "objective" in one.path[:-1])
+
+
+def _like(recipes: Mapping[str, Recipe], name: str) -> Any:
+    """A value of the type that a setting has in the first contender that has it."""
+    for one in recipes.values():
+        known = settings(one)
+        if _concerns(known.get(name)):
+            return known[name].shown
+    changed(next(iter(recipes.values())), {name: None})  # says which there are
+    raise ValueError(f"none of the contenders has a setting {name}: leave it out of --vary")
+
+
+def _tasks(recipes: Any) -> dict[Any, str]:
+    """The tasks of recipes with a name each: that of the data, with a number where one dataset is read in several ways."""
+    names: dict[Any, str] = {}
+    for one in recipes:
+        if one.task not in names:
+            again = sum(task.data == one.task.data for task in names)
+            names[one.task] = one.task.data + (f"-{again + 1}" if again else "")
+    return names
+
+
+def _factors(label: str, one: Recipe, axes: Mapping[str, Any]) -> dict[str, Any]:
+    kind, _, objective = label.partition(",")[0].partition("/")
+    known = settings(one)
+    varied = {name: known[name].shown for name in axes if f"{name}=" in label}
+    return {"method": kind, "objective": objective or "none", **varied}

@@ -1,0 +1,243 @@
+"""The settings that people can change, found in dataclasses: their names, types, values and help, and how to change them.
+
+A setting is declared once, as a field of a dataclass with a comment beside it. The command line, the experiments and grids all
+ask this file for the settings of a recipe and change them by name.
+"""
+
+import ast
+import inspect
+import io
+import tokenize
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jaxembed.encoders.functional import ENCODERS, OF_DATA, Encoder, parameters
+from jaxembed.naming import spelled, unknown
+from jaxembed.objectives import family_of
+from jaxembed.training.method import Method
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting: how it is called, where it stands, its type and value, and what it means."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: Any
+    value: Any
+    help: str
+
+    @property
+    def shown(self) -> Any:
+        """The value as people see it: an objective is shown by its name, whatever else stands there as it is."""
+        family = family_of(self.value)
+        return self.value if family is None else next(name for name, kind in family.items() if kind is type(self.value))
+
+
+class Chooses:
+    """A dataclass of which some settings concern nobody."""
+
+    @property
+    def hidden(self) -> frozenset[tuple[str, ...]]:
+        """The ways to the settings that are not shown, and that cannot be changed by name."""
+        return frozenset()
+
+
+def settings(owner: Any) -> dict[str, Setting]:
+    """All settings of a dataclass and of the dataclasses, encoders and objectives in it, by the names that people type.
+
+    A setting goes by its own name where it is the only one of that name, or the one that lies least deep; others are called
+    by their way: `augmentation.size`, `text_encoder.depth`.
+    """
+    hidden = owner.hidden if isinstance(owner, Chooses) else frozenset()
+    found = [one for one in _walk(owner, ()) if one.path[:2] not in hidden]
+    depths: dict[str, list[int]] = {}
+    for one in found:
+        depths.setdefault(one.path[-1], []).append(len(one.path))
+    named = {}
+    for one in found:
+        others = sorted(depths[one.path[-1]])
+        alone = len(one.path) == others[0] and others.count(others[0]) == 1
+        name = one.path[-1] if alone else ".".join(one.path[-2:])
+        named[name] = replace(one, name=name)
+    return named
+
+
+def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -> T:
+    """The same with other values: `changed(recipe, {"objective": "dcl", "temperature": 0.1, "encoder.patch": 4})`.
+
+    Another objective by its name keeps the temperature, if it has one; another kind of encoder starts from its own defaults.
+    Raises ValueError for a name that there is not (near ones are told) or, with `skip_absent`, leaves it alone.
+    """
+    # What kind of thing stands somewhere decides which settings it has: objectives and encoders come first.
+    kinds = {name: value for name, value in values.items() if name in (now := settings(owner)) and _is_kind(now[name])}
+    for some in (kinds, {name: value for name, value in values.items() if name not in kinds}):
+        known, tree = settings(owner), _Tree()
+        for name, value in some.items():
+            name = spelled(name)
+            if name not in known and not (name := _whole_way(name, known)):
+                if skip_absent:
+                    continue
+                raise unknown("setting", _first_missing(some, known), known)
+            place = tree
+            for step in known[name].path[:-1]:
+                place = place.setdefault(step, _Tree())
+            place[known[name].path[-1]] = value
+        owner = _applied(owner, tree)
+    return owner
+
+
+class _Tree(dict):
+    """Changes of an owner's fields; a `_Tree` inside is that of a field's own fields."""
+
+
+def _whole_way(name: str, known: Mapping[str, Setting]) -> str | None:
+    """A setting that is asked for by more of its way than it needs: `objective.temperature`."""
+    asked = tuple(name.split("."))
+    return next((one.name for one in known.values() if one.path[-len(asked) :] == asked), None)
+
+
+def _first_missing(some: Mapping[str, Any], known: Mapping[str, Setting]) -> str:
+    return next(name for name in some if spelled(name) not in known and not _whole_way(spelled(name), known))
+
+
+def _is_kind(one: Setting) -> bool:
+    return isinstance(one.value, Encoder) or family_of(one.value) is not None or one.kind is bool
+
+
+def _walk(owner: Any, path: tuple[str, ...]) -> Iterator[Setting]:
+    hints, told = _hints(type(owner)), helps(type(owner))
+    for field in fields(owner):
+        if not field.init:
+            continue
+        value, here, text = getattr(owner, field.name), (*path, field.name), told.get(field.name, "")
+        if isinstance(value, Encoder):
+            yield Setting("", here, str, value, f"{text} One of {', '.join(ENCODERS)}.".strip())
+            meaning = helps(ENCODERS[value.kind])
+            for name, parameter in parameters(value.kind).items():
+                if name not in OF_DATA:
+                    now = np.dtype(value[name]).name if name == "dtype" else value[name]
+                    yield Setting("", (*here, name), _type(parameter.annotation, now), now, meaning.get(name, ""))
+        elif (family := family_of(value)) is not None:
+            yield Setting("", here, str, value, f"{text} One of {', '.join(family)}.".strip())
+            yield from _of_family(value, family, here)
+        elif is_dataclass(value):
+            if type(None) in typing.get_args(hints.get(field.name)):
+                yield Setting("", here, bool, True, text)  # False leaves it out
+            yield from _walk(value, here)
+        elif any(is_dataclass(one) for one in typing.get_args(hints.get(field.name))):
+            continue  # left out here: only code can put it there
+        else:
+            yield Setting("", here, _type(hints.get(field.name, type(value)), value), value, text)
+
+
+def _of_family(value: Any, family: Mapping[str, type], path: tuple[str, ...]) -> Iterator[Setting]:
+    """Every setting that some objective of a family has; None where this one has not."""
+    seen: dict[str, list[str]] = {}
+    for name, kind in family.items():
+        for field in fields(kind):
+            seen.setdefault(field.name, []).append(name)
+    for name, having in seen.items():
+        kind = family[having[0]]
+        text = f"{helps(kind).get(name, '')} Of {', '.join(having)}.".strip()
+        now = getattr(value, name, None)
+        yield Setting("", (*path, name), _hints(kind).get(name, float) | None, now, text)
+
+
+def _applied(owner: Any, tree: Mapping[str, Any]) -> Any:
+    changes = {
+        name: _applied(getattr(owner, name), value)
+        if isinstance(value, _Tree) and not isinstance(owner, Encoder)
+        else value
+        for name, value in tree.items()
+    }
+    if not changes:
+        return owner
+    if isinstance(owner, Encoder):
+        return owner.with_(**changes)
+    family = family_of(owner)
+    if family is not None:
+        name = next(name for name, kind in family.items() if kind is type(owner))
+        for field in changes:
+            if field not in {one.name for one in fields(owner)}:
+                raise ValueError(f"the objective {name} has no {field}: leave {field} out, or choose another objective")
+    for name, value in changes.items():
+        old = getattr(owner, name)
+        if isinstance(value, bool) and is_dataclass(old):
+            changes[name] = old if value else None
+        elif isinstance(value, str) and isinstance(old, Encoder):
+            changes[name] = old if old.kind == value else Encoder(spelled(value))
+        elif isinstance(value, str) and (family := family_of(old)) is not None:
+            changes[name] = named_as(old, spelled(value), family)
+    return owner.with_(**changes) if isinstance(owner, Method) else replace(owner, **changes)
+
+
+def named_as(old: Any, name: str, family: Mapping[str, type]) -> Any:
+    """The objective of that name in a family, with the temperature of the old one if both have any."""
+    if name not in family:
+        raise unknown("objective", name, family)
+    kept = {
+        one.name: getattr(old, one.name)
+        for one in fields(family[name])
+        if one.name == "temperature" and hasattr(old, one.name)
+    }
+    return family[name](**kept)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _type(hint: Any, value: Any) -> Any:
+    """A type that a command line can read: what an annotation leaves open is as the value is."""
+    if isinstance(hint, str) or hint is Any or hint is inspect.Parameter.empty:
+        return type(value) if isinstance(value, bool | int | float | str) else str
+    return hint
+
+
+@cache
+def helps(kind: type) -> dict[str, str]:
+    """What each field of a class (or parameter of its `__init__`) means: the comment behind it, or the lines above it."""
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__[:-1]):
+        if one.__module__.partition(".")[0] not in ("builtins", "typing", "flax"):
+            found |= _helps_of(one)
+    return found
+
+
+def _helps_of(kind: type) -> dict[str, str]:
+    try:
+        source = inspect.cleandoc("\n" + inspect.getsource(kind))
+    except (OSError, TypeError):  # made by hand in a session
+        return {}
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT and not token.string.startswith("# fmt:")
+    }
+    lines = source.splitlines()
+    alone = {number for number in comments if lines[number - 1].lstrip().startswith("#")}
+    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
+    places = {
+        node.target.id: node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            places |= {arg.arg: arg for arg in (*node.args.args, *node.args.kwonlyargs)}
+    found = {}
+    for name, node in places.items():
+        above, number = [], node.lineno - 1
+        while number in alone:
+            above.insert(0, comments[number])
+            number -= 1
+        behind = comments.get(node.end_lineno or 0, "")
+        if text := " ".join([*above, behind]).strip():
+            found[name] = text
+    return found

@@ -1,0 +1,116 @@
+"""The registry: what people type, and the method, the data and the training behind it.
+
+`jaxembed train NAME` and its help, the contenders of experiments, grids, reproduction, the table of methods and the contract
+tests are all made from `RECIPES`. The settings are those of the numbers in the README. A new family is a line here.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from jaxembed.encoders.functional import encoder
+from jaxembed.fields import Chooses, changed
+from jaxembed.methods import image_text, images, sentences
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.glove import GloVe
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.naming import spelled, unknown
+from jaxembed.sampling.augmentation import Augmentation
+from jaxembed.tasks.base import Task
+from jaxembed.tasks.image_texts import ImageTexts
+from jaxembed.tasks.images import Images
+from jaxembed.tasks.sentences import Sentences, Start
+from jaxembed.tasks.words import Words
+from jaxembed.training.dense import Dense
+from jaxembed.training.method import Method
+from jaxembed.training.settings import Training
+
+
+@dataclass(frozen=True)
+class Recipe(Chooses):
+    """A method, the data that it is trained on and judged by, and how it is trained."""
+
+    method: Method
+    task: Task
+    training: Training
+
+    @property
+    def hidden(self) -> frozenset[tuple[str, ...]]:
+        """How tables are trained, where there are encoders instead."""
+        names = ("optimizer", "initial_accumulator", "loss_every", "replicas", "merge_steps") if self.training.dense else ("dense",)
+        return frozenset(("training", name) for name in names)
+
+    def with_(self, **values: Any) -> Self:
+        """The same with other settings, by the names that `jaxembed.fields.settings` gives them."""
+        return changed(self, values)
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`; raises ValueError with near matches where there is none."""
+    if spelled(name) not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[spelled(name)]
+
+
+def _words(method: Method, **training: Any) -> Recipe:
+    # Two copies of the tables fill two cores, and a sixteenth of the losses tells the course of training.
+    return Recipe(method, Words("enwik8-small"), Training(**{"replicas": 2, "loss_every": 16} | training))
+
+
+def _images(kind: type[images.ImageMethod], epochs: int = 8, **settings: Any) -> Recipe:
+    net = encoder("vit", hidden_size=96, depth=3, heads=3, patch=7, features=384, dtype="float32")
+    views = Augmentation(crop=(0.3, 1.0), jitter=0.8, grayscale=0.0, mean=0.5, std=0.5)
+    dense = Dense(optimizer="adamw", weight_decay=0.05, schedule="cosine", warmup=0.1)
+    method = kind(encoder=net, augmentation=views, batch_size=128, **settings)
+    return Recipe(method, Images("fashion-mnist-small"), Training(epochs, 3e-3, reports=20, dense=dense))
+
+
+def _sentences(kind: type[sentences.SimCSE], epochs: int = 4) -> Recipe:
+    # Without layers and positions the encoder is a bag of words: the mean of token vectors.
+    net = encoder(
+        "transformer", vocab_size=40_000, hidden_size=256, heads=4, mlp_size=256, dropout=0.1, max_length=24, segments=0,
+        depth=0, positions="none",
+    )  # fmt: skip
+    task = Sentences("multi30k-captions", tokenizer="word", vocab_size=40_000, max_length=24, start=Start())
+    dense = Dense(optimizer="adamw", warmup=0.1, clip=1.0)
+    return Recipe(kind(encoder=net, batch_size=256), task, Training(epochs, 5e-3, reports=20, dense=dense))
+
+
+def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
+    method = kind(
+        image_encoder=encoder("vit", hidden_size=128, depth=2, heads=4, patch=12, features=256, dropout=0.1),
+        text_encoder=encoder(
+            "transformer", vocab_size=4000, hidden_size=128, depth=1, heads=4, dropout=0.1, segments=0, norm="pre"
+        ),
+        augmentation=Augmentation(crop=(0.6, 1.0), flip=0.5, jitter=0.0, grayscale=0.0),
+        batch_size=256,
+    )
+    dense = Dense(optimizer="adamw", weight_decay=0.1, warmup=0.1, clip=1.0, schedule="cosine")
+    return Recipe(
+        method, ImageTexts("fashion-products", max_length=16), Training(epochs, 2e-3, reports=20, dense=dense)
+    )
+
+
+_HEAD = {"projection": (256, 64)}
+
+RECIPES: dict[str, Recipe] = {
+    "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),
+    "cbow": _words(CBOW(), epochs=5, learning_rate=0.6),
+    "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
+    "simclr": _images(images.SimCLR, **_HEAD),
+    "supcon": _images(images.SupCon, **_HEAD),
+    "moco": _images(images.MoCo, **_HEAD),
+    "byol": _images(images.BYOL),
+    "simsiam": _images(images.SimSiam),
+    "vicreg": _images(images.VICReg),
+    "barlow_twins": _images(images.BarlowTwins),
+    "simcse": _sentences(sentences.SimCSE),
+    "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1),
+    "clip": _pairs(image_text.CLIP),
+    "siglip": _pairs(image_text.SigLIP),
+    # What the others are to be better than.
+    "pixels": _images(images.Pixels, epochs=1, **_HEAD),
+    "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),
+    "mean_of_tokens": _sentences(sentences.AveragedTokens, epochs=1),
+    "untrained_sentences": _sentences(sentences.UntrainedSentences, epochs=1),
+    "untrained_towers": _pairs(image_text.UntrainedTowers, epochs=1),
+}

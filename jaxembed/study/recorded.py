@@ -1,0 +1,95 @@
+"""Settings as files have them, made into methods, tasks and training again; also those that older versions wrote."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from jaxembed.encoders.functional import Encoder
+from jaxembed.methods import cbow, glove, image_text, images, sentences, skipgram
+from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
+from jaxembed.recipes import RECIPES
+from jaxembed.sampling.augmentation import Augmentation
+from jaxembed.study.values import as_json
+from jaxembed.tasks.sentences import Start
+from jaxembed.training.dense import Dense
+from jaxembed.training.method import Method
+from jaxembed.training.settings import Training
+
+#: What classes of tasks were called before.
+_RENAMED = {"ImageTask": "Images", "SentenceTask": "Sentences", "ImageTextTask": "ImageTexts"}
+
+
+@cache
+def classes() -> dict[str, type]:
+    """Whatever may stand in recorded settings, by its name."""
+    modules = (skipgram, cbow, glove, images, sentences, image_text)
+    methods = [kind for module in modules for kind in vars(module).values() if _is_method(kind)]
+    objectives = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
+    of_recipes = [type(part) for recipe in RECIPES.values() for part in (recipe.method, recipe.task)]
+    known = (*methods, *objectives, *of_recipes, Training, Dense, Encoder, Augmentation, Start)
+    return {kind.__name__: kind for kind in known}
+
+
+def _is_method(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)
+
+
+def rebuilt(value: Any) -> Any:
+    """What `as_json` made of dataclasses, as those again. Raises ValueError for a class or field that is not known."""
+    if isinstance(value, Mapping):
+        value = {key: rebuilt(item) for key, item in value.items()}
+        if "class" not in value:
+            return value
+        name = value.pop("class")
+        if name not in classes():
+            raise ValueError(f"cannot make a {name} again: the classes that are known are {', '.join(classes())}")
+        known = {field.name for field in dataclasses.fields(classes()[name])}
+        if set(value) - known:
+            raise ValueError(
+                f"this version's {name} has no {', '.join(sorted(set(value) - known))}: check out the run's commit"
+            )
+        return classes()[name](**value)
+    return tuple(rebuilt(item) for item in value) if isinstance(value, list) else value
+
+
+def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as this version would have written them, of a run that an older one recorded."""
+    parts = {name: dict(part) for name, part in _parts(settings)}
+    task, method, training = (parts.get(name, {}) for name in ("task", "method", "training"))
+    if task:
+        task["class"] = _RENAMED.get(task["class"], task["class"])
+        if "window" in task:  # counting was the task's, and is GloVe's own now
+            method["window"] = task.pop("window")
+    if "track_loss" in training:
+        training["loss_every"] = int(training.pop("track_loss"))
+    return {**settings, **parts}
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Upgraded settings in which whatever an older version did not have stands with its default."""
+    settings = upgraded(settings)
+    parts = {name: as_json(rebuilt(part), name) for name, part in _parts(settings)}
+    told_twice = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
+    return {**{name: value for name, value in settings.items() if name not in told_twice}, **parts}
+
+
+def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Those of a run's settings that are dataclasses of this project."""
+    for name in ("task", "method", "training"):
+        part = settings.get(name)
+        if isinstance(part, Mapping) and _RENAMED.get(part.get("class", ""), part.get("class")) in classes():
+            yield name, part
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What is not as it was, a line each; a setting that is null is one that an older version did not have."""
+    old, new = (_without_null(completed(settings)) for settings in (old, new))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
+    return [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
+
+
+def _without_null(settings: Any) -> Any:
+    if isinstance(settings, Mapping):
+        return {name: _without_null(value) for name, value in settings.items() if value is not None}
+    return settings

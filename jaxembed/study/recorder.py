@@ -1,0 +1,149 @@
+"""What training reports, written down: to the trackers of each run, and into its folder at the end."""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.evaluation.geometry import collapsed
+from jaxembed.study.environment import Energy
+from jaxembed.study.options import Options
+from jaxembed.study.run import Run
+from jaxembed.tasks.base import Task
+from jaxembed.tracking import Trackers, histogram
+from jaxembed.training.loop import Progress, Result
+from jaxembed.training.settings import Training
+
+PROBES = 20  # of similarity, over a whole run
+_LOOKED_AT = 2000  # vectors by which a collapse is told
+
+Vectors = Callable[[], jax.Array]
+
+
+def vectors_digest(vectors: np.ndarray) -> str:
+    """BLAKE2b of the numbers, by which two runs are told to be the same bit for bit."""
+    return hashlib.blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=16).hexdigest()
+
+
+class Recorder:
+    """What `fit` reports, to the trackers of each run that is recorded."""
+
+    def __init__(self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options):
+        self.runs, self.recorded = runs, recorded
+        self.task, self.training, self.options = task, training, options
+        self.trackers: list[Trackers | None] = [None] * len(runs)
+        self.often, self.seldom = task.probes()
+        self.reports, self.every = 0, max(1, training.reports // PROBES)
+        self.bar, self.suited = Trackers(), None
+        self.begun, self.energy = time.perf_counter(), Energy()
+        self.resumed = 0
+        self.profiling = False
+
+    def begin(self, extra: Mapping[str, Any]) -> None:
+        """Opens the trackers, at a fresh start or where a checkpoint was."""
+        self.reports, self.resumed = extra.get("reports", 0), extra.get("resumed", -1) + 1
+        positions = extra.get("files", [{}] * len(self.runs))
+        for place, (run, position) in enumerate(zip(self.runs, positions, strict=True)):
+            if self.recorded[place]:
+                run.rewind(position)
+                self.trackers[place] = run.tracker(*(make(run) for make in self.options.trackers))
+
+    def position(self) -> dict[str, Any]:
+        """How far the log files are."""
+        files = [run.position() if recorded else {} for run, recorded in zip(self.runs, self.recorded, strict=True)]
+        return {"reports": self.reports, "resumed": self.resumed, "files": files}
+
+    def report(self, progress: Progress, vectors: Vectors) -> None:
+        """Loss, learning rate and speed; the quick probes now and then."""
+        self.reports += 1
+        self._profile()
+        examples = self.task.found.examples * len(self.runs) * progress.epoch
+        same = {
+            f"train/{self.task.unit}_per_second": examples / max(progress.seconds, 1e-9),
+            "train/seconds": progress.seconds,
+        }
+        own: dict[str, Any] = {"train/loss": progress.loss, "train/learning_rate": progress.learning_rate}
+        share = progress.step / progress.total_steps
+        if self.reports % self.every == 0 or share == 1:
+            own |= self.often(vectors())
+        self._log(own, same, progress.step)
+        shown = {"train/loss": progress.loss.mean(), "train/learning_rate": progress.learning_rate.max()}
+        self.bar.log({**same, **shown}, round(1000 * share))
+
+    def on_epoch(self, epoch: int, progress: Progress, vectors: Vectors) -> None:
+        """Exact loss of the pass, held-out loss, the slower probes, and histograms."""
+        matrices = vectors()
+        own: dict[str, Any] = {"epoch/loss": progress.loss, **self.seldom(matrices)}
+        if "held_out" in progress.metrics:
+            own["held_out/loss"] = progress.metrics["held_out"]
+        own["tables/lengths"] = [histogram(jnp.linalg.norm(matrix, axis=-1)) for matrix in matrices]
+        own["tables/values"] = [histogram(matrix) for matrix in matrices]
+        self._log(own, {}, progress.total_steps * (epoch + 1) // self.training.epochs)
+
+    def _log(self, own: Mapping[str, Any], same: Mapping[str, float], step: int) -> None:
+        for place, tracker in enumerate(self.trackers):
+            if tracker is not None:
+                tracker.log({**{name: values[place] for name, values in own.items()}, **same}, step)
+
+    def _profile(self) -> None:
+        """A trace between the second and the third report: all of the machinery once, and a file of bearable size."""
+        if self.options.profile and self.reports in (2, 3):
+            if self.reports == 2:
+                jax.profiler.start_trace(self.runs[0].folder)
+                self.profiling = True
+            elif self.profiling:
+                jax.profiler.stop_trace()
+                self.profiling = False
+
+    def close(self) -> None:
+        """Ends a trace that is still open."""
+        if self.profiling:
+            jax.profiler.stop_trace()
+            self.profiling = False
+
+    def conclude(self, place: int, result: Result) -> None:
+        """Saves a run's vectors, shows them in the projector, and writes its final figures."""
+        run, tracker, task = self.runs[place], self.trackers[place], self.task
+        params = result.params[place]
+        product = task.product(result.method, params, result.vectors[place])
+        if task.found.judged:  # an encoder's, which is worth keeping besides what it made
+            collapse = collapsed(product.vectors[:_LOOKED_AT])
+            run.note(collapsed=collapse)
+            if collapse:
+                warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
+            run.save_model(result.method, params, task.found.inputs)
+        run.save(product)
+        parts = task.parts(product)
+        pictures = task.pictures(parts)
+        run.save_pictures(pictures)
+        if tracker is not None:
+            if pictures:
+                tracker.log(pictures, result.steps)
+            tracker.artifact(task.unit, task.projected(product))
+        speed = self.task.found.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
+        summary: dict[str, Any] = {
+            "final/loss": float(result.losses[-1, place]),
+            f"final/{self.task.unit}_per_second": speed,
+            "final/seconds": result.seconds,
+        }
+        if result.held_out is not None:
+            summary["final/held_out_loss"] = float(result.held_out[-1, place])
+        run.note(
+            data=task.found.about,
+            vectors_digest=vectors_digest(product.vectors),
+            trained_method=self.suited,
+            steps=result.steps,
+            seeds_at_once=len(result.seeds),
+            train_seconds=result.seconds,
+            compile_seconds=result.compile_seconds,
+            busy_seconds=result.busy_seconds,
+            wall_seconds=time.perf_counter() - self.begun,
+            energy_joules=self.energy.joules(),
+            resumed=self.resumed,
+        )
+        run.finish(summary | task.judge(parts))

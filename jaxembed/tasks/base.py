@@ -1,0 +1,122 @@
+"""What a kind of data has to say: how it is read, and how vectors made from it are judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from jaxembed.data.inputs import Input
+from jaxembed.evaluation.geometry import geometry
+from jaxembed.methods.dense import embed
+from jaxembed.training.method import Params
+from jaxembed.vectors import KeyedVectors
+
+Figures = dict[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a task has read.
+
+    train: what methods train on; held_out: the same, on which the loss is measured and which is never trained.
+    examples: of a pass, by which speed is told. fingerprint: of what is trained on. about: for environment.json.
+    inputs: what turns raw things into examples of a method, which a run keeps. judged: examples by the names of their parts,
+    whose vectors are the product of an encoder: `{"test": {"images": [n, h, w, c]}}`; {} where the product is a table.
+    rest: whatever else `judge` needs.
+    """
+
+    train: Any
+    examples: int
+    fingerprint: str
+    about: Mapping[str, Any]
+    held_out: Any = None
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    rest: Any = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data by name and how they are read, as settings alone; the data themselves are read when they are first asked for.
+
+    A task says `read` and `judge`; the rest of this class serves most tasks as it is.
+    """
+
+    data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or a file.
+    config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
+    revision: str | None = None  # Commit or tag of a dataset on the hub; asks the hub even where a name is known here.
+
+    unit: ClassVar[str] = "examples"
+    columns: ClassVar[Mapping[str, str]] = {}  # of a table: `{header: key of a run's summary}`
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that are worth drawing
+    unranked: ClassVar[tuple[str, ...]] = ()  # headers of which no value is better
+    lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of which less is better
+
+    def read(self) -> Read:
+        """Reads the data."""
+        raise NotImplementedError
+
+    def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
+        """The final figures, by the tags of a summary, of the vectors `[n, d]` of each part of what is judged.
+
+        None stands for what cannot be measured. Where the product is a table, it is the part called "".
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def found(self) -> Read:
+        """What `read` gave, once."""
+        return self.read()
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """How a dataset is found, as the readers of `jaxembed.data` take it."""
+        return {"config": self.config, "revision": self.revision}
+
+    def settings(self) -> dict[str, Any]:
+        """What of this task decides a result, and how to read the data again."""
+        return {"data": self.data, "data_fingerprint": self.found.fingerprint, "task": self}
+
+    def probes(self) -> tuple[Any, Any]:
+        """What is measured now and then, and after each pass: `vectors [runs, n, d] -> {tag: [runs]}`.
+
+        By default the shape of the watched examples' vectors, by which a collapse shows.
+        """
+        return shape_of_vectors, lambda vectors: {}
+
+    def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
+        """What a run keeps: `vectors` as training ended with them, or those of what is judged, named PART/0, PART/1, ..."""
+        parts = {part: embed(method, params, examples) for part, examples in self.found.judged.items()}
+        return KeyedVectors([f"{part}/{i}" for part, rows in parts.items() for i in range(len(rows))],
+                            np.concatenate(list(parts.values())))  # fmt: skip
+
+    def parts(self, product: KeyedVectors) -> dict[str, np.ndarray]:
+        """A product's vectors by part."""
+        sizes = {part: len(next(iter(examples.values()))) for part, examples in self.found.judged.items()}
+        ends = np.cumsum(list(sizes.values()))[:-1]
+        return dict(zip(sizes, np.split(product.vectors, ends), strict=True)) if sizes else {"": product.vectors}
+
+    def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pictures worth looking at, uint8 `[h, w, 3]` by tag."""
+        return {}
+
+    def projected(self, product: KeyedVectors) -> KeyedVectors:
+        """What TensorBoard's projector shows of the product."""
+        return product
+
+
+def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:
+    """`geometry/...` of each run's vectors `[runs, n, d]`."""
+    found = [jax.device_get(_geometry(one)) for one in vectors]
+    return {f"geometry/{name}": np.stack([one[name] for one in found]) for name in found[0]}
+
+
+_geometry = jax.jit(geometry)
+
+
+def told(figures: Mapping[str, Any], prefix: str = "") -> Figures:
+    """Figures as a summary has them: None where one is not finite."""
+    return {f"{prefix}{name}": float(value) if np.isfinite(value) else None for name, value in figures.items()}
