@@ -41,6 +41,7 @@ class Preset:
     own: Mapping[str, Changes] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1, 2, 3)
     vary: tuple[str, ...] = ()
+    grid: str = "full"
     checkpoint_seconds: float = 60
 
 
@@ -52,8 +53,10 @@ class Command(Asked):
     dry_run: bool = False  # Print what would be trained, with parameters, bytes and FLOPs, and train nothing.
     seeds: tuple[int, ...] | None = None  # Each contender is trained with each of them.
     contenders: tuple[str, ...] | None = None  # RECIPE or RECIPE/OBJECTIVE: simclr/dcl.
-    # NAME=VALUE,VALUE,... of any setting: each contender that has it is trained at all combinations.
+    # NAME=VALUE,VALUE,... of any setting: each contender that has it is trained with each.
     vary: tuple[str, ...] | None = None
+    # What is varied: all combinations (full), or each setting alone (one-at-a-time).
+    grid: Literal["full", "one-at-a-time"] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,25 +97,38 @@ class Experiment:
             made = changed(made, some, skip_absent=True)
         return made
 
+    def lines(self, preset: Preset, changes: Changes) -> dict[str, tuple[Recipe, dict[str, Any]]]:
+        """The lines of the table: each recipe by its label, with the factors that tell it from the others."""
+        recipes = {label: self.contender(label, preset, changes) for label in preset.contenders}
+        axes = read_axes(preset.vary, partial(like, recipes))
+        found = {}
+        for label, base in recipes.items():
+            kind, _, objective = label.partition("/")
+            for point in points(base, axes, preset.grid):
+                name = ", ".join([label, *(f"{name}={value}" for name, value in point.items())])
+                found[name] = changed(base, point), {"method": kind, "objective": objective or "none", **point}
+        return found
+
     def study(self, preset: Preset, changes: Changes | None = None) -> Study:
         """The study of a preset, with `changes` of the command line."""
-        recipes = {label: self.contender(label, preset, changes) for label in preset.contenders}
-        axes = read_axes(preset.vary, partial(_like, recipes))
-        lines = {label: one for name, own in recipes.items() for label, one in crossed(name, own, axes).items()}
-        tasks = _tasks(lines.values())
+        found = self.lines(preset, changes or {})
+        tasks = _tasks(one for one, _ in found.values())
+        several = len(tasks) > 1
         variants = [
-            Variant(
-                label, one.method, one.training, _factors(label, one, axes), tasks[one.task] if len(tasks) > 1 else None
-            )
-            for label, one in lines.items()
+            Variant(label, one.method, one.training, factors, tasks[one.task] if several else None)
+            for label, (one, factors) in found.items()
         ]
-        first = next(iter(tasks))
-        varied = f"Varied, all combinations: {' and '.join(preset.vary)}; the other settings stay, whatever would suit a value."
+        first, varied = next(iter(tasks)), " and ".join(preset.vary)
+        combined = "all combinations" if preset.grid == "full" else "each alone"
+        told = (
+            [f"Varied, {combined}: {varied}; the other settings stay, whatever would suit a value."] if varied else []
+        )
         return Study(
             name=self.name, title=f"{self.title}: {', '.join(tasks.values())}", folder=preset.results,
             tasks={name: task for task, name in tasks.items()}, variants=variants, seeds=preset.seeds,
             columns=first.columns, curves=first.curves, unranked=first.unranked, lower_is_better=first.lower_is_better,
-            settings={"experiment": self.name}, notes=[*self.notes(recipes), *([varied] if preset.vary else [])],
+            settings={"experiment": self.name},
+            notes=[*self.notes({label: one for label, (one, _) in found.items()}), *told],
         )  # fmt: skip
 
     def parse(self, line: Sequence[str]) -> tuple[Command, Preset, Changes]:
@@ -134,7 +150,7 @@ class Experiment:
         asked = tyro.cli(made, args=list(line), description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
         own = {
             name: getattr(asked, name)
-            for name in ("results", "seeds", "contenders", "vary")
+            for name in ("results", "seeds", "contenders", "vary", "grid")
             if getattr(asked, name) is not None
         }
         return asked, replace(preset, **own), asked_for(asked, known, optional=True)
@@ -172,15 +188,14 @@ class Experiment:
             sys.exit(f"{self.name}: {error}")
 
 
-def crossed(label: str, base: Recipe, axes: Mapping[str, Sequence[Any]]) -> dict[str, Recipe]:
-    """A contender at all combinations of the values, by label; what it has no setting for, or does not train, stands once."""
+def points(base: Recipe, axes: Mapping[str, Sequence[Any]], grid: str) -> list[dict[str, Any]]:
+    """The combinations of values that concern a recipe; what is not trained, or has none of the settings, stands once."""
     known = settings(base)
     own = {name: values for name, values in axes.items() if base.method.trained and _concerns(known.get(name))}
-    made = {}
-    for point in itertools.product(*own.values()):
-        given = dict(zip(own, point, strict=True))
-        made[", ".join([label, *(f"{name}={value}" for name, value in given.items())])] = changed(base, given)
-    return made
+    if grid == "full":
+        return [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
+    changes = [{name: value} for name, values in own.items() for value in values if value != known[name].shown]
+    return [{}, *changes]
 
 
 def _concerns(one: Setting | None) -> bool:
@@ -188,7 +203,7 @@ def _concerns(one: Setting | None) -> bool:
     return one is not None and not (one.value is None and "objective" in one.path[:-1])
 
 
-def _like(recipes: Mapping[str, Recipe], name: str) -> Any:
+def like(recipes: Mapping[str, Recipe], name: str) -> Any:
     """A value of the type that a setting has in the first contender that has it."""
     for one in recipes.values():
         known = settings(one)
@@ -206,10 +221,3 @@ def _tasks(recipes: Any) -> dict[Any, str]:
             again = sum(task.data == one.task.data for task in names)
             names[one.task] = one.task.data + (f"-{again + 1}" if again else "")
     return names
-
-
-def _factors(label: str, one: Recipe, axes: Mapping[str, Any]) -> dict[str, Any]:
-    kind, _, objective = label.partition(",")[0].partition("/")
-    known = settings(one)
-    varied = {name: known[name].shown for name in axes if f"{name}=" in label}
-    return {"method": kind, "objective": objective or "none", **varied}
