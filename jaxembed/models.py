@@ -76,7 +76,7 @@ class _Model:
         vocabulary = self._known_corpus().vocabulary
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
-    def _fit(self, data: Any, examples: int, training: Training, callbacks: Sequence[Any]) -> None:
+    def _fit(self, data: Any, training: Training, callbacks: Sequence[Any]) -> None:
         """Trains on `data`, from the vectors there are: `result`, `losses` and `wv`; callbacks are told on the way."""
 
         def tell(name: str) -> None:
@@ -96,7 +96,7 @@ class _Model:
         tell("on_epoch_begin")
         start = self.result.params if self.result else None
         seeds = (_seed_of_call(self.seed, self.trained),)
-        self.result = fit(self.method.sized_for(examples), data, training, seeds=seeds, init=start, on_epoch=on_epoch)
+        self.result = fit(self.method, data, training, seeds=seeds, init=start, on_epoch=on_epoch)
         self.trained += 1
         self.wv = self._keyed(self.result.vectors[0])
         tell("on_train_end")
@@ -186,7 +186,7 @@ class Word2Vec(_Model):
             raise ValueError(f"alpha must be above 0, not {start}")
         epochs, callbacks = epochs or self.epochs, self.callbacks if callbacks is None else callbacks
         training = Training(epochs=epochs, learning_rate=start * ADAGRAD_STEP, final_rate=end / start)
-        self._fit(corpus, len(corpus.tokens), training, callbacks)
+        self._fit(corpus, training, callbacks)
         return len(corpus.tokens) * epochs, corpus.raw_words * epochs
 
 
@@ -222,12 +222,10 @@ class GloVe(_Model):
         cache: bool = True,
     ):
         super().__init__(min_count, max_final_vocab, seed, cache)
-        if window < 1:
-            raise ValueError(f"window must be at least 1, not {window}")
-        self.method = glove.GloVe(vector_size=vector_size, x_max=x_max, alpha=alpha)
+        self.method = glove.GloVe(vector_size=vector_size, window=window, x_max=x_max, alpha=alpha)
         self.window, self.epochs, self.learning_rate = window, epochs, learning_rate
         if sentences is None and corpus_file is None:
             raise TypeError("GloVe needs sentences or corpus_file")
         self.corpus = self._read(sentences, corpus_file)
-        counts = count_cooccurrences(self.corpus, window, cache=cache)
-        self._fit(counts, len(counts.counts), Training(epochs=epochs, learning_rate=learning_rate), callbacks)
+        counts = count_cooccurrences(self.corpus, self.method.window, cache=cache)
+        self._fit(counts, Training(epochs=epochs, learning_rate=learning_rate), callbacks)

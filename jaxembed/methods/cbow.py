@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxembed.methods.words import WordMethod
 from jaxembed.sampling import windows
 from jaxembed.scores import dot, weighted_sums
-from jaxembed.training.method import Lookups
+from jaxembed.training.method import Lookups, Loss
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,9 @@ class CBOW(WordMethod):
 
     The gradient of a mean reaches each neighbour divided by their number: autodiff does by itself what word2vec.c forgets
     (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).
-
-    cbow_mean: mean of the neighbours, else their sum.
     """
 
-    cbow_mean: bool = True
+    cbow_mean: bool = True  # Mean of the neighbours, else their sum.
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
         """Neighbours from `in`; centres and candidates from `out`."""
@@ -33,7 +31,7 @@ class CBOW(WordMethod):
             return {"neighbours": neighbours, "centres": ("out", centres), "everybody": ("out", batch["everybody"])}
         return {"neighbours": neighbours, "candidates": ("out", jnp.concatenate([centres, batch["negatives"]], 1))}
 
-    def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
+    def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
         weights = windows.mean_window_weights if self.cbow_mean else windows.window_weights
         weight = self.pair_weights(batch, weights(self.tile, self.window, self.halo))  # [B, tiles, L, T]
@@ -57,4 +55,4 @@ class CBOW(WordMethod):
             pos = jnp.sum(context * self.centre_tiles(centres), -1)[..., None]
             loss = self.objective(pos, present[..., None], self.centre_tiles(neg), neg_weight)
         total = jnp.sum(loss)
-        return total, {"loss": total, "weight": jnp.sum(present)}
+        return Loss(total, {"loss": total, "weight": jnp.sum(present)})

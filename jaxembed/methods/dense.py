@@ -3,32 +3,28 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.objectives import cached, pairwise
-from jaxembed.training.mesh import share_of
-from jaxembed.training.method import Batch, Lookups, Params, Shard, Source
+from jaxembed.training.method import Batch, Loss, Method, Params, Shard, Source
 
 Examples = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class DenseMethod:
-    """Hyper-parameters of methods that train encoders.
+class DenseMethod(Method):
+    """Methods that train encoders: what the engine asks, made of what such a method says of itself."""
 
-    batch_size: examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
-    watch: examples, the first of the data, whose vectors are watched in training.
-    device_bytes: examples that take more come to the device in pieces of that size, the next while one is trained on.
-    encode_chunk: rows encoded at a time, for batches whose activations do not fit (gradient caching); None: all at once.
-    """
-
+    # Examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
     batch_size: int = 256
-    watch: int = 1024
+    watch: int = 1024  # Examples, the first of the data, whose vectors are watched in training.
+    # Examples that take more come to the device in pieces of that size, the next while one is trained on.
     device_bytes: int = 2 << 30
+    # Rows encoded at a time, for batches whose activations do not fit (gradient caching); None: all at once.
     encode_chunk: int | None = None
 
     def __post_init__(self):
@@ -67,22 +63,11 @@ class DenseMethod:
     def source(self, data: Any) -> Source:
         """All examples in one piece, or in as many as `device_bytes` asks for; the last is filled up from the start."""
         examples = self.examples(data)
-        n = len(next(iter(examples.values())))
         pieces = max(1, -(-sum(column.nbytes for column in examples.values()) // self.device_bytes))
-        rows = -(-n // pieces)
+        watched = {name: np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
+        return Source.cut(examples, pieces, {"watch": watched}, refill=True)
 
-        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
-            first, size = share_of(rows, share, shares)
-            chosen = slice(i * rows + first, i * rows + first + size)
-            if chosen.stop <= n:
-                return {name: np.ascontiguousarray(column[chosen]) for name, column in examples.items()}
-            places = np.arange(chosen.start, chosen.stop) % n
-            return {name: column[places] for name, column in examples.items()}
-
-        watched = {f"watch/{name}": np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
-        return Source(watched, pieces, piece, n, rows)
-
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Fresh encoders and heads, each from a key of its own."""
         nets = self.nets()
         made = {
@@ -92,30 +77,24 @@ class DenseMethod:
             {}, {name: params for name, (params, _) in made.items()}, {name: kept for name, (_, kept) in made.items()}
         )
 
-    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """The order in which a pass meets the examples."""
-        rows = next(column for name, column in shard.items() if "/" not in name).shape[0]
-        return {"order": jax.random.permutation(key, rows)}
+        return {"order": jax.random.permutation(key, next(iter(shard.columns.values())).shape[0])}
 
     def steps(self, shard: Shard) -> int:
         """Whole batches of a pass; at least one, of all examples."""
-        return max(1, shard["order"].shape[0] // self.batch_size)
+        return max(1, shard.own["order"].shape[0] // self.batch_size)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
         """The examples at place `step` of the order, `[batch_size, ...]` each."""
-        size = min(self.batch_size, shard["order"].shape[0])
-        chosen = jax.lax.dynamic_slice_in_dim(shard["order"], step * size, size)
-        columns = {name: column for name, column in shard.items() if name != "order" and "/" not in name}
-        return {name: column[chosen] for name, column in columns.items()}
+        order = shard.own["order"]
+        size = min(self.batch_size, order.shape[0])
+        chosen = jax.lax.dynamic_slice_in_dim(order, step * size, size)
+        return {name: column[chosen] for name, column in shard.columns.items()}
 
-    def lookups(self, batch: Batch) -> Lookups:
-        """None: encoders have no row-sparse tables."""
-        return {}
-
-    def vectors(self, params: Params, shard: Shard) -> jax.Array:
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
         """Vectors of the watched examples."""
-        watched = {name.removeprefix("watch/"): column for name, column in shard.items() if name.startswith("watch/")}
-        return self.encode(params.net, params.kept, watched)
+        return self.encode(params.net, params.kept, constants["watch"])
 
     def run(
         self,
@@ -127,10 +106,15 @@ class DenseMethod:
         key: jax.Array | None = None,
         **options: Any,
     ) -> tuple[jax.Array, dict]:
-        """What the net called `name` gives, and its statistics after; a file keeps no dictionary that is empty."""
+        """What the net called `name` gives, and its statistics after; a file keeps no dictionary that is empty.
+
+        In place of its parameters `net` may hold a module that is alive, as `jaxembed.trained.TrainedNet` does.
+        """
+        if callable(net.get(name)):
+            return net[name](*inputs, **options), {}
         return self.nets()[name].apply(net.get(name, {}), kept.get(name, {}), *inputs, train=train, key=key, **options)
 
-    def trained(self, name: str, net: Any, kept: Any, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
+    def encoded(self, name: str, net: Any, kept: Any, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
         """`run` of a batch in training, `encode_chunk` rows at a time where that is set."""
         if self.encode_chunk is None:
             return self.run(name, net, kept, inputs, train=True, key=key)
@@ -142,9 +126,9 @@ class DenseMethod:
         return cached(encode, inputs, self.encode_chunk, key), kept.get(name, {})
 
 
-def summed(loss: jax.Array, examples: int, kept: Any) -> tuple[jax.Array, dict]:
-    """A mean loss and its metrics: sums over the examples, and what is kept."""
-    return loss, {"loss": loss * examples, "weight": jnp.float32(examples), "kept": kept}
+def summed(loss: jax.Array, examples: int, kept: Any) -> Loss:
+    """A mean loss with its metrics, which are sums over the examples."""
+    return Loss(loss, {"loss": loss * examples, "weight": jnp.float32(examples)}, kept)
 
 
 def named_objective(name: str, temperature: float) -> Any:
@@ -154,16 +138,18 @@ def named_objective(name: str, temperature: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Method):
     """What is not trained: a single step, which changes nothing where a warm-up makes its rate 0 or no weight decays."""
+
+    trained: ClassVar[bool] = False
 
     def steps(self, shard: Shard) -> int:
         """One."""
         return 1
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Zero."""
-        return summed(jnp.float32(0), len(next(iter(batch.values()))), batch["kept"])
+        return summed(jnp.float32(0), len(next(iter(batch.values()))), kept)
 
 
 def embed(

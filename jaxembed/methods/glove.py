@@ -1,50 +1,45 @@
 """GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
+from jaxembed.data.text import Corpus
 from jaxembed.objectives import glove_weight, weighted_squares
 from jaxembed.sampling import random
 from jaxembed.tables import padded
-from jaxembed.training.mesh import share_of
-from jaxembed.training.method import Lookups, Params, Shard, Source
-
-if TYPE_CHECKING:
-    from jaxembed.data.cooccurrence import Cooccurrences
+from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source
 
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
-class GloVe:
+class GloVe(Method):
     """GloVe on the triangle of a symmetric count matrix: an entry (i, j) is trained as (i, j) and as (j, i).
 
     A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
-
-    vector_size: dimension of the vectors.
-    x_max, alpha: an entry weighs `min(1, count / x_max)^alpha`.
-    bias_start: "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would
-        have if they met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
-    step_entries: entries of the full matrix in a step; shard_entries: entries of the triangle on the device at a time.
-    run: consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
     """
 
-    vector_size: int = 100
-    x_max: float = 10.0
-    alpha: float = 0.75
+    vector_size: int = 100  # Dimension of the vectors.
+    window: int = 10  # Farthest co-occurrence that counts; a pair at distance d counts 1 / d.
+    x_max: float = 10.0  # An entry weighs `min(1, count / x_max)^alpha`.
+    alpha: float = 0.75  # See x_max.
+    # "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would have if they
+    # met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     bias_start: Literal["independence", "random"] = "independence"
-    step_entries: int = 2048
-    shard_entries: int = 1 << 23
-    run: int = 64
+    step_entries: int = 2048  # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
+    shard_entries: int = 1 << 23  # Entries of the triangle on the device at a time.
+    run: int = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
 
     traced: ClassVar[tuple[str, ...]] = ("x_max", "alpha")
 
     def __post_init__(self):
-        for name in ("vector_size", "step_entries", "shard_entries", "run"):
+        for name in ("vector_size", "window", "step_entries", "shard_entries", "run"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.bias_start not in ("independence", "random"):
@@ -52,48 +47,44 @@ class GloVe:
         if not (self.x_max > 0 and self.alpha >= 0):
             raise ValueError(f"x_max must be above 0 and alpha at least 0, not {self.x_max} and {self.alpha}")
 
-    def source(self, counts: "Cooccurrences") -> Source:
+    def read(self, data: Corpus | Cooccurrences) -> Cooccurrences:
+        """The counts of a corpus, or counts as they are."""
+        return data if isinstance(data, Cooccurrences) else count_cooccurrences(data, self.window)
+
+    def suited_to(self, counts: Cooccurrences) -> Self:
+        """With steps small enough that a pass has a few hundred of them."""
+        steps = self.step_entries
+        while steps > 2 * self.run and 2 * counts.nnz_full < 200 * steps:
+            steps //= 2
+        return replace(self, step_entries=steps)
+
+    def source(self, counts: Cooccurrences) -> Source:
         """The entries in pieces of `shard_entries`; a pass is as many examples as the full matrix has entries."""
         entries = len(counts.counts)
         if not entries:
             raise ValueError("there are no co-occurrences to train on: the corpus has no two words within the window")
-        pieces = -(-entries // self.shard_entries)
-        length = -(-entries // pieces)
-
-        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
-            first, size = share_of(length, share, shares)
-            start, end = i * length + first, min((i + 1) * length, entries)
-            part = slice(start, max(start, min(start + size, end)))
-            fill = (0, size - (part.stop - part.start))
-            columns = {"rows": counts.rows, "columns": counts.columns, "counts": counts.counts}
-            return {name: np.pad(np.asarray(values[part]), fill) for name, values in columns.items()}
-
-        return Source({"biases": _chance_biases(counts)}, pieces, piece, counts.nnz_full, length)
-
-    def sized_for(self, entries: int) -> Self:
-        """The same method with steps small enough that a pass over `entries` has a few hundred of them."""
-        steps = self.step_entries
-        while steps > 2 * self.run and 2 * entries < 200 * steps:
-            steps //= 2
-        return replace(self, step_entries=steps)
+        columns = {"rows": counts.rows, "columns": counts.columns, "counts": counts.counts}
+        return Source.cut(
+            columns, -(-entries // self.shard_entries), {"biases": _chance_biases(counts)}, counts.nnz_full
+        )
 
     @property
     def row_size(self) -> int:
         """Columns of a row that are not padding."""
         return self.vector_size + 1
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """The reference's start, everything uniform in +-0.5 / d, but for the biases: see `bias_start`."""
-        rows, fill = shard["biases"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
+        rows, fill = constants["biases"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
         tables = {}
         for name, table_key in zip(("word", "context"), jax.random.split(key), strict=True):
             start = jax.random.uniform(table_key, (rows, self.row_size), minval=-0.5, maxval=0.5) / self.vector_size
             if self.bias_start == "independence":
-                start = start.at[:, -1].set(shard["biases"])
+                start = start.at[:, -1].set(constants["biases"])
             tables[name] = jnp.pad(start, fill)
         return Params(tables)
 
-    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """The order of a pass."""
         return {"order": key}
 
@@ -102,7 +93,7 @@ class GloVe:
         return max(1, self.step_entries // (2 * self.run))
 
     def _places(self, shard: Shard) -> int:
-        return random.shuffle_size(-(-shard["counts"].shape[0] // self.run))
+        return random.shuffle_size(-(-shard.columns["counts"].shape[0] // self.run))
 
     def steps(self, shard: Shard) -> int:
         """Batches in a shard."""
@@ -110,12 +101,12 @@ class GloVe:
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         """Runs of entries in shuffled order: `rows, columns, counts [E]`; a count of 0 marks padding."""
-        places, size = self._places(shard), shard["counts"].shape[0]
+        places, size = self._places(shard), shard.columns["counts"].shape[0]
         turn = step * self._runs + jnp.arange(self._runs)
-        start = random.shuffled(shard["order"], places, jnp.minimum(turn, places - 1)) * self.run
+        start = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1)) * self.run
         start = jnp.where(turn < places, start, size)
         at = (start[:, None] + jnp.arange(self.run)[None, :]).reshape(-1)
-        take = lambda name: shard[name].at[at].get(mode="fill", fill_value=0)
+        take = lambda name: shard.columns[name].at[at].get(mode="fill", fill_value=0)
         return {name: take(name) for name in ("rows", "columns", "counts")}
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
@@ -126,7 +117,7 @@ class GloVe:
             "contexts": ("context", jnp.concatenate([columns, rows])),
         }
 
-    def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
+    def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
         count, word, context = batch["counts"], rows["words"], rows["contexts"]
         # The columns are told apart by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
@@ -138,14 +129,14 @@ class GloVe:
         weight = glove_weight(jnp.concatenate([count, mirrored]), self.x_max, self.alpha)
         target = jnp.tile(jnp.log(jnp.maximum(count, 1e-30)), 2)
         total = jnp.sum(weighted_squares(prediction, target, weight))
-        return total, {"loss": total, "weight": jnp.sum((weight > 0).astype(jnp.float32))}
+        return Loss(total, {"loss": total, "weight": jnp.sum((weight > 0).astype(jnp.float32))})
 
-    def vectors(self, params: Params, shard: Shard | None = None) -> jax.Array:
+    def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """Words and contexts added up (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
         return (params.tables["word"] + params.tables["context"])[:, : self.vector_size]
 
 
-def _chance_biases(counts: "Cooccurrences") -> np.ndarray:
+def _chance_biases(counts: Cooccurrences) -> np.ndarray:
     """`log(X_i / sqrt(X))` of each word: two of them add up to the logarithm of `X_i X_j / X`. Float32 `[V]`.
 
     A word that met no other gets 0; none of its biases is ever trained.

@@ -1,6 +1,7 @@
 """CLIP and SigLIP: images and their texts meet in one space."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from jaxembed.objectives import InfoNCE, Logistic
 from jaxembed.objectives.in_batch import Same, two_towers
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
-from jaxembed.training.method import Batch, Params, Shard
+from jaxembed.training.method import Batch, Loss, Params
 
 if TYPE_CHECKING:
     from jaxembed.data.tokenized import TokenizedImages
@@ -23,25 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CLIP(DenseMethod):
-    """Two towers; an image must find its text among those of the batch, and back (Radford et al. 2021).
+    """Two towers; an image must find its text among those of the batch, and back (Radford et al. 2021)."""
 
-    image_encoder, text_encoder: the towers. vector_size: of the space that both are projected into, linearly.
-    objective: any pairwise objective over `scale cosine + bias`, or the name of one; the scale is learned, from `scale` on
-    and up to 100, and so is the bias, where `bias` gives it a start (SigLIP: Zhai et al. 2023).
-    augmentation: of images in training. text_dropout is the text encoder's own.
-    same_text: what an image is to the texts of others that say the same: "positive", or "exclude" for neither.
-    chunk: anchors compared at a time, for large batches; 0 compares all at once.
-    """
-
-    image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))
-    text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))
-    vector_size: int = 128
-    objective: Any = field(default_factory=InfoNCE)
-    scale: float = 1 / 0.07
-    bias: float | None = None
+    image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # The images' tower.
+    text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # The texts' tower.
+    vector_size: int = 128  # Of the space that both are projected into, linearly.
+    objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale cosine + bias`, or its name.
+    scale: float = 1 / 0.07  # What the scale starts from; it is learned, up to 100.
+    bias: float | None = (
+        None  # What a bias starts from that is learned too (SigLIP: Zhai et al. 2023); None for no bias.
+    )
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
+    # What an image is to the texts of others that say the same: "positive", or "exclude" for neither.
     same_text: str = "exclude"
-    chunk: int = 0
+    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     most: ClassVar[float] = 100.0
 
@@ -77,16 +73,18 @@ class CLIP(DenseMethod):
             "text_head": head(self.text_encoder),
         }
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Fresh towers, the scale (its logarithm) and the bias."""
-        params = super().init(key, shard)
+        params = super().init(key, constants)
         learned = {"log_scale": jnp.float32(math.log(self.scale))}
         if self.bias is not None:
             learned["bias"] = jnp.float32(self.bias)
         return params._replace(net={**params.net, **learned})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """Images in the common space, of length 1."""
+        """Images in the common space, of length 1; texts where the examples have no images."""
+        if "images" not in examples:
+            return self.encode_text(net, kept, examples)
         encoded = self.run("image", net, kept, self.augmentation.plain(examples["images"]))[0]
         return normalized(self.run("image_head", net, kept, encoded)[0])
 
@@ -94,18 +92,18 @@ class CLIP(DenseMethod):
         """Texts in the common space, of length 1."""
         return normalized(self.run("text_head", net, kept, self.run("text", net, kept, examples["ids"])[0])[0])
 
-    def vectors(self, params: Params, shard: Shard) -> jax.Array:
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
         """Of the watched examples, first all images and then all texts: `[2 watch, vector_size]`."""
-        watched = {name.removeprefix("watch/"): column for name, column in shard.items() if name.startswith("watch/")}
-        return jnp.concatenate([encode(params.net, params.kept, watched) for encode in (self.encode, self.encode_text)])
+        both = (self.encode, self.encode_text)
+        return jnp.concatenate([encode(params.net, params.kept, constants["watch"]) for encode in both])
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Mean loss of both directions."""
         augment, drop_image, drop_text = jax.random.split(key, 3)
-        kept, n = batch["kept"], len(batch["images"])
+        n = len(batch["images"])
         images = self.augmentation(jax.random.split(augment, n), batch["images"])
-        image, of_image = self.trained("image", net, kept, images, drop_image)
-        text, of_text = self.trained("text", net, kept, batch["ids"], drop_text)
+        image, of_image = self.encoded("image", net, kept, images, drop_image)
+        text, of_text = self.encoded("text", net, kept, batch["ids"], drop_text)
         a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
         # The bound holds the scale and not its gradient: what has come to it can come back.
         log_scale = net["log_scale"]

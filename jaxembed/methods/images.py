@@ -1,5 +1,6 @@
 """Methods that learn image encoders from two views of each image: all of them differ in how the views are compared."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from jaxembed.objectives.in_batch import two_views, wants_everybody
 from jaxembed.objectives.prediction import Regression
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
-from jaxembed.training.method import Batch, Params, Shard
+from jaxembed.training.method import Batch, Loss, Params
 
 if TYPE_CHECKING:
     from jaxembed.data.images import Images
@@ -33,15 +34,13 @@ def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encod
 
 @dataclass(frozen=True)
 class ImageMethod(DenseMethod):
-    """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out.
+    """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out."""
 
-    encoder: of images, as `jaxembed.encoders.encoder` makes it; its image size and channels are those of the data.
-    projection: widths of the head's layers.
-    """
-
-    encoder: Encoder = field(default_factory=lambda: encoder("vit"))
+    encoder: Encoder = field(
+        default_factory=lambda: encoder("vit")
+    )  # Of images; their size and channels are the data's.
     augmentation: Augmentation = field(default_factory=Augmentation)
-    projection: tuple[int, ...] = (512, 128)
+    projection: tuple[int, ...] = (512, 128)  # Widths of the head's layers.
 
     @property
     def vector_size(self) -> int:
@@ -75,7 +74,7 @@ class ImageMethod(DenseMethod):
 
     def projected(self, net: Any, kept: Any, views: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
         """What the head makes of the views `[2 b, d]`, and the statistics after."""
-        encoded, of_encoder = self.trained("encoder", net, kept, views, key)
+        encoded, of_encoder = self.encoded("encoder", net, kept, views, key)
         z, of_head = self.run("head", net, kept, encoded, train=True)
         return z, {**kept, "encoder": of_encoder, "head": of_head}
 
@@ -83,25 +82,22 @@ class ImageMethod(DenseMethod):
         """The loss of the two views' projections: `[2 b]`, or a scalar for the batch."""
         raise NotImplementedError
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Mean loss of the batch; statistics of the nets are carried along."""
         augment, drop = jax.random.split(key)
-        z, kept = self.projected(net, batch["kept"], self.views(batch, augment), drop)
+        z, kept = self.projected(net, kept, self.views(batch, augment), drop)
         return summed(jnp.mean(self.compare(z, batch)), len(z) // 2, kept)
 
 
 @dataclass(frozen=True)
 class SimCLR(ImageMethod):
-    """Each view must find the other of its image among all views of the batch (Chen et al. 2020).
+    """Each view must find the other of its image among all views of the batch (Chen et al. 2020)."""
 
-    objective: any pairwise objective, or the name of one, which then has the temperature .2 if it has any; InfoNCE is NT-Xent.
-    labels: what images of one label are to each other: "ignore" them, "exclude" such pairs from the negatives, "positive".
-    chunk: anchors compared at a time, for large batches; 0 compares all at once.
-    """
-
+    # Any pairwise objective, or the name of one, which then has the temperature .2 if it has any; infonce is NT-Xent.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.2))
+    # What images of one label are to each other: "ignore" labels, "exclude" such pairs from the negatives, or "positive".
     labels: str = "ignore"
-    chunk: int = 0
+    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
 
@@ -135,12 +131,9 @@ class SupCon(SimCLR):
 
 @dataclass(frozen=True)
 class Decorrelating(ImageMethod):
-    """The two views must agree, and the dimensions of the projections differ; no negatives.
+    """The two views must agree, and the dimensions of the projections differ; no negatives."""
 
-    objective: of the decorrelation family.
-    """
-
-    objective: Any = field(default_factory=VICRegLoss)
+    objective: Any = field(default_factory=VICRegLoss)  # Of the decorrelation family.
     projection: tuple[int, ...] = (512, 512, 512)
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
@@ -162,14 +155,11 @@ class BarlowTwins(Decorrelating):
 
 @dataclass(frozen=True)
 class SimSiam(ImageMethod):
-    """From one view, a predictor tells the other's projection, which takes no gradient (Chen and He 2021).
-
-    prediction: widths of the predictor's hidden layers.
-    """
+    """From one view, a predictor tells the other's projection, which takes no gradient (Chen and He 2021)."""
 
     projection: tuple[int, ...] = (512, 512)
-    prediction: tuple[int, ...] = (128,)
-    objective: Any = field(default_factory=Regression)
+    prediction: tuple[int, ...] = (128,)  # Widths of the predictor's hidden layers.
+    objective: Any = field(default_factory=Regression)  # Of the prediction family.
 
     def nets(self) -> dict[str, Encoder]:
         """The encoder, its head and the predictor."""
@@ -181,11 +171,11 @@ class SimSiam(ImageMethod):
         prediction, of_predictor = self.run("predictor", net, kept, z, train=True)
         return prediction, {**kept, "predictor": of_predictor}
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Mean of both directions."""
         augment, drop = jax.random.split(key)
         views = self.views(batch, augment)
-        z, kept = self.projected(net, batch["kept"], views, drop)
+        z, kept = self.projected(net, kept, views, drop)
         prediction, kept = self._predicted(net, kept, z)
         first, second = jnp.split(self.targets(z, kept, views, drop), 2)
         loss = jnp.mean(self.objective(prediction, jnp.concatenate([second, first])))
@@ -200,13 +190,13 @@ class SimSiam(ImageMethod):
 class Averaged:
     """A second net that follows the trained one: `target = momentum target + (1 - momentum) net` after each step."""
 
-    momentum: float = 0.99
+    momentum: float = 0.99  # How slowly the second net follows.
 
     followed: ClassVar[tuple[str, ...]] = ("encoder", "head")
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Net and target start from the same."""
-        params: Params = super().init(key, shard)  # pyright: ignore[reportAttributeAccessIssue]
+        params: Params = super().init(key, constants)  # pyright: ignore[reportAttributeAccessIssue]
         target = jax.tree.map(jnp.array, {name: params.net[name] for name in self.followed})
         return params._replace(kept={**params.kept, "target": target})
 
@@ -217,7 +207,7 @@ class Averaged:
 
     def target(self, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
         """The target's projections, without gradient, by the statistics of the batch; `key` is for dropout."""
-        encoded, _ = self.trained("encoder", kept["target"], kept, views, key)  # pyright: ignore[reportAttributeAccessIssue]
+        encoded, _ = self.encoded("encoder", kept["target"], kept, views, key)  # pyright: ignore[reportAttributeAccessIssue]
         z, _ = self.run("head", kept["target"], kept, encoded, train=True)  # pyright: ignore[reportAttributeAccessIssue]
         return jax.lax.stop_gradient(z)
 
@@ -241,11 +231,9 @@ class MoCo(Averaged, SimCLR):
 
     The head takes no batch statistics, by which a view could be told from the queue (ibid., section 3.3); neither should the
     encoder: a ResNet's are not shuffled here.
-
-    queue: how many of these there are; a multiple of the batch.
     """
 
-    queue: int = 4096
+    queue: int = 4096  # How many earlier images there are; a multiple of the batch.
 
     def __post_init__(self):
         super().__post_init__()
@@ -257,17 +245,17 @@ class MoCo(Averaged, SimCLR):
     def _head(self, *sizes: int) -> Encoder:
         return encoder("head", sizes=sizes, norm="none")
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """The queue starts with random directions."""
-        params = super().init(key, shard)
+        params = super().init(key, constants)
         queue = normalized(jax.random.normal(jax.random.fold_in(key, 1), (self.queue, self.projection[-1])))
         return params._replace(kept={**params.kept, "queue": queue})
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Mean over the first views; the second join the queue, in place of the oldest."""
         augment, drop = jax.random.split(key)
         first, second = jnp.split(self.views(batch, augment), 2)
-        z, kept = self.projected(net, batch["kept"], first, drop)
+        z, kept = self.projected(net, kept, first, drop)
         keys = normalized(self.target(kept, second, jax.random.fold_in(drop, 1)))
         queue = kept["queue"]
         query = normalized(z)
@@ -292,7 +280,7 @@ class Pixels(Untrained):
         """None."""
         return {}
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """A number that nothing uses."""
         return Params({}, {"nothing": jnp.zeros(())}, {})
 

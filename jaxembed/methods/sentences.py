@@ -1,5 +1,6 @@
 """SimCSE: a sentence must find another of the same meaning among the sentences of the batch (Gao et al. 2021)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,13 +12,10 @@ from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
 from jaxembed.objectives import InfoNCE
 from jaxembed.objectives.in_batch import Same, contrast
-from jaxembed.training.method import Batch, Params, Shard
+from jaxembed.training.method import Batch, Loss, Params, Source
 
 if TYPE_CHECKING:
     from jaxembed.data.tokenized import TokenGroups
-
-
-START, SPECIAL = "constant/start", "constant/special"
 
 
 @dataclass(frozen=True)
@@ -25,17 +23,15 @@ class SimCSE(DenseMethod):
     """Sentences of a group belong together; a group of one meets itself, and only dropout tells the two apart.
 
     Hard negatives, where the data have them, join the candidates of all anchors.
-
-    encoder: of token ids; its vocabulary and length are those of the data.
-    objective: any pairwise objective over cosines, or the name of one, which then has the temperature .05 if it has any.
-    projection: widths of a head that is trained and then left out; () for none.
-    chunk: anchors compared at a time, for large batches; 0 compares all at once.
     """
 
-    encoder: Encoder = field(default_factory=lambda: encoder("transformer"))
+    encoder: Encoder = field(
+        default_factory=lambda: encoder("transformer")
+    )  # Its vocabulary and length are the data's.
+    # Any pairwise objective over cosines, or the name of one, which then has the temperature .05 if it has any.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.05))
-    projection: tuple[int, ...] = ()
-    chunk: int = 0
+    projection: tuple[int, ...] = ()  # Widths of a head that is trained and then left out; () for none.
+    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
 
@@ -65,30 +61,28 @@ class SimCSE(DenseMethod):
         head = encoder("head", sizes=(self.encoder.vector_size, *self.projection), norm="none")
         return {"encoder": self.encoder, "head": head}
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Fresh weights; token vectors are those that the data start from, where they have some."""
-        params = super().init(key, shard)
-        if START in shard:
-            params.net["encoder"]["token_embedding"] = with_rows(params.net["encoder"]["token_embedding"], shard[START])
+        params = super().init(key, constants)
+        if "start" in constants:
+            embedding = params.net["encoder"]["token_embedding"]
+            params.net["encoder"]["token_embedding"] = with_rows(embedding, constants["start"])
         return params
 
-    def source(self, data: "TokenGroups") -> Any:
-        """As DenseMethod's, with the token vectors to start from."""
+    def source(self, data: "TokenGroups") -> Source:
+        """As DenseMethod's, with the token vectors to start from, and which tokens are no part of a sentence."""
         made = super().source(data)
-        return (
-            made
-            if data.start is None
-            else replace(
-                made, constants={**made.constants, START: data.start, SPECIAL: np.asarray(data.special, np.int32)}
-            )
-        )
+        if data.start is None:
+            return made
+        given = {"start": data.start, "special": np.asarray(data.special, np.int32)}
+        return replace(made, constants={**made.constants, **given})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
         """The encoder's output for sentences `[b, l]`, or for the first of groups `[b, g, l]`."""
         ids = examples["ids"]
         return self.run("encoder", net, kept, ids[:, 0] if ids.ndim == 3 else ids)[0]
 
-    def loss(self, rows, net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
+    def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Mean loss over the groups of the batch, from the first of two sentences to the second and back."""
         choose, drop = jax.random.split(key)
         n = len(batch["ids"])
@@ -102,8 +96,8 @@ class SimCSE(DenseMethod):
         texts = jnp.concatenate([batch["texts"][place, one], batch["texts"][place, other]])
         if "negatives" in batch:
             ids = jnp.concatenate([ids, batch["negatives"]])
-        z, of_encoder = self.trained("encoder", net, batch["kept"], ids, drop)
-        kept = {**batch["kept"], "encoder": of_encoder}
+        z, of_encoder = self.encoded("encoder", net, kept, ids, drop)
+        kept = {**kept, "encoder": of_encoder}
         if self.projection:
             z, kept["head"] = self.run("head", net, kept, z, train=True)
         # A text that comes twice is no negative of itself; a hard negative is one of every anchor.
@@ -155,12 +149,12 @@ class AveragedTokens(UntrainedSentences):
         """None."""
         return {}
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """The token vectors. Raises ValueError where the data have none."""
-        if START not in shard:
+        if "start" not in constants:
             raise ValueError("there are no token vectors to average: give the data some to start from")
-        counted = jnp.ones(len(shard[START]), bool).at[shard[SPECIAL]].set(False)
-        return Params({}, {"tokens": jnp.asarray(shard[START])}, {"counted": counted})
+        counted = jnp.ones(len(constants["start"]), bool).at[constants["special"]].set(False)
+        return Params({}, {"tokens": jnp.asarray(constants["start"])}, {"counted": counted})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
         """The mean over the tokens that are words or parts of them, `[b, d]`."""

@@ -9,7 +9,7 @@ from jaxembed.methods.words import WordMethod
 from jaxembed.naming import unknown
 from jaxembed.sampling import windows
 from jaxembed.scores import SCORES
-from jaxembed.training.method import Lookups
+from jaxembed.training.method import Lookups, Loss
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,9 @@ class SkipGram(WordMethod):
     """Skip-gram with any pairwise objective.
 
     A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which the band counts.
-
-    score: how two vectors are compared, one of `jaxembed.scores.SCORES`.
     """
 
-    score: str = "dot"
+    score: str = "dot"  # How two vectors are compared, one of `jaxembed.scores.SCORES`.
 
     def __post_init__(self):
         super().__post_init__()
@@ -38,7 +36,7 @@ class SkipGram(WordMethod):
             return {"centres": centres, "contexts": ("out", tokens), "everybody": ("out", batch["everybody"])}
         return {"centres": centres, "candidates": ("out", jnp.concatenate([tokens, batch["negatives"]], axis=1))}
 
-    def loss(self, rows: dict[str, jax.Array], net, batch: dict[str, jax.Array], key) -> tuple[jax.Array, dict]:
+    def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
         score = SCORES[self.score]
         weights = self.pair_weights(
@@ -59,7 +57,7 @@ class SkipGram(WordMethod):
             pos = score(self.halo_tiles(contexts), self.centre_tiles(centres))
             loss = self.objective(pos, weights, self.centre_tiles(neg), neg_weight, pos_axis=-2)
         total = jnp.sum(loss)
-        return total, {"loss": total, "weight": jnp.sum(weights)}
+        return Loss(total, {"loss": total, "weight": jnp.sum(weights)})
 
     def _path_loss(self, rows, weights, batch):
         # As word2vec.c does, the neighbours' vectors walk down to the centre: each path is then gathered once.

@@ -1,6 +1,7 @@
 """What Skip-gram and CBOW share: a subsampled stream in blocks, and candidates for every kind of objective."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -13,42 +14,29 @@ from jaxembed.objectives import Logistic, pairwise
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import padded
-from jaxembed.training.mesh import share_of
-from jaxembed.training.method import Params, Shard, Source, Static
+from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
 
 @dataclass(frozen=True)
-class WordMethod:
-    """Hyper-parameters of methods that learn words from their windows.
+class WordMethod(Method):
+    """Methods that learn words from their windows."""
 
-    vector_size: dimension of the vectors.
-    window: farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
-    negative: negatives that each positive is weighed against (objectives with sampled negatives).
-    ns_exponent: negatives are drawn in proportion to count^ns_exponent.
-    sample: threshold of subsampling of frequent words; 0 keeps all.
-    objective: any pairwise objective, or the name of one.
-    block: consecutive tokens that share a halo of neighbours and their negatives; a multiple of `tile`.
-    tile: tokens of a block scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
-    halo: neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile
-        or a Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left
-        out and the others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
-    shared_negatives: negatives drawn for each block, reweighted to `negative` a positive.
-    step_tokens: tokens in a step.
-    shard_tokens: tokens on the device at a time.
-    """
-
-    vector_size: int = 100
+    vector_size: int = 100  # Dimension of the vectors.
+    # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
     window: int = 5
-    negative: float = 5
-    ns_exponent: float = 0.75
-    sample: float = 1e-3
-    objective: Any = field(default_factory=Logistic)
-    block: int = 64
-    tile: int = 0
+    negative: float = 5  # Negatives that each positive is weighed against (objectives with sampled negatives).
+    ns_exponent: float = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
+    sample: float = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
+    objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
+    block: int = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
+    tile: int = 0  # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    # Neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile or a
+    # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
+    # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     halo: int = -1
-    shared_negatives: int = 32
-    step_tokens: int = 1024
-    shard_tokens: int = 1 << 24
+    shared_negatives: int = 32  # Negatives drawn for each block, reweighted to `negative` a positive.
+    step_tokens: int = 1024  # Tokens in a step; fewer where a pass would have less than 200 steps.
+    shard_tokens: int = 1 << 24  # Tokens on the device at a time.
 
     traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")
 
@@ -76,6 +64,20 @@ class WordMethod:
         if self.sample < 0:
             raise ValueError(f"sample must be 0 (keep every word) or more, not {self.sample}")
 
+    def suited_to(self, corpus: Corpus) -> Self:
+        """With steps small enough that a pass has a few hundred of them."""
+        steps = self.step_tokens
+        while steps > self.block and len(corpus.tokens) < 200 * steps:
+            steps //= 2
+        return replace(self, step_tokens=steps)
+
+    def with_(self, **values: Any) -> Self:
+        """As Method's: a tile and a halo that are as they would be chosen are chosen anew."""
+        free = replace(self, tile=0, halo=-1)
+        own = {"tile": 0} if free.tile == self.tile else {}
+        own |= {"halo": -1} if free.halo == self.halo else {}
+        return replace(self, **{**own, **values})
+
     def source(self, corpus: Corpus) -> Source:
         """The corpus in pieces of `shard_tokens`, with the tables that sampling needs."""
         counts = np.asarray(corpus.vocabulary.counts)
@@ -95,18 +97,19 @@ class WordMethod:
 
         return Source(constants, pieces, piece, len(corpus.tokens), length)
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """word2vec's start: inputs uniform in +-1 / (2 d), outputs zero. Tables are stored padded to whole lanes."""
-        rows, width = shard["keep"].shape[0], padded(self.vector_size)
+        rows, width = constants["keep"].shape[0], padded(self.vector_size)
         table = jax.random.uniform(key, (rows, self.vector_size), minval=-0.5, maxval=0.5) / self.vector_size
         fill = ((0, 0), (0, width - self.vector_size))
         return Params({"in": jnp.pad(table, fill), "out": jnp.zeros((rows, width))})
 
-    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Subsamples and closes the gaps; the blocks of a pass are met in an order that `key` decides."""
         keep_key, order_key, offset_key = jax.random.split(key, 3)
+        columns, constants = shard.columns, shard.constants
         stream = windows.subsample(
-            shard["tokens"], shard["documents"], shard["keep"], keep_key, shard["capacity"].value
+            columns["tokens"], columns["documents"], constants["keep"], keep_key, constants["capacity"].value
         )
         return {"tokens": stream[0], "documents": stream[1], "order": order_key,
                 "offset": jax.random.randint(offset_key, (), 0, self.tile)}  # fmt: skip
@@ -117,40 +120,33 @@ class WordMethod:
 
     def _count(self, shard: Shard) -> int:
         """Blocks in a prepared shard, one more than fit for the random offset of the first."""
-        return windows.block_count(shard["capacity"].value + self.tile, self.block)
+        return windows.block_count(shard.constants["capacity"].value + self.tile, self.block)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         """Blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * halo."""
-        blocks = self._count(shard)
+        blocks, own, constants = self._count(shard), shard.own, shard.constants
         place = step * self._blocks + jnp.arange(self._blocks)
-        drawn = random.shuffled(shard["order"], blocks, jnp.minimum(place, blocks - 1))
-        starts = drawn * self.block - shard["offset"]
-        starts = jnp.where(place < blocks, starts, shard["tokens"].shape[0] + self.halo)
-        tokens, documents = windows.take_blocks(shard["tokens"], shard["documents"], starts, self.block, self.halo)
+        drawn = random.shuffled(own["order"], blocks, jnp.minimum(place, blocks - 1))
+        starts = drawn * self.block - own["offset"]
+        starts = jnp.where(place < blocks, starts, own["tokens"].shape[0] + self.halo)
+        tokens, documents = windows.take_blocks(own["tokens"], own["documents"], starts, self.block, self.halo)
         batch = {"tokens": tokens, "documents": documents}
         if self.objective.negatives == "path":
             centres = self.centres(tokens)
-            batch |= {"nodes": shard["nodes"][centres], "turns": shard["turns"][centres]}
+            batch |= {"nodes": constants["nodes"][centres], "turns": constants["turns"][centres]}
         elif self.objective.negatives == "everybody":
-            batch["everybody"] = jnp.arange(shard["keep"].shape[0])
+            batch["everybody"] = jnp.arange(constants["keep"].shape[0])
         else:
-            table = negatives.AliasTable(shard["threshold"], shard["alias"], shard["log_probability"])
+            table = negatives.AliasTable(constants["threshold"], constants["alias"], constants["log_probability"])
             drawn = negatives.draw(key, table, (self._blocks, self.shared_negatives))
             batch["negatives"] = drawn
             if self.objective.negatives == "importance":
                 batch["log_probability"] = table.log_probability[drawn]
         return batch
 
-    def vectors(self, params: Params, shard: Shard | None = None) -> jax.Array:
+    def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """The input vectors, `[V, vector_size]`."""
         return params.tables["in"][:, : self.vector_size]
-
-    def sized_for(self, tokens: int) -> Self:
-        """The same method with steps small enough that a pass over `tokens` has a few hundred of them."""
-        steps = self.step_tokens
-        while steps > self.block and tokens < 200 * steps:
-            steps //= 2
-        return replace(self, step_tokens=steps)
 
     @property
     def row_size(self) -> int:

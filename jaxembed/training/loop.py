@@ -119,13 +119,14 @@ def fit(
     """
     training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
-    method = getattr(method, "suited_to", lambda data: method)(data)
+    data = method.read(data)
+    method = method.suited_to(data)
     source = method.source(data)
     numbers = table_of(method, training, vary or {}, len(seeds))
     program = Program(method, training, source, tuple(seeds), numbers, seeds_by, layout)
     if init is not None:
         program.start_from(init)
-    held = HeldOut(program, method.source(held_out)) if held_out is not None else None
+    held = HeldOut(program, method.source(method.read(held_out))) if held_out is not None else None
     at = _Position()
     if checkpoints:
         found = checkpoints.restore(program.saved, layout)

@@ -4,7 +4,6 @@ Tables are cut by column (`model`), batches by row (`data`); the partitioner fin
 scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxembed.training.method import Shard, Source
+from jaxembed.training.method import Source
 
 
 def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
@@ -112,13 +111,13 @@ class Layout:
         )
         return jax.tree.map(put, tree)
 
-    def read(self, source: Source, i: int) -> Shard:
+    def read(self, source: Source, i: int) -> dict[str, Any]:
         """Piece `i` of the data as `spread` takes it; each process reads only its share. May run on any thread."""
         if not self.several_processes:
             return self.put(source.piece(i))
         return source.piece(i, jax.process_index(), jax.process_count())
 
-    def spread(self, read: Shard, rows: int) -> Shard:
+    def spread(self, read: dict[str, Any], rows: int) -> dict[str, Any]:
         """What all processes have read, a piece of so many `rows`, on every device: they tell each other.
 
         As everything that processes do together, all must come to it in the same order: it is for the main thread alone.
@@ -159,9 +158,3 @@ class Layout:
     def _at(self, spec: P) -> NamedSharding:
         assert self.mesh is not None
         return NamedSharding(self.mesh, spec)
-
-
-def share_of(length: int, share: int, shares: int) -> tuple[int, int]:
-    """Start and size of a share of `length` rows: equal sizes, so that the last may reach behind the end."""
-    size = math.ceil(length / shares)
-    return share * size, size

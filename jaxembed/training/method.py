@@ -1,14 +1,15 @@
 """The contract between a method and the engine."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
 
 Batch = Any
-Shard = Mapping[str, Any]
 Lookups = dict[str, tuple[str, jax.Array]]
 
 
@@ -31,15 +32,43 @@ class Params(NamedTuple):
     kept: Any = None
 
 
+class Shard(NamedTuple):
+    """What batches are drawn from: a piece of the data on the device, and what a run made of it.
+
+    constants: `Source.constants`, the same in every shard and for every run.
+    columns: arrays with a row for each row of the piece, the same for every run.
+    own: what `Method.prepare` made of them in this pass, for one run alone.
+    """
+
+    constants: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    own: Mapping[str, Any] = {}
+
+    def prepared(self, own: Mapping[str, Any]) -> "Shard":
+        """With `own` entries; a column whose name one of them has is let go, so that its memory is free."""
+        return Shard(self.constants, {name: x for name, x in self.columns.items() if name not in own}, own)
+
+
+class Loss(NamedTuple):
+    """What is minimised; metrics, sums over the batch with `loss` and `weight` among them; and what is kept, one step on.
+
+    What is reported is the quotient of `loss` and `weight`.
+    """
+
+    value: jax.Array
+    metrics: dict[str, jax.Array]
+    kept: Any = None
+
+
 @dataclass(frozen=True)
 class Source:
     """Data on its way to the device: what stays there for the whole run, and pieces that come one after another.
 
-    constants: arrays that every shard holds (counts, alias tables, trees).
+    constants: arrays that every shard holds (counts, alias tables, trees); they may be nested.
     pieces: how many pieces make up a pass over the data.
     piece: `piece(i) -> {name: array [rows, ...]}`, all of the same shapes and dtypes; read on the host while the device
         works. Where several processes share the work, `piece(i, share, shares)` gives a part of those rows: as many as
-        `training.mesh.share_of` says, what lies behind the end padded as the method pads.
+        `share_of` says, what lies behind the end padded as the method pads.
     size: examples in a pass, for throughput (for words: what the corpus holds before subsampling).
     rows: how many rows a piece has.
     """
@@ -50,6 +79,32 @@ class Source:
     size: int
     rows: int
 
+    @classmethod
+    def cut(
+        cls, columns: Mapping[str, Any], pieces: int = 1, constants: Any = None, size: int = 0, refill: bool = False
+    ) -> "Source":
+        """Equal pieces of arrays with a row an example; the last is filled up with zeros, or from the start (`refill`).
+
+        Reads only what it gives of memory-mapped arrays. size: examples in a pass, by default the rows.
+        """
+        n = len(next(iter(columns.values())))
+        rows = -(-n // pieces)
+
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, count = share_of(rows, share, shares)
+            start, stop = i * rows + first, i * rows + first + count
+            missing = max(0, stop - max(start, n))
+
+            def part(column: Any) -> np.ndarray:
+                if refill and missing:
+                    return column[np.arange(start, stop) % n]
+                there = np.ascontiguousarray(column[start:stop])
+                return np.pad(there, [(0, missing)] + [(0, 0)] * (there.ndim - 1)) if missing else there
+
+            return {name: part(column) for name, column in columns.items()}
+
+        return cls(constants or {}, pieces, piece, size or n, rows)
+
     def shapes(self, sharding: Any = None) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a piece, told by a single row of the first."""
         row = self.piece(0, 0, self.rows)
@@ -57,49 +112,78 @@ class Source:
         return {name: struct(x) for name, x in row.items()}
 
 
-class Method(Protocol):
+def share_of(length: int, share: int, shares: int) -> tuple[int, int]:
+    """Start and size of a share of `length` rows: equal sizes, so that the last may reach behind the end."""
+    size = math.ceil(length / shares)
+    return share * size, size
+
+
+class Method:
     """A frozen dataclass of hyper-parameters with pure functions; the engine does the rest.
 
-    Metrics of `loss` are sums over the batch; `"loss"` and `"weight"` are always among them, and what is reported is
-    their quotient. A method may name in `traced` the hyper-parameters that its functions use as plain numbers, so that one
-    program serves all their values; tell in `row_size` the true width of padded rows; fit its steps to few data in
-    `sized_for(examples)`, and itself to what data it meets (the size of images, of a vocabulary) in `suited_to(data)`.
+    A method says `source`, `init`, `steps`, `batch`, `loss` and `vectors`, and of the others what it needs.
 
-    A method whose parameters have `kept` finds it as `batch["kept"]` in `loss` and gives the next as `metrics["kept"]`;
-    `keep(kept, net)`, where it has one, is called with the net after its update (averages of it are taken there).
+    traced: hyper-parameters that the functions use as plain numbers, so that one program serves all their values
+        (`"negative"`, `"objective.temperature"`).
+    trained: False for what is only judged, such as pixels or an encoder as it starts.
     """
 
-    def source(self, data: Any, /) -> Source:
-        """Arrays for the device from `data`, with everything precomputed that a shard should carry."""
-        ...
+    traced: ClassVar[tuple[str, ...]] = ()
+    trained: ClassVar[bool] = True
 
-    def init(self, key: jax.Array, shard: Shard) -> Params:
-        """Fresh parameters; `shard` holds the constants, which give the sizes."""
-        ...
+    def with_(self, **values: Any) -> Self:
+        """The same with other hyper-parameters; what a method chooses by the others it chooses anew."""
+        return dataclasses.replace(self, **values)  # pyright: ignore[reportArgumentType]
 
-    def prepare(self, shard: Shard, key: jax.Array) -> Shard:
-        """Once a pass over a piece, inside jit (subsampling, shuffling): entries that join or replace the shard's."""
-        ...
+    # Before training, on the host.
+
+    def read(self, data: Any) -> Any:
+        """What the other functions take as `data`, made once of what people give; what it gave already, it leaves alone."""
+        return data
+
+    def suited_to(self, data: Any) -> Self:
+        """The method as these data want it: the size of images, of a vocabulary, of steps where the data are few."""
+        return self
+
+    def source(self, data: Any) -> Source:
+        """Arrays for the device, with everything precomputed that a shard should carry."""
+        raise NotImplementedError
+
+    # On the device, inside jit.
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Fresh parameters; the constants of the source give the sizes."""
+        raise NotImplementedError
+
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, Any]:
+        """Once a pass over a piece (subsampling, an order): entries of `own`. One named as a column takes its place."""
+        return {}
 
     def steps(self, shard: Shard) -> int:
         """How many batches a prepared shard holds: a function of its shapes alone."""
-        ...
+        raise NotImplementedError
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """The batch at place `step` of a prepared shard, drawn inside jit."""
-        ...
+        """The batch at place `step` of a prepared shard."""
+        raise NotImplementedError
 
     def lookups(self, batch: Batch) -> Lookups:
         """The rows that this batch touches: `{name: (table, ids [...])}`."""
-        ...
+        return {}
 
-    def loss(self, rows: dict[str, jax.Array], net: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        """What is minimised, and metrics; `rows[name]` is `[..., columns]` for each of `lookups`."""
-        ...
+    def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """The loss of a batch; `rows[name]` is `[..., columns]` for each of `lookups`, the rest is as in `Params`."""
+        raise NotImplementedError
 
-    def vectors(self, params: Params, shard: Shard) -> jax.Array:
-        """The product, one row a label, or of an encoder what it makes of the examples that are watched: `[rows, d]`.
+    def keep(self, kept: Any, net: Any) -> Any:
+        """What is kept, once `net` has had its update: averages of it are taken here."""
+        return kept
 
-        `shard` holds the constants.
-        """
-        ...
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
+        """The product, one row a label, or of an encoder what it makes of the examples that are watched: `[rows, d]`."""
+        raise NotImplementedError
+
+    @property
+    def row_size(self) -> int | None:
+        """Columns of a table's rows that are not padding; None for all."""
+        return None

@@ -18,7 +18,7 @@ def numbers_of(method: Any, training: Any) -> dict[str, float]:
     `"objective.temperature"`), so far as it has them: an objective without a temperature leaves it out.
     """
     found = {name: float(getattr(training, name)) for name in _OF_TRAINING}
-    for path in getattr(method, "traced", ()):
+    for path in method.traced:
         owner, _, name = path.rpartition(".")
         holder = getattr(method, owner) if owner else method
         if hasattr(holder, name):

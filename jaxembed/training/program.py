@@ -79,13 +79,13 @@ class Program:
             self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
         self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = put(self.source.constants)
-        lane, number, raw = self.lanes[0], np.int32(0), {**self.constants, **self.source.shapes(layout.everywhere)}
+        lane, number, raw = self.lanes[0], np.int32(0), Shard(self.constants, self.source.shapes(layout.everywhere))
         self._prepare = self._compiled(
             jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number
         )
         own = jax.eval_shape(self.over_seeds(self._prepare_one, (None, 0, None)), raw, lane.keys, number)
-        self.shared = {name: value for name, value in raw.items() if name not in own}
-        self.batches = self.method.steps({**self.shared, **self._of_one(own)})
+        self.shared = raw.prepared(own)._replace(own={})
+        self.batches = self.method.steps(self.shared.prepared(self._of_one(own)))
         self.steps = -(-self.batches // self.replicas)
         self.total_steps = self.steps * self.source.pieces * self.training.epochs
 
@@ -95,8 +95,8 @@ class Program:
 
         def advance(state, shared, own, numbers, first, last):
             method, optimizers = with_numbers(self.method, numbers), self.training.optimizers(self.method, numbers)
-            shard = {**shared, **own}
-            return train_steps(method, optimizers, state, shard, first, last, self.training.track_loss, self.layout)
+            shard = shared.prepared(own)
+            return train_steps(method, optimizers, state, shard, first, last, self.training.loss_every > 0, self.layout)
 
         start = self.over_seeds(start, (None, 0, 0))
         numbers = self._with_total(lane.numbers)
@@ -202,22 +202,22 @@ class Program:
             return [lane.state.params for lane in self.lanes]
         return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
 
-    def _of_one(self, own: Shard) -> Shard:
+    def _of_one(self, own: Any) -> Any:
         return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.stacked else leaf, tree), own)
 
-    def read(self, number: int) -> Shard:
+    def read(self, number: int) -> dict[str, Any]:
         """Piece `number`, counted over all passes, for `prepare`; each pass meets the pieces in an order of its own."""
         epoch, turn = divmod(number, self.source.pieces)
         order = np.random.default_rng([_ORDER, epoch]).permutation(self.source.pieces)
         return self.layout.read(self.source, int(order[turn]))
 
-    def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> Shard:
+    def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> dict[str, Any]:
         return self.method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
 
-    def prepare(self, piece: Shard, number: int) -> None:
+    def prepare(self, piece: dict[str, Any], number: int) -> None:
         """Makes piece `number` the current shard: what the runs share of it, and what each has of its own."""
         start = time.perf_counter()
-        raw = {**self.constants, **self.layout.spread(piece, self.source.rows)}
+        raw = Shard(self.constants, self.layout.spread(piece, self.source.rows))
 
         def one(lane: Lane) -> None:
             lane.own = None  # the last shard makes room
@@ -226,7 +226,7 @@ class Program:
             lane.busy += time.perf_counter() - began
 
         self.on_lanes(one)
-        self.shared = {name: value for name, value in raw.items() if name not in self.lanes[0].own}
+        self.shared = raw.prepared(self.lanes[0].own)._replace(own={})
         self.seconds += time.perf_counter() - start
 
     def advance(self, first: int, last: int) -> dict[str, np.ndarray]:
@@ -290,18 +290,18 @@ class HeldOut:
         self.constants = program.layout.put(source.constants)
 
         def total(params, shard, numbers, key, last):
-            shard = {**shard, **method.prepare(shard, key)}
+            shard = shard.prepared(method.prepare(shard, key))
             return evaluate_steps(with_numbers(method, numbers), params, shard, key, jnp.int32(0), last)
 
         self._total = jax.jit(program.over_seeds(total, (0, None, 0, None, None)))
-        self._steps = lambda shard: method.steps({**shard, **jax.eval_shape(method.prepare, shard, self.key)})
+        self._steps = lambda shard: method.steps(shard.prepared(jax.eval_shape(method.prepare, shard, self.key)))
 
     def loss(self) -> np.ndarray:
         """Mean loss over all pieces, float64 `[runs]`."""
         layout, sums = self.program.layout, {}
         for i in range(self.source.pieces):
             piece = layout.spread(layout.read(self.source, i), self.source.rows)
-            shard = {**self.constants, **piece}
+            shard = Shard(self.constants, piece)
             last = np.int32(self._steps(shard))
 
             def total(lane: Lane, shard: Any = shard, last: Any = last) -> dict[str, np.ndarray]:

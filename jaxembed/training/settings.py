@@ -16,37 +16,31 @@ from jaxembed.training.step import Optimizers
 
 @dataclass(frozen=True)
 class Training:
-    """How a method is trained.
+    """How a method is trained."""
 
-    epochs: passes over the data.
-    learning_rate: step size at the start.
-    final_rate: share of it that is left at the end of a linear decay.
-    optimizer: of the tables, one of `jaxembed.tables.ROW_OPTIMIZERS`.
-    initial_accumulator: what Adagrad's accumulators start from (other optimisers have none).
-    reports: how often the loss is reported over the whole run.
-    track_loss: count the loss of every step; without, steps are faster and losses are NaN.
-    replicas: copies of the tables that train side by side on parts of each pass, a core each, and are merged every
-        `merge_steps` steps (local SGD: Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The
-        result depends on their number, not on timing; 1 trains exactly step by step.
-    dense: how encoders and other nets are trained, and the course of the learning rate; None is Adam and a linear decay.
-    """
-
-    epochs: int = 5
-    learning_rate: float = 0.3
-    final_rate: float = 1e-4
-    optimizer: str = "row_adagrad"
-    initial_accumulator: float = 1.0
-    reports: int = 100
-    track_loss: bool = True
+    epochs: int = 5  # Passes over the data.
+    learning_rate: float = 0.3  # Step size at the start.
+    final_rate: float = 1e-4  # Share of the learning rate that is left at the end.
+    optimizer: str = "row_adagrad"  # Of the tables: sgd, row_adagrad, adagrad or lazy_adam.
+    initial_accumulator: float = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
+    reports: int = 100  # How often the loss is reported over the whole run.
+    # The loss is counted at one of so many steps, which makes the others faster; what is reported is the mean of those that
+    # were counted. 1 counts every step, 0 none: losses are then NaN. What is trained does not depend on it.
+    loss_every: int = 1
+    # Copies of the tables that train side by side on parts of each pass, a core each, and are merged now and then (local SGD:
+    # Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The result depends on their number, not on
+    # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
     replicas: int = 1
-    merge_steps: int = 512
-    dense: Dense | None = None
+    merge_steps: int = 512  # Steps of a replica between two merges, at most.
+    dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
     def __post_init__(self):
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {self.epochs}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.loss_every < 0:
+            raise ValueError(f"loss_every must be 0 (never) or more steps, not {self.loss_every}")
         if self.replicas < 1 or self.merge_steps < 1:
             raise ValueError(f"replicas and merge_steps must be at least 1, not {self.replicas} and {self.merge_steps}")
         if self.replicas > 1 and self.optimizer == "lazy_adam":
@@ -60,7 +54,7 @@ class Training:
         if "adagrad" in self.optimizer:
             settings["initial"] = self.initial_accumulator
         if self.optimizer == "row_adagrad":
-            settings["dimension"] = getattr(method, "row_size", None)
+            settings["dimension"] = method.row_size
         net = (self.dense or Dense()).transformation()
         return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), net, lambda step: self.rate(numbers, step))
 

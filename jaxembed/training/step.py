@@ -1,6 +1,6 @@
 """One step: gather, differentiate with respect to the gathered rows, scatter; and many steps a dispatch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -34,10 +34,10 @@ class Optimizers(NamedTuple):
 _ONE_DEVICE = Layout()
 
 
-def init_state(method: Method, optimizers: Optimizers, shard: Shard, key: jax.Array) -> State:
+def init_state(method: Method, optimizers: Optimizers, constants: Mapping[str, Any], key: jax.Array) -> State:
     """A fresh state; `key` decides everything random about the run."""
     init_key, run_key = jax.random.split(key)
-    params = method.init(init_key, shard)
+    params = method.init(init_key, constants)
     rows = {name: optimizers.rows.init(table) for name, table in params.tables.items()}
     net = optimizers.net.init(params.net) if params.net is not None else None
     return State(params, rows, net, jnp.zeros((), jnp.int32), run_key)
@@ -50,14 +50,13 @@ def train_step(
     batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     batch = layout.batch(method.batch(shard, place, batch_key))
     lookups = method.lookups(batch)
-    if state.params.kept is not None:
-        batch = {**batch, "kept": state.params.kept}
     rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
 
     def objective(rows, net):
-        return method.loss(rows, net, batch, loss_key)
+        value, *rest = method.loss(rows, net, state.params.kept, batch, loss_key)
+        return value, rest
 
-    (row_gradients, net_gradients), metrics = jax.grad(objective, (0, 1), has_aux=True)(rows, state.params.net)
+    (row_gradients, net_gradients), (metrics, kept) = jax.grad(objective, (0, 1), has_aux=True)(rows, state.params.net)
     rate = optimizers.schedule(state.step)
     tables, row_states = dict(state.params.tables), dict(state.rows)
     for table in tables:
@@ -73,9 +72,7 @@ def train_step(
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
         net = optax.apply_updates(net, jax.tree.map(lambda update: -rate * update, updates))
-    kept = metrics.pop("kept", state.params.kept)
-    kept = getattr(method, "keep", lambda kept, net: kept)(kept, net)
-    return State(Params(tables, net, kept), row_states, net_state, state.step + 1, state.key), metrics
+    return State(Params(tables, net, method.keep(kept, net)), row_states, net_state, state.step + 1, state.key), metrics
 
 
 def _joined(parts: list[jax.Array]) -> jax.Array:
@@ -135,10 +132,7 @@ def evaluate_steps(
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, place))
         batch = method.batch(shard, place, batch_key)
         rows = {name: gather(params.tables[table], ids) for name, (table, ids) in method.lookups(batch).items()}
-        if params.kept is not None:
-            batch = {**batch, "kept": params.kept}
-        metrics = method.loss(rows, params.net, batch, loss_key)[1]
-        return {name: value for name, value in metrics.items() if name != "kept"}
+        return method.loss(rows, params.net, params.kept, batch, loss_key).metrics
 
     def body(place, totals):
         metrics = one(place)

@@ -10,6 +10,7 @@ from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.methods.glove import GloVe
 from jaxembed.tables import adagrad, row_adagrad
 from jaxembed.training.loop import fit
+from jaxembed.training.method import Shard
 from jaxembed.training.settings import Training
 from jaxembed.training.step import Optimizers, train_step
 
@@ -85,7 +86,9 @@ def test_steps_with_adagrad_equal_loops_in_float64(counts, rows, shared):
     method = GloVe(**SETTINGS)
     shard = prepared(method, counts)
     optimizers = Optimizers(rows, optax.identity(), lambda step: jnp.float32(RATE))
-    step = jax.jit(lambda state, batch: train_step(Fixed(method, batch), optimizers, state, {}, jnp.int32(0)))
+    step = jax.jit(
+        lambda state, batch: train_step(Fixed(method, batch), optimizers, state, Shard({}, {}), jnp.int32(0))
+    )
     tables = start()
     squares = {name: np.ones_like(table) for name, table in tables.items()}
     state = state_of(tables)

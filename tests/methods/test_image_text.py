@@ -38,8 +38,8 @@ def losses(method, data, place=0):
     source = method.source(data)
     params = method.init(jax.random.key(1), source.constants)
     rows = slice(8 * place, 8 * place + 8)
-    batch = {name: jnp.asarray(x[rows]) for name, x in source.piece(0).items()} | {"kept": params.kept}
-    loss = method.loss({}, params.net, batch, jax.random.key(3))[0]
+    batch = {name: jnp.asarray(x[rows]) for name, x in source.piece(0).items()}
+    loss = method.loss({}, params.net, params.kept, batch, jax.random.key(3))[0]
     image, text = (
         np.asarray(f(params.net, params.kept, batch), np.float64) for f in (method.encode, method.encode_text)
     )
@@ -83,13 +83,15 @@ def test_the_scale_stays_below_its_bound():
     method = image_text.CLIP(**HOW).suited_to(toy())
     source = method.source(toy())
     params = method.init(jax.random.key(1), source.constants)
-    batch = {name: jnp.asarray(x[:8]) for name, x in source.piece(0).items()} | {"kept": params.kept}
+    batch = {name: jnp.asarray(x[:8]) for name, x in source.piece(0).items()}
     at = lambda scale: float(
-        method.loss({}, params.net | {"log_scale": jnp.log(jnp.float32(scale))}, batch, jax.random.key(3))[0]
+        method.loss({}, params.net | {"log_scale": jnp.log(jnp.float32(scale))}, params.kept, batch, jax.random.key(3))[
+            0
+        ]
     )
     np.testing.assert_allclose(at(1000.0), at(100.0), rtol=1e-5)
     assert abs(at(100.0) - at(50.0)) > 1e-3
-    slope = jax.grad(lambda x: method.loss({}, params.net | {"log_scale": x}, batch, jax.random.key(3))[0])
+    slope = jax.grad(lambda x: method.loss({}, params.net | {"log_scale": x}, params.kept, batch, jax.random.key(3))[0])
     assert abs(float(slope(jnp.log(jnp.float32(1000.0))))) > 1e-3  # what has come to the bound can come back
 
 

@@ -15,6 +15,7 @@ from jaxembed.objectives import InfoNCE
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training.dense import Dense
 from jaxembed.training.loop import fit
+from jaxembed.training.method import Shard
 from jaxembed.training.settings import Training
 
 N, SIZE = 48, 8
@@ -46,8 +47,8 @@ def begun(method):
     method = method.suited_to(toy())
     source = method.source(toy())
     params = method.init(jax.random.key(1), source.constants)
-    shard = {**source.constants, **{name: jnp.asarray(x) for name, x in source.piece(0).items()}}
-    shard |= method.prepare(shard, jax.random.key(2))
+    shard = Shard(source.constants, {name: jnp.asarray(x) for name, x in source.piece(0).items()})
+    shard = shard.prepared(method.prepare(shard, jax.random.key(2)))
     return method, params, shard
 
 
@@ -67,15 +68,16 @@ def test_every_method_learns_and_its_vectors_are_finite(name):
 def test_a_pass_meets_every_example_once():
     method, _, shard = begun(TRAINED["simclr"])
     assert method.steps(shard) == 3
-    batches = [method.batch({**shard, "marks": jnp.arange(N)}, jnp.int32(i), jax.random.key(0)) for i in range(3)]
+    marked = shard._replace(columns={"marks": jnp.arange(N)})
+    batches = [method.batch(marked, jnp.int32(i), jax.random.key(0)) for i in range(3)]
     assert sorted(np.concatenate([batch["marks"] for batch in batches]).tolist()) == list(range(N))
 
 
 def test_simclr_is_nt_xent_of_the_projections():
     method, params, shard = begun(TRAINED["simclr"])
-    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
+    batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
     key = jax.random.key(5)
-    loss, metrics = method.loss({}, params.net, batch, key)
+    loss, metrics, _ = method.loss({}, params.net, params.kept, batch, key)
     augment, drop = jax.random.split(key)
     z, _ = method.projected(params.net, params.kept, method.views(batch, augment), drop)
     z = np.asarray(z, np.float64)
@@ -89,9 +91,9 @@ def test_simclr_is_nt_xent_of_the_projections():
 
 def test_moco_contrasts_with_its_queue_and_renews_it():
     method, params, shard = begun(replace(TRAINED["moco"], objective=InfoNCE(temperature=0.5)))
-    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
+    batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
     key = jax.random.key(5)
-    loss, metrics = method.loss({}, params.net, batch, key)
+    loss, _, kept = method.loss({}, params.net, params.kept, batch, key)
     augment, drop = jax.random.split(key)
     first, second = jnp.split(method.views(batch, augment), 2)
     unit = lambda x: np.asarray(x, np.float64) / np.linalg.norm(np.asarray(x, np.float64), axis=1, keepdims=True)
@@ -100,7 +102,7 @@ def test_moco_contrasts_with_its_queue_and_renews_it():
     queue = np.asarray(params.kept["queue"], np.float64)
     pos, neg = np.exp((query * keys).sum(1) / 0.5), np.exp(query @ queue.T / 0.5)
     np.testing.assert_allclose(loss, -np.log(pos / (pos + neg.sum(1))).mean(), rtol=1e-5)
-    renewed = np.asarray(metrics["kept"]["queue"])
+    renewed = np.asarray(kept["queue"])
     np.testing.assert_allclose(renewed[:16], keys, atol=1e-5)
     np.testing.assert_array_equal(renewed[16:], np.asarray(params.kept["queue"])[:16])
 
@@ -114,8 +116,8 @@ def test_a_change_of_objective_leaves_the_temperature():
 def test_the_averaged_net_has_dropout_of_its_own(name):
     dropping = replace(TRAINED[name], encoder=TINY.with_(dropout=0.3))
     method, params, shard = begun(dropping)
-    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
-    losses = [float(method.loss({}, params.net, batch, jax.random.key(seed))[0]) for seed in (1, 1, 2)]
+    batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
+    losses = [float(method.loss({}, params.net, params.kept, batch, jax.random.key(seed))[0]) for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -131,11 +133,11 @@ def test_byol_follows_by_its_momentum():
 
 def test_simsiam_takes_no_gradient_through_what_is_predicted():
     method, params, shard = begun(TRAINED["simsiam"])
-    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
-    gradient = jax.grad(lambda net: method.loss({}, net, batch, jax.random.key(5))[0])(params.net)
+    batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
+    gradient = jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0])(params.net)
     # A predictor that is held at zero cuts the only way by which a gradient could come to the encoder.
     cut = {**params.net, "predictor": jax.tree.map(jnp.zeros_like, params.net["predictor"])}
-    none = jax.grad(lambda net: method.loss({}, net, batch, jax.random.key(5))[0])(cut)
+    none = jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0])(cut)
     largest = lambda tree: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
     assert largest(gradient["encoder"]) > 0
     assert largest(none["encoder"]) == 0
@@ -170,17 +172,17 @@ def test_encoding_in_parts_is_encoding_at_once():
 
 def test_gradient_caching_gives_the_same_gradients():
     method, params, shard = begun(TRAINED["simclr"])
-    batch = {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
-    gradient = lambda method: jax.jit(jax.grad(lambda net: method.loss({}, net, batch, jax.random.key(5))[0]))(
-        params.net
-    )
+    batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
+    gradient = lambda method: jax.jit(
+        jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0])
+    )(params.net)
     whole, parts = gradient(method), gradient(replace(method, encode_chunk=5))  # 32 views, the last part is smaller
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
     bn = replace(method, encoder=encoder("resnet", stem="patch", patch=4, width=4, channels=1), encode_chunk=5)
     begun_params = bn.init(jax.random.key(0), {})
     with pytest.raises(ValueError, match="encode_chunk cuts the batch, of which encoder takes statistics"):
-        bn.loss({}, begun_params.net, {**batch, "kept": begun_params.kept}, jax.random.key(5))
+        bn.loss({}, begun_params.net, begun_params.kept, batch, jax.random.key(5))
 
 
 def test_bad_input():

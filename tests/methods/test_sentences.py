@@ -13,6 +13,7 @@ from jaxembed.methods import sentences
 from jaxembed.objectives import InfoNCE
 from jaxembed.training.dense import Dense
 from jaxembed.training.loop import fit
+from jaxembed.training.method import Shard
 from jaxembed.training.settings import Training
 
 TINY = encoder("transformer", vocab_size=1, hidden_size=16, depth=1, heads=2, dropout=0.0, segments=0, norm="pre")
@@ -41,9 +42,9 @@ def begun(method, data):
     method = method.suited_to(data)
     source = method.source(data)
     params = method.init(jax.random.key(1), source.constants)
-    shard = {**source.constants, **{name: jnp.asarray(x) for name, x in source.piece(0).items()}}
-    shard |= method.prepare(shard, jax.random.key(2))
-    return method, params, {**method.batch(shard, jnp.int32(0), jax.random.key(0)), "kept": params.kept}
+    shard = Shard(source.constants, {name: jnp.asarray(x) for name, x in source.piece(0).items()})
+    shard = shard.prepared(method.prepare(shard, jax.random.key(2)))
+    return method, params, method.batch(shard, jnp.int32(0), jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_two_members_of_a_group_meet_and_a_single_one_meets_itself(monkeypatch):
     pairs = set()
     for seed in range(40):
         seen.clear()
-        method.loss({}, params.net, batch, jax.random.key(seed))
+        method.loss({}, params.net, params.kept, batch, jax.random.key(seed))
         first, second = np.split(seen[0], 2)
         for row in range(8):
             members = [tuple(x) for x in np.asarray(batch["ids"][row])[: int(batch["sizes"][row])]]
@@ -80,7 +81,7 @@ def test_the_loss_is_infonce_both_ways_with_hard_negatives():
     data = toy(negatives=True)
     data = replace(data, sizes=np.ones_like(data.sizes), ids=data.ids[:, :1], texts=data.texts[:, :1])
     method, params, batch = begun(METHOD, data)
-    loss, metrics = method.loss({}, params.net, batch, jax.random.key(3))
+    loss, metrics, _ = method.loss({}, params.net, params.kept, batch, jax.random.key(3))
     unit = lambda ids: (lambda z: z / np.linalg.norm(z, axis=1, keepdims=True))(
         np.asarray(method.run("encoder", params.net, params.kept, ids)[0], np.float64)
     )

@@ -56,11 +56,11 @@ def test_a_pass_holds_the_tokens_that_subsampling_keeps_and_a_new_pass_others():
     prepare, kept = jax.jit(method.prepare), []
     for piece in range(method.source(corpus).pieces):
         shard = prepared(method, corpus, piece, piece, prepare)
-        kept.append(np.asarray(shard["tokens"])[np.asarray(shard["documents"]) >= 0])
+        kept.append(np.asarray(shard.own["tokens"])[np.asarray(shard.own["documents"]) >= 0])
     observed = np.bincount(np.concatenate(kept), minlength=50)
     counts = corpus.vocabulary.counts
     assert (np.abs(observed - counts * keep) <= 5 * np.sqrt(counts * keep * (1 - keep)) + 1e-3).all()
-    again = prepared(method, corpus, 0, 99, prepare)["tokens"]
+    again = prepared(method, corpus, 0, 99, prepare).own["tokens"]
     assert not np.array_equal(np.asarray(again)[:500], kept[0][:500])
 
 
@@ -68,7 +68,7 @@ def test_no_piece_loses_tokens_when_parts_of_a_corpus_differ():
     rare = np.arange(1, 1001).repeat(2)  # none of which is frequent enough to be dropped
     corpus = corpus_of([np.zeros(2000, int), rare])
     method = SkipGram(sample=1e-3, shard_tokens=2000, **SMALL)
-    documents = np.asarray(prepared(method, corpus, 1, prepare=jax.jit(method.prepare))["documents"])
+    documents = np.asarray(prepared(method, corpus, 1, prepare=jax.jit(method.prepare)).own["documents"])
     assert (documents >= 0).sum() == len(rare)
 
 

@@ -10,7 +10,7 @@ import optax
 
 from jaxembed.data.text import Corpus, Vocabulary
 from jaxembed.tables import sgd
-from jaxembed.training.method import Params
+from jaxembed.training.method import Params, Shard
 from jaxembed.training.step import Optimizers, State, train_step
 
 RATE = 0.5
@@ -71,8 +71,8 @@ def prepared(method, corpus, piece=0, seed=0, prepare=None):
     shapes.
     """
     source = method.source(corpus)
-    raw = jax.device_put({**source.constants, **source.piece(piece)})
-    return {**raw, **(prepare or method.prepare)(raw, jax.random.key(seed))}
+    raw = jax.device_put(Shard(source.constants, source.piece(piece)))
+    return raw.prepared((prepare or method.prepare)(raw, jax.random.key(seed)))
 
 
 def state_of(tables, width=16):
@@ -88,7 +88,7 @@ def random_tables(rng, words, d):
 
 def step_on(method, batch, tables):
     """What the engine makes of `tables` in one step of SGD on `batch`: new tables with their padding, and metrics."""
-    step = jax.jit(lambda state: train_step(Fixed(method, batch), OPTIMIZERS, state, {}, jnp.int32(0)))
+    step = jax.jit(lambda state: train_step(Fixed(method, batch), OPTIMIZERS, state, Shard({}, {}), jnp.int32(0)))
     state, metrics = step(state_of(tables))
     return {name: np.asarray(table) for name, table in state.params.tables.items()}, metrics
 

@@ -29,7 +29,7 @@ from jaxembed.training.checkpoints import Checkpoints
 from jaxembed.training.host import start
 from jaxembed.training.loop import fit
 from jaxembed.training.mesh import Layout, make_mesh
-from jaxembed.training.method import Params, Source
+from jaxembed.training.method import Loss, Method, Params, Source
 from jaxembed.training.program import Program
 from jaxembed.training.settings import Training
 
@@ -48,19 +48,15 @@ class Tower(nnx.Module):
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Method):
     """Two noisy views of a vector find each other in the whole batch (InfoNCE); one view starts from a table's row."""
 
     def source(self, data):
-        def piece(i, share=0, shares=1):
-            size = -(-ROWS // shares)
-            part = data[share * size : (share + 1) * size]
-            return {"ids": np.pad(part, (0, size - len(part)))}
+        return Source.cut(
+            {"ids": data}, constants={"centres": np.random.default_rng(1).normal(size=(CLASSES, D)).astype(np.float32)}
+        )
 
-        return Source({"centres": np.random.default_rng(1).normal(size=(CLASSES, D)).astype(np.float32)}, 1, piece,
-                      ROWS, ROWS)  # fmt: skip
-
-    def init(self, key, shard):
+    def init(self, key, constants):
         graph, state = nnx.split(Tower(nnx.Rngs(0)))
         del graph
         return Params({"rows": jax.random.normal(key, (CLASSES, D))}, nnx.to_pure_dict(state))
@@ -72,14 +68,14 @@ class Dense:
         return ROWS // BATCH
 
     def batch(self, shard, step, key):
-        ids = shard["ids"][shard["order"][step * BATCH + jnp.arange(BATCH)]]
+        ids = shard.columns["ids"][shard.own["order"][step * BATCH + jnp.arange(BATCH)]]
         noise = 0.3 * jax.random.normal(key, (BATCH, D))
-        return {"ids": ids, "view": shard["centres"][ids] + noise}
+        return {"ids": ids, "view": shard.constants["centres"][ids] + noise}
 
     def lookups(self, batch):
         return {"rows": ("rows", batch["ids"])}
 
-    def loss(self, rows, net, batch, key):
+    def loss(self, rows, net, kept, batch, key):
         tower = nnx.eval_shape(lambda: Tower(nnx.Rngs(0)))
         graph, state = nnx.split(tower)
         nnx.replace_by_pure_dict(state, net)
@@ -87,9 +83,9 @@ class Dense:
         unit = lambda x: x / jnp.sqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-6)
         scores = unit(tower(batch["view"])) @ unit(tower(rows["rows"])).T / 0.1  # [B, B]: every other row is a negative
         total = -jnp.sum(jnp.diag(jax.nn.log_softmax(scores, -1)))
-        return total, {"loss": total, "weight": jnp.float32(BATCH)}
+        return Loss(total, {"loss": total, "weight": jnp.float32(BATCH)})
 
-    def vectors(self, params, shard):
+    def vectors(self, params, constants):
         return params.tables["rows"]
 
 
@@ -100,7 +96,7 @@ def cases():
     words = {"vector_size": 32, "window": 3, "block": 32, "shared_negatives": 16, "step_tokens": 512}
     words["shard_tokens"] = 1 << 13  # two pieces
     training = Training(epochs=2, reports=4)
-    sgd = replace(training, optimizer="sgd", learning_rate=0.02, track_loss=False)
+    sgd = replace(training, optimizer="sgd", learning_rate=0.02, loss_every=0)
     tiny = encoder("vit", hidden_size=16, depth=1, heads=2, patch=4)
     views = SimCLR(encoder=tiny, projection=(16, 8), batch_size=16, watch=8, augmentation=Augmentation(grayscale=0.0))
     pictures = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)

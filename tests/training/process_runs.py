@@ -9,7 +9,7 @@ PAUSE: seconds that each checkpoint takes longer, so that there is a middle to k
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
@@ -20,7 +20,6 @@ from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
 from jaxembed.tasks.words import Words
 from jaxembed.training.checkpoints import Checkpoints
-from jaxembed.training.method import Source
 from jaxembed.training.settings import Training
 
 READ = []
@@ -38,7 +37,7 @@ class Watched(SkipGram):
             READ.append([i, share, shares, source.rows, len(read["tokens"])])
             return read
 
-        return Source(source.constants, source.pieces, piece, source.size, source.rows)
+        return replace(source, piece=piece)
 
 
 class Slow(Checkpoints):

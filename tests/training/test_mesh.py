@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxembed.training.mesh import Layout, make_mesh, share_of
+from jaxembed.training.mesh import Layout, make_mesh
+from jaxembed.training.method import share_of
 from jaxembed.training.processes import initialize, tell
 
 from . import mesh_runs

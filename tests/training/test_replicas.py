@@ -73,7 +73,7 @@ def test_replicas_learn_and_do_not_depend_on_timing(corpus):
 
 def test_without_tracking_the_vectors_are_the_same_and_the_loss_is_told_to_be_unknown(corpus):
     method = SkipGram(vector_size=16, window=2, block=32, tile=16, shared_negatives=16, step_tokens=256)
-    tracked, untracked = (fit(method, corpus, Training(epochs=1, track_loss=track)) for track in (True, False))
+    tracked, untracked = (fit(method, corpus, Training(epochs=1, loss_every=every)) for every in (1, 0))
     np.testing.assert_allclose(tracked.vectors, untracked.vectors, rtol=1e-4, atol=1e-6)
     assert np.isnan(untracked.losses).all()
     assert np.isfinite(tracked.losses).all()

@@ -7,6 +7,7 @@ import optax
 from jax import lax
 
 from jaxembed.tables import sgd
+from jaxembed.training.method import Shard
 from jaxembed.training.step import Optimizers, Total, init_state, train_step, train_steps
 
 from .toy import Pull
@@ -17,16 +18,16 @@ OPTIMIZERS = Optimizers(sgd(), optax.scale_by_adam(), SCHEDULE)
 
 def start(method, tokens):
     source = method.source(np.asarray(tokens))
-    shard = {**source.constants, **source.piece(0)}
-    shard |= method.prepare(shard, jax.random.key(0))
-    return shard, init_state(method, OPTIMIZERS, shard, jax.random.key(1))
+    shard = Shard(source.constants, source.piece(0))
+    shard = shard.prepared(method.prepare(shard, jax.random.key(0)))
+    return shard, init_state(method, OPTIMIZERS, source.constants, jax.random.key(1))
 
 
 def test_steps_equal_the_gradient_of_whole_tables():
     method = Pull(net=True, shuffle=False)
     tokens = np.random.default_rng(0).integers(0, 5, 24)  # rows repeat within a batch, and one row is both sides
     shard, state = start(method, tokens)
-    targets = jnp.asarray(shard["targets"])
+    targets = jnp.asarray(shard.constants["targets"])
     rows, net = state.params.tables["rows"], state.params.net
     after, totals = jax.jit(lambda state: train_steps(method, OPTIMIZERS, state, shard, 0, 6))(state)
 

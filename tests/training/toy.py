@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxembed.training.mesh import share_of
-from jaxembed.training.method import Params, Source
+from jaxembed.training.method import Loss, Method, Params, Source
 
 D = 16
 
@@ -19,12 +18,11 @@ def wave(key, shape):
 
 
 @dataclass(frozen=True)
-class Pull:
+class Pull(Method):
     """Two neighbouring rows are pulled to a target that a token names; half the squared distance is the loss.
 
     noise: of the target, drawn anew in each batch. shuffle: whether a pass is in an order of its own.
     net: whether a dense parameter scales one of the rows. pieces: in how many parts the data come.
-    asked: the pieces that were asked for, in order.
     """
 
     size: int = 5
@@ -34,46 +32,35 @@ class Pull:
     shuffle: bool = True
     net: bool = False
 
-    def __post_init__(self):
-        object.__setattr__(self, "asked", [])  # not a hyper-parameter
-
     def source(self, tokens) -> Source:
-        length = len(tokens) // self.pieces
         targets = np.linspace(-1, 1, self.size * D, dtype=np.float32).reshape(self.size, D)
+        return Source.cut({"tokens": np.int32(tokens)}, self.pieces, {"targets": targets})
 
-        def piece(i, share=0, shares=1):
-            self.asked.append(i)
-            first, size = share_of(length, share, shares)
-            part = tokens[i * length : (i + 1) * length][first : first + size]
-            return {"tokens": np.pad(np.int32(part), (0, size - len(part)))}
-
-        return Source({"targets": targets}, self.pieces, piece, len(tokens), length)
-
-    def init(self, key, shard):
-        return Params({"rows": wave(key, shard["targets"].shape)}, {"gain": jnp.ones(())} if self.net else None)
+    def init(self, key, constants):
+        return Params({"rows": wave(key, constants["targets"].shape)}, {"gain": jnp.ones(())} if self.net else None)
 
     def prepare(self, shard, key):
-        count = shard["tokens"].shape[0]
+        count = shard.columns["tokens"].shape[0]
         return {"order": jnp.argsort(wave(key, (count,))) if self.shuffle else jnp.arange(count)}
 
     def steps(self, shard):
-        return shard["tokens"].shape[0] // self.batch_size
+        return shard.columns["tokens"].shape[0] // self.batch_size
 
     def batch(self, shard, step, key):
-        places = shard["order"][step * self.batch_size + jnp.arange(self.batch_size)]
-        tokens = jnp.asarray(shard["tokens"])[places]
-        target = jnp.asarray(shard["targets"])[tokens]
+        places = shard.own["order"][step * self.batch_size + jnp.arange(self.batch_size)]
+        tokens = jnp.asarray(shard.columns["tokens"])[places]
+        target = jnp.asarray(shard.constants["targets"])[tokens]
         return {"tokens": tokens, "target": target + self.noise * wave(key, target.shape)}
 
     def lookups(self, batch):
         return {"left": ("rows", batch["tokens"]), "right": ("rows", (batch["tokens"] + 1) % self.size)}
 
-    def loss(self, rows, net, batch, key):
+    def loss(self, rows, net, kept, batch, key):
         gain = 1.0 if net is None else net["gain"]
         total = 0.5 * jnp.sum((gain * rows["left"] + rows["right"] - batch["target"]) ** 2)
-        return total, {"loss": total, "weight": jnp.float32(self.batch_size), "batches": jnp.float32(1)}
+        return Loss(total, {"loss": total, "weight": jnp.float32(self.batch_size), "batches": jnp.float32(1)})
 
-    def vectors(self, params, shard=None):
+    def vectors(self, params, constants=None):
         return params.tables["rows"]
 
 
@@ -81,11 +68,11 @@ class Pull:
 class Visits(Pull):
     """Counts: at a rate of one, every visit to a token takes one from its row."""
 
-    def init(self, key, shard):
-        return Params({"rows": jnp.zeros(shard["targets"].shape)})
+    def init(self, key, constants):
+        return Params({"rows": jnp.zeros(constants["targets"].shape)})
 
     def lookups(self, batch):
         return {"left": ("rows", batch["tokens"])}
 
-    def loss(self, rows, net, batch, key):
-        return jnp.sum(rows["left"]), {"loss": jnp.float32(0), "weight": jnp.float32(self.batch_size)}
+    def loss(self, rows, net, kept, batch, key):
+        return Loss(jnp.sum(rows["left"]), {"loss": jnp.float32(0), "weight": jnp.float32(self.batch_size)})
