@@ -34,7 +34,7 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import command, environment, peak_memory
-from jaxembed.study.run import as_json
+from jaxembed.study.values import as_json
 from jaxembed.training.host import start
 from jaxembed.training.loop import fit
 from jaxembed.training.settings import Training
@@ -46,7 +46,7 @@ Part = Literal["reading", "counting", "skipgram", "cbow", "glove", "glove_best",
 
 def fast(epochs: int, learning_rate: float) -> Training:
     """As gensim's workers do: a core each, and no loss unless it is asked for."""
-    return Training(epochs=epochs, learning_rate=learning_rate, replicas=2, track_loss=False)
+    return Training(epochs=epochs, learning_rate=learning_rate, replicas=2, loss_every=0)
 
 
 #: What is trained to match the peer, and what is trained in the peer's time, where that is more. Chosen on dev halves.

@@ -172,7 +172,7 @@ def program_of(point: Point, examples: int) -> Program:
     family = FAMILIES[point.family]
     method = family.method(point.dimension, point.batch)
     # Far more epochs than are trained: the learning rate stays what it is at the start.
-    training = Training(epochs=1000, track_loss=False)
+    training = Training(epochs=1000, loss_every=0)
     seeds = tuple(range(point.seeds))
     layout = Layout()
     if point.devices > 1:
@@ -190,7 +190,7 @@ def bytes_moved(program: Program) -> int:
     A row that is met twice counts twice, as caches are none of this count's business; batches and scores are left out.
     """
     own = program.lanes[0].own
-    shard = {**program.shared, **(jax.tree.map(lambda leaf: leaf[0], own) if program.stacked else own)}
+    shard = program.shared.prepared(jax.tree.map(lambda leaf: leaf[0], own) if program.stacked else own)
     met = {}
 
     def look(key):
