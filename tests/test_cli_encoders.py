@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxembed.cli import encoders, main
+from jaxembed.cli import main
 from jaxembed.study.run import Run
 
 SMALL = [
@@ -28,23 +28,52 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_simclr_from_the_command_line(capsys):
-    assert main(["train", "simclr", *SMALL, "--objective", "dcl", "--seeds", "1", "2"]) == 0
+    line = ["train", "simclr", *SMALL, "--features", "None", "--objective", "dcl", "--seeds", "1", "2"]
+    assert main(line) == 0
     told = capsys.readouterr().out
     assert "fashion-mnist-small: 64 images" in told
     assert "probe/knn" in told
-    run = Run.open("runs/simclr/seed-2")
+    run = Run.open("runs/simclr-dcl/seed-2")
     assert run.settings["method"]["objective"] == {"class": "DecoupledContrastive", "temperature": 0.2}
     assert run.vectors().vectors.shape == (1000 + 64, 16)
-    assert main(["train", "simclr", *SMALL, "--objective", "dcl", "--seeds", "1", "2"]) == 0
+    assert main(line) == 0
     assert "finished before and kept" in capsys.readouterr().out
 
 
 def test_simcse_on_plain_texts(capsys):
-    settings = ["--column", "text", "--sts", "", "--max-rows", "40", "--max-length", "12", "--vocab-size", "500"]
-    shape = ["--epochs", "1", "--batch-size", "16", "--hidden-size", "16", "--heads", "2", "--depth", "0"]
+    settings = [
+        "--column",
+        "text",
+        "--sts",
+        "",
+        "--max-rows",
+        "40",
+        "--max-length",
+        "12",
+        "--vocab-size",
+        "500",
+        "--no-start",
+    ]
+    shape = ["--epochs", "1", "--batch-size", "16", "--hidden-size", "16", "--heads", "2", "--tokenizer", "wordpiece"]
     assert main(["train", "simcse", "--data", "enwik8-small", *settings, *shape]) == 0
     assert "texts cut to 12 tokens" in capsys.readouterr().out
-    assert np.isfinite(Run.open("runs/simcse/seed-1").vectors().vectors).all()
+    run = Run.open("runs/simcse/seed-1")
+    assert np.isfinite(run.vectors().vectors).all()
+    assert run.settings["task"]["start"] is None
+
+
+def test_another_kind_of_encoder_has_its_own_options(capsys):
+    assert main(["train", "simclr", "--encoder", "resnet", "--help"]) == 0
+    assert "--stem" in capsys.readouterr().out
+    assert main(["train", "simclr", "--stem", "patch"]) == 2
+    capsys.readouterr()
+
+
+def test_what_is_not_trained_shows_no_progress(capsys):
+    assert main(["train", "pixels", "--max-images", "64"]) == 0
+    told = capsys.readouterr()
+    assert "probe/knn" in told.out
+    assert " lr " not in told.err
 
 
 def test_bad_input_is_told_in_a_line(capsys):
@@ -53,6 +82,8 @@ def test_bad_input_is_told_in_a_line(capsys):
         (["simclr", "--objective", "triplet", "--temperature", "1"], "has no temperature"),
         (["simclr", "--batch-size", "1"], "needs others to differ from"),
         (["simclr", "--column", "picture"], "picture"),
+        (["simclr", "--encoder", "resnett"], "did you mean 'resnet'"),
+        (["simcrl"], "did you mean 'simclr'"),
     ):
         assert main(["train", *arguments]) == 1
         told = capsys.readouterr().err
@@ -60,7 +91,7 @@ def test_bad_input_is_told_in_a_line(capsys):
         assert told.count("\n") == 1
 
 
-def test_every_command_builds_its_method():
-    for name, command in encoders.COMMANDS.items():
-        assert command.__doc__
-        assert name == "barlow-twins" or name == command.method.lower()
+def test_a_dash_is_accepted_and_the_spelling_is_one(capsys):
+    assert main(["train", "barlow-twins", *SMALL, "--features", "None"]) == 0
+    capsys.readouterr()
+    assert Run.open("runs/barlow_twins/seed-1").settings["method"]["class"] == "BarlowTwins"

@@ -4,24 +4,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import ablate as experiment
-from experiments import settings as command
+from experiments.ablate import EXPERIMENT, PRESETS
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.report.record import read_study
 
-SMOKE = experiment.PRESETS["smoke"]
+SMOKE = PRESETS["smoke"]
 
 
-def labels(**changes):
-    return [variant.label for variant in experiment.variants(replace(SMOKE, **changes))]
+def variants(changes=None, **settings):
+    return EXPERIMENT.study(replace(SMOKE, **settings), changes).variants
+
+
+def labels(**settings):
+    return [variant.label for variant in variants(**settings)]
 
 
 def test_the_full_preset_is_the_default_and_varies_what_the_issue_names():
-    assert command.parse(experiment.PRESETS, [], None) == experiment.Settings() == experiment.PRESETS["full"]
-    settings = command.parse(experiment.PRESETS, ["--preset", "smoke", "--vary", "lr=0.1,0.2", "window=3"], None)
-    assert settings == replace(SMOKE, vary=("lr=0.1,0.2", "window=3"))
-    found = [variant.label for variant in experiment.variants(experiment.Settings())]
-    assert found == [
+    assert EXPERIMENT.parse([])[1] == PRESETS["full"]
+    _, preset, changes = EXPERIMENT.parse(["--preset", "smoke", "--vary", "lr=0.1,0.2", "window=3", "--method", "cbow"])
+    assert preset == replace(SMOKE, vary=("lr=0.1,0.2", "window=3"), contenders=("cbow",))
+    assert not changes
+    assert [variant.label for variant in EXPERIMENT.study(PRESETS["full"]).variants] == [
         "base", "negative=1", "negative=15", "window=2", "window=10", "vector_size=50", "vector_size=200", "vector_size=300",
     ]  # fmt: skip
 
@@ -34,7 +37,7 @@ def test_all_combinations_have_a_line_each():
 
 @pytest.mark.parametrize("window", [2, 10, 20, 40])
 def test_a_window_is_trained_as_the_method_would_by_itself(window):
-    *_, variant = experiment.variants(replace(SMOKE, vary=(f"window={window}",)))
+    *_, variant = variants(vary=(f"window={window}",))
     expected = SkipGram(vector_size=32, window=window, negative=5.0)
     assert variant.method == expected  # with the tile and the halo that it chooses for such a window
 
@@ -43,7 +46,7 @@ def test_objectives_are_varied_by_name_and_temperature_where_there_is_one():
     assert labels(vary=("objective=negative_sampling,infonce,hierarchical_softmax",)) == [
         "base", "objective=infonce", "objective=hierarchical_softmax",
     ]  # fmt: skip
-    found = experiment.variants(replace(SMOKE, vary=("temperature=0.5,1",), objective="infonce"))
+    found = variants({"objective": "infonce"}, vary=("temperature=0.5,1",))
     assert [variant.factors["temperature"] for variant in found] == [1, 0.5]
     assert [variant.method.objective.temperature for variant in found] == [1, 0.5]
 
@@ -51,9 +54,9 @@ def test_objectives_are_varied_by_name_and_temperature_where_there_is_one():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vary": ("colour=red",)}, "unknown SkipGram field 'colour': the SkipGram fields are vector_size"),
-        ({"vary": ("temperature=1,2",)}, "SkipGram field 'temperature'"),
-        ({"vary": ("window=2",), "method": "glove"}, "unknown GloVe field 'window'"),
+        ({"vary": ("colour=red",)}, "unknown setting 'colour'"),
+        ({"vary": ("temperature=1,2",)}, "the objective negative_sampling has no temperature"),
+        ({"vary": ("negative=2",), "contenders": ("glove",)}, "unknown setting 'negative'"),
         ({"vary": ("window",)}, "NAME=VALUE"),
         ({"vary": ("window=2,,3",)}, "NAME=VALUE"),
         ({"vary": ("window=2.5",)}, "window is a whole number, not '2.5'"),
@@ -61,11 +64,12 @@ def test_objectives_are_varied_by_name_and_temperature_where_there_is_one():
         ({"vary": ("dim=2", "vector_size=3")}, "varied twice"),
         ({"vary": ("objective=nce",)}, "unknown objective"),
         ({"vary": ()}, "nothing to vary"),
+        ({"contenders": ("glove", "cbow")}, "one recipe is varied at a time"),
     ],
 )
 def test_what_cannot_be_varied_is_told(changes, message):
     with pytest.raises(ValueError, match=message):
-        experiment.variants(replace(SMOKE, **changes))
+        variants(**changes)
 
 
 def cells(text, factor):
@@ -76,10 +80,20 @@ def cells(text, factor):
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", ["one-at-a-time", "full"])
 def test_tables_for_each_factor_are_those_of_the_runs(tmp_path, capsys, grid):
-    settings = replace(
-        SMOKE, results=tmp_path, max_words=20_000, vector_size=16, vary=("negatives=5,1", "lr=0.3,0.1"), grid=grid
-    )
-    command.run(settings, experiment.study, experiment.show)
+    line = [
+        "--preset",
+        "smoke",
+        "--results",
+        str(tmp_path),
+        "--max-words",
+        "20000",
+        "--vector-size",
+        "16",
+        "--grid",
+        grid,
+    ]
+    vary = ["negatives=5,1", "lr=0.3,0.1"]
+    EXPERIMENT.main([*line, "--vary", *vary])
     text = (tmp_path / "ablation.md").read_text()
     assert text in capsys.readouterr().out
     with open(tmp_path / "results.csv", newline="") as file:
@@ -107,6 +121,6 @@ def test_tables_for_each_factor_are_those_of_the_runs(tmp_path, capsys, grid):
     # Another factor is added to what is there: nothing of it is trained anew.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("vectors.safetensors")}
     if grid == "one-at-a-time":
-        command.run(replace(settings, vary=(*settings.vary, "dim=8")), experiment.study)
+        EXPERIMENT.main([*line, "--vary", *vary, "dim=8"])
         assert before.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.rglob("vectors.safetensors")}.items()
         assert len(read_study(tmp_path).entries) == 8

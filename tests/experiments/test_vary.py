@@ -1,20 +1,18 @@
-"""`--vary` of the contrastive experiments: which lines it makes, and what each of them trains with."""
+"""`--vary`: which lines it makes, and what each of them trains with."""
 
 from dataclasses import replace
 
 import pytest
 
 from experiments import contrastive_image_text, contrastive_images, contrastive_sentences
-from experiments.settings import parse, run
-from experiments.vary import crossed
 from jaxembed.report.record import read_study
 
 IMAGES = contrastive_images.PRESETS["smoke"]
 
 
-def made(module, **settings):
-    chosen = replace(module.PRESETS["smoke"], **settings)
-    return {variant.label: variant for variant in crossed(chosen, module.contender, module.BASELINES)}
+def made(module, changes=None, **settings):
+    study = module.EXPERIMENT.study(replace(module.PRESETS["smoke"], **settings), changes)
+    return {variant.label: variant for variant in study.variants}
 
 
 def test_each_contender_is_trained_at_all_combinations_and_baselines_once():
@@ -31,35 +29,39 @@ def test_each_contender_is_trained_at_all_combinations_and_baselines_once():
     one = found["simclr/infonce, batch_size=32, temperature=0.1"]
     assert (one.method.batch_size, one.method.objective.temperature) == (32, 0.1)
     assert one.factors == {"method": "simclr", "objective": "infonce", "batch_size": 32, "temperature": 0.1}
-    assert found["byol, batch_size=16"].factors == {"method": "byol", "objective": "byol", "batch_size": 16}
+    assert found["byol, batch_size=16"].factors == {"method": "byol", "objective": "none", "batch_size": 16}
 
 
-def test_what_a_contender_has_of_its_own_is_left():
-    found = made(contrastive_sentences, contenders=("words/infonce", "transformer/infonce"), vary=("epochs=3,5",))
-    assert list(found) == ["words/infonce, epochs=3", "words/infonce, epochs=5", "transformer/infonce"]
-    assert found["words/infonce, epochs=5"].training.epochs == 5
+def test_each_value_alone():
     found = made(
-        contrastive_image_text, contenders=("clip/infonce", "siglip/negative_sampling"), vary=("temperature=0.05,0.1",)
-    )
+        contrastive_images, contenders=("simclr/infonce",), grid="one-at-a-time",
+        vary=("batch_size=16,128", "temperature=0.1,0.2"),
+    )  # fmt: skip
+    assert list(found) == ["simclr/infonce", "simclr/infonce, batch_size=16", "simclr/infonce, temperature=0.1"]
+
+
+def test_what_a_contender_has_not_is_left():
+    contenders = ("clip/infonce", "siglip/negative_sampling")
+    found = made(contrastive_image_text, contenders=contenders, vary=("temperature=0.5,1",))
     assert list(found) == [
-        "clip/infonce, temperature=0.05",
-        "clip/infonce, temperature=0.1",
-        "siglip/negative_sampling",
-    ]
-    assert found["clip/infonce, temperature=0.05"].method.scale == pytest.approx(20)
-    assert found["siglip/negative_sampling"].method.scale == 10
+        "clip/infonce, temperature=0.5", "clip/infonce, temperature=1.0", "siglip/negative_sampling",
+    ]  # fmt: skip
+    found = made(contrastive_sentences, contenders=("words/infonce", "transformer/infonce"), vary=("mlp_size=64,128",))
+    assert found["transformer/infonce, mlp_size=64"].method.encoder["mlp_size"] == 64
 
 
-def test_with_nothing_varied_a_contender_is_what_it_was():
-    found = made(contrastive_images)
-    assert list(found) == list(IMAGES.contenders)
-    assert found["byol"] == contrastive_images.contender("byol", IMAGES)
+def test_data_can_be_varied_too():
+    study = contrastive_images.EXPERIMENT.study(replace(IMAGES, contenders=("simclr",), vary=("max_images=16,32",)))
+    assert list(study.tasks) == ["fashion-mnist-small", "fashion-mnist-small-2"]
+    assert [(variant.label, variant.data) for variant in study.variants] == [
+        ("simclr, max_images=16", "fashion-mnist-small"), ("simclr, max_images=32", "fashion-mnist-small-2"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("vary", "message"),
     [
-        (("max_images=10,20",), "'max_images' cannot be varied here: choose among batch_size, temperature"),
+        (("colour=10,20",), "unknown setting 'colour'"),
         (("batch_size=1.5",), "batch_size is a whole number, not '1.5'"),
         (("batch_size",), "NAME=VALUE"),
         (("batch_size=8", "batch_size=16"), "varied twice"),
@@ -71,25 +73,11 @@ def test_what_cannot_be_varied_is_told(vary, message):
         made(contrastive_images, vary=vary)
 
 
-def test_the_help_tells_what_each_setting_means(capsys):
-    with pytest.raises(SystemExit):
-        parse(contrastive_images.PRESETS, ["--help"], contrastive_images.__doc__)
-    told = capsys.readouterr().out
-    for line in (
-        "vary: FIELD=VALUE,VALUE,...",
-        "projection: widths of the head",
-        "overwrite: train finished runs anew",
-    ):
-        assert line in told
-
-
 @pytest.mark.slow
 def test_batches_and_temperatures_from_settings_to_the_table(tmp_path):
-    settings = replace(
-        IMAGES, results=tmp_path, max_images=128, seeds=(1,), contenders=("pixels", "simclr/infonce"),
-        vary=("batch_size=16,32", "temperature=0.1,0.5"),
-    )  # fmt: skip
-    run(settings, contrastive_images.study)
+    line = ["--preset", "smoke", "--results", str(tmp_path), "--max-images", "128", "--seeds", "1"]
+    line += ["--contenders", "pixels", "simclr/infonce", "--vary", "batch_size=16,32", "temperature=0.1,0.5"]
+    contrastive_images.EXPERIMENT.main(line)
     entries = {entry.label: entry for entry in read_study(tmp_path).entries}
     assert len(entries) == 5
     assert entries["simclr/infonce, batch_size=32, temperature=0.5"].factors["temperature"] == 0.5

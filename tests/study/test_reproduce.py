@@ -9,7 +9,7 @@ from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import PAIRWISE, pairwise
 from jaxembed.study.reproduce import rebuilt, reproduce
-from jaxembed.study.run import as_json
+from jaxembed.study.values import as_json
 from jaxembed.training.settings import Training
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxembed.study import run as run_module
-from jaxembed.study.run import Run, as_json
+from jaxembed.study.run import Run
+from jaxembed.study.values import as_json
 from jaxembed.vectors import KeyedVectors
 
 

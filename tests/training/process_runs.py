@@ -63,7 +63,7 @@ def study(made):
     return Study(
         name="processes",
         folder=made.results,
-        tasks={"small": lambda: Words.read("enwik8-small", max_words=12_000, held_out=0.1, min_count=20)},
+        tasks={"small": Words("enwik8-small", max_words=12_000, held_out=0.1, min_count=20)},
         variants=[Variant("skipgram", method, Training(epochs=2, reports=3))],
         seeds=(0, 1),
         columns={"loss": "final/loss"},

@@ -1,0 +1,160 @@
+"""The experiments from command line to table, at their smoke presets or smaller."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from experiments import ablate, compare_objectives, contrastive_image_text, contrastive_images, contrastive_sentences
+from jaxembed.study.run import Run
+
+needs_data = pytest.mark.skipif(
+    not os.environ.get("JAXEMBED_DATA"), reason="JAXEMBED_DATA does not name the folder of the datasets"
+)
+EXPERIMENTS = [
+    ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT,
+]  # fmt: skip
+
+
+def table(module, folder, **changes):
+    experiment = module.EXPERIMENT
+    asked, preset, _ = experiment.parse(["--preset", "smoke", "--results", str(folder), "--seeds", "1"])
+    experiment.run(asked, preset, changes)
+    return (folder / "table.md").read_text()
+
+
+def test_images_by_the_command_line_on_what_is_shipped(tmp_path):
+    command = [sys.executable, "-m", "experiments.contrastive_images", "--preset", "smoke", "--results", str(tmp_path)]
+    settings = ["--seeds", "1", "--max-images", "256", "--contenders", "pixels", "simclr/infonce"]
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "| simclr/infonce |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "runs/simclr-infonce/seed-1/retrieval.png").exists()
+    wrong = subprocess.run([*command, "--contenders", "simclr/infonse"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "did you mean 'infonce'" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+@needs_data
+def test_sentences(tmp_path):
+    text = table(contrastive_sentences, tmp_path, **{"start.max_words": 20_000})
+    assert "| words/infonce" in text
+    assert "STS-B" in text
+
+
+@needs_data
+def test_image_text(tmp_path):
+    text = table(contrastive_image_text, tmp_path, max_images=128)
+    assert "| clip/infonce" in text
+    assert (tmp_path / "runs/clip-infonce/seed-1/retrieval-text-to-image.png").exists()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
+def test_every_preset_declares_a_study(experiment):
+    for preset in experiment.presets.values():
+        made = experiment.study(preset)
+        labels = [variant.label for variant in made.variants]
+        assert len(made.runs) == len(labels) * len(preset.seeds)
+        assert len(set(labels)) == len(labels)
+        assert (len(labels) > len(preset.contenders)) == bool(preset.vary)
+        assert made.columns
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
+def test_what_was_recorded_is_what_the_presets_declare(experiment):
+    """Runs under results/ are those of today's presets, so that a second call trains nothing."""
+    import json
+
+    from jaxembed.study.recorded import differences
+    from jaxembed.study.values import as_json
+
+    for preset in experiment.presets.values():
+        made = experiment.study(preset)
+        for run in made.runs:
+            path = run.folder / "settings.json"
+            if not path.exists():
+                continue
+            old = json.loads(path.read_text())
+            now = {
+                **made.settings, "label": run.variant.label, **run.variant.factors, "data": run.task,
+                "data_fingerprint": old["data_fingerprint"], "task": made.tasks[run.task], "method": run.variant.method,
+                "training": run.variant.training, "seed": run.seed,
+            }  # fmt: skip
+            assert differences(old, json.loads(json.dumps(as_json(now)))) == [], path
+
+
+def test_a_label_that_is_not_known_is_told():
+    smoke = contrastive_images.PRESETS["smoke"]
+    with pytest.raises(ValueError, match="unknown recipe 'nothing'"):
+        contrastive_images.EXPERIMENT.study(replace(smoke, contenders=("nothing",)))
+    with pytest.raises(ValueError, match="unknown setting 'objective'"):
+        compare_objectives.EXPERIMENT.base("glove/infonce")
+    with pytest.raises(ValueError, match="unknown objective"):
+        compare_objectives.EXPERIMENT.base("cbow/nce")
+
+
+def test_presets_can_be_overridden():
+    experiment = compare_objectives.EXPERIMENT
+    line = [
+        "--preset",
+        "smoke",
+        "--seeds",
+        "7",
+        "8",
+        "9",
+        "--results",
+        "elsewhere",
+        "--window",
+        "3",
+        "--contenders",
+        "glove",
+    ]
+    _, preset, changes = experiment.parse(line)
+    assert preset.seeds == (7, 8, 9)
+    assert str(preset.results) == "elsewhere"
+    (run, *_) = experiment.study(preset, changes).runs
+    assert (run.variant.method.window, run.variant.method.vector_size, run.variant.training.epochs) == (3, 32, 2)
+    assert experiment.parse([])[1] == experiment.presets["enwik8"]
+    assert experiment.contender("glove", experiment.presets["enwik8"]).method.window == 10
+
+
+def test_the_help_tells_what_each_setting_means(capsys):
+    with pytest.raises(SystemExit):
+        contrastive_images.EXPERIMENT.parse(["--help"])
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for line in ("NAME=VALUE,VALUE,... of any setting", "Widths of the head's layers", "Train finished runs anew"):
+        assert line in told
+
+
+def test_everything_lies_under_the_results_folder_and_a_second_run_trains_nothing(tmp_path, capsys):
+    experiment = compare_objectives.EXPERIMENT
+    line = [
+        "--preset",
+        "smoke",
+        "--results",
+        str(tmp_path),
+        "--max-words",
+        "20000",
+        "--vector-size",
+        "8",
+        "--epochs",
+        "1",
+    ]
+    line += ["--contenders", "skipgram/infonce", "glove"]
+    experiment.main(line)
+    shown = capsys.readouterr().out
+    assert "skipgram/infonce" in shown
+    assert "tensorboard --logdir" in shown
+    for name in ("table.md", "table.tex", "quality.png", "curves.png", "results.csv"):
+        assert (tmp_path / name).stat().st_size > 100
+    finished = Run.open(tmp_path / "runs" / "glove" / "seed-2")
+    assert finished.environment["data"]["vocabulary"] == len(finished.vectors())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    experiment.main(line)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    with pytest.raises(SystemExit, match="window"):  # what stands there was counted with another window
+        experiment.main([*line, "--window", "3"])

@@ -1,0 +1,168 @@
+"""The contract that every recipe keeps, from its help to the use of what it trained."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import jaxembed
+from jaxembed.cli import main
+from jaxembed.fields import settings
+from jaxembed.recipes import RECIPES
+from jaxembed.study import recorder
+from jaxembed.study.options import Options
+from jaxembed.study.plan import Planned, Variant, abstract_step, ready
+from jaxembed.study.recorded import rebuilt
+from jaxembed.study.reproduce import reproduce
+from jaxembed.study.train import train_group
+from jaxembed.study.values import as_json
+from jaxembed.training.loop import fit
+
+from .tiny import tiny, write
+
+QUIET = Options(console=False, checkpoint_seconds=None)
+every_recipe = pytest.mark.parametrize("name", RECIPES)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Tiny data, and programs kept, so that each is compiled once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    text = write(folder)
+    before = {
+        name: getattr(jax.config, name)
+        for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    }
+    patch = pytest.MonkeyPatch()
+    patch.setenv("JAXEMBED_DATA", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield {name: tiny(one, text) for name, one in RECIPES.items()}
+    patch.undo()
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def runs(world, tmp_path_factory):
+    """A run of each recipe, made when it is first asked for."""
+    made = {}
+
+    def run(name):
+        if name not in made:
+            made[name] = trained(world[name], tmp_path_factory.mktemp(name) / "seed-1", QUIET)
+        return made[name]
+
+    return run
+
+
+def trained(one, folder, options):
+    plan = Planned(folder, Variant("tiny", one.method, one.training), 1, one.task.data)
+    return train_group([plan], one.task, options)[0]
+
+
+@every_recipe
+def test_its_help_tells_every_setting(name, capsys):
+    assert main(["train", name.replace("_", "-"), "--help"]) == 0
+    shown = capsys.readouterr().out
+    for one in settings(RECIPES[name]).values():
+        assert re.search(rf"--(no-)?{re.escape(one.name.replace('_', '-'))}\b", shown), one.name
+        assert one.help, f"{one.name} has no comment at its field"
+
+
+@every_recipe
+def test_its_settings_survive_json(name):
+    for part in (RECIPES[name].method, RECIPES[name].task, RECIPES[name].training):
+        assert rebuilt(json.loads(json.dumps(as_json(part, "x")))) == part
+
+
+@every_recipe
+def test_it_trains_and_is_judged(name, runs, world):
+    run = runs(name)
+    assert run.finished
+    assert np.isfinite(run.vectors().vectors).all()
+    one = world[name]
+    judged = set(one.task.columns.values()) & set(run.summary)
+    assert judged, "nothing of the table's columns is measured"
+    if one.method.trained:
+        losses = [line["epoch/loss"] for line in run.metrics() if "epoch/loss" in line]
+        assert len(losses) == one.training.epochs
+        assert np.isfinite(losses).all()
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+@every_recipe
+def test_killed_and_started_again_it_ends_bit_for_bit(name, runs, world, tmp_path, monkeypatch):
+    if not world[name].method.trained:
+        pytest.skip("a baseline is not trained: there is no moment to be killed at")
+    report, seen = recorder.Recorder.report, []
+
+    def once(self, progress, vectors):
+        report(self, progress, vectors)
+        seen.append(progress.step)
+        if len(seen) == 2:
+            raise Killed
+
+    monkeypatch.setattr(recorder.Recorder, "report", once)
+    keep = Options(console=False, checkpoint_seconds=0)
+    with pytest.raises(Killed):
+        trained(world[name], tmp_path / "seed-1", keep)
+    again = trained(world[name], tmp_path / "seed-1", keep)
+    assert again.environment["resumed"] == 1
+    np.testing.assert_array_equal(again.vectors().vectors, runs(name).vectors().vectors)
+
+
+@every_recipe
+def test_it_is_reproduced_bit_for_bit(name, runs):
+    found = reproduce(runs(name).folder)
+    assert found.exact
+    assert found.vectors
+    assert found.reproduced
+
+
+@every_recipe
+def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
+    run, task = runs(name), world[name].task
+    monkeypatch.setenv("JAXEMBED_DATA", "/nowhere")  # no data are needed to use a run
+    model = jaxembed.load(run.folder)
+    vectors = run.vectors()
+    if not task.found.judged:
+        word = vectors.index_to_key[0]
+        np.testing.assert_array_equal(model[word], vectors[word])
+        assert len(model.most_similar(word, topn=3)) == 3
+        return
+    for part, examples in task.found.judged.items():
+        raw = next(iter(examples.values()))[:3] if "images" in examples else texts_of(task, part)[:3]
+        expected = np.stack([vectors[f"{part}/{i}"] for i in range(3)])
+        np.testing.assert_allclose(model.encode(raw), expected, atol=2e-5)
+        assert model.similarity(model.encode(raw), expected).shape == (3, 3)
+
+
+def texts_of(task, part):
+    rest = task.found.rest
+    return rest[1][part] if isinstance(rest, tuple) else rest.texts
+
+
+@every_recipe
+def test_tables_train_in_replicas(name, world):
+    one = world[name]
+    method, data = ready(one.method, one.task)
+    two = one.with_(replicas=2).training if not one.training.dense else None
+    if two is None:
+        pytest.skip("encoders train step by step: one fills the cores")
+    first, second = (fit(method, data, two, seeds=(3,)).vectors for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+
+
+@every_recipe
+def test_its_step_compiles_for_accelerators(name, world):
+    method, data = ready(world[name].method, world[name].task)
+    step, shapes = abstract_step(method, world[name].training, method.source(data))
+    exported = jax.export.export(jax.jit(step), platforms=("cuda", "tpu"))(*shapes)
+    assert exported.platforms == ("cuda", "tpu")

@@ -1,0 +1,68 @@
+"""Data of a handful of rows for every kind of task, and what makes a recipe small enough to be trained on them in a moment."""
+
+import datasets
+import pyarrow.parquet as pq
+
+from jaxembed.data.hub import BUILTIN
+
+CHANGES = {
+    "Words": {"min_count": 1, "vector_size": 8},
+    "Images": {
+        "data": "tiny-images", "batch_size": 16, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2, "patch": 14,
+        "features": None, "projection": (16, 8), "prediction": (8,), "queue": 32, "jitter": 0.0, "k": 5,
+    },
+    "Sentences": {
+        "data": "tiny-captions", "sts": "tiny-sts", "batch_size": 8, "watch": 8, "hidden_size": 16, "heads": 2, "mlp_size": 16,
+        "vocab_size": 200, "max_length": 12, "start.vector_size": 16, "start.epochs": 1, "encoder.max_length": 12,
+    },
+    "ImageTexts": {
+        "data": "tiny-pairs", "batch_size": 16, "watch": 8, "image_encoder.hidden_size": 16, "text_encoder.hidden_size": 16,
+        "image_encoder.depth": 1, "image_encoder.heads": 2, "text_encoder.heads": 2, "patch": 14, "features": None, "size": None,
+        "vocab_size": 200, "max_length": 8,
+    },
+}  # fmt: skip
+
+
+def write(folder):
+    """Writes the data as JAXEMBED_DATA has them, and a text for words; returns the text's path."""
+    texts = pq.read_table(BUILTIN / "enwik8-small" / "train.parquet").column("text").to_pylist()[:6]
+    text = folder / "words.txt"
+    text.write_text("".join(" ".join(one.split()[:700]) + "\n" for one in texts))
+    images = BUILTIN / "fashion-mnist-small"
+    made = {split: datasets.Dataset.from_parquet(str(images / f"{split}.parquet"), cache_dir=str(folder / "hf")).select(range(n))
+            for split, n in (("train", 48), ("test", 20))}  # fmt: skip
+    names = made["train"].features["label"].names
+    words = text.read_text().split()
+    captions = [words[i : i + 9] for i in range(0, 24 * 9, 9)]
+    groups = [[" ".join(words[i : i + 5]) for i in range(2)] for words in captions]
+    scored = {
+        "sentence1": [g[0] for g in groups],
+        "sentence2": [g[1] for g in groups],
+        "score": [float(i % 5) for i in range(len(groups))],
+    }
+    for split, part in made.items():
+        save(part, folder / "tiny-images" / f"{split}.parquet")
+        save(
+            part.map(lambda row: {"name": f"a {names[row['label']].lower()}"}),
+            folder / "tiny-pairs" / f"{split}.parquet",
+        )
+    save(datasets.Dataset.from_dict({"captions": groups}), folder / "tiny-captions" / "train.parquet")
+    for split in ("validation", "test"):
+        save(datasets.Dataset.from_dict(scored), folder / "tiny-sts" / f"{split}.parquet")
+    return text
+
+
+def save(dataset, path):
+    """Writes a dataset to a parquet file."""
+    path.parent.mkdir(exist_ok=True)
+    dataset.to_parquet(str(path))
+
+
+def tiny(recipe, text):
+    """A recipe on the data of `write`, small."""
+    from jaxembed.fields import changed
+
+    kind = type(recipe.task).__name__
+    more = {"data": str(text)} if kind == "Words" else {"start.data": str(text)} if kind == "Sentences" else {}
+    epochs = {"epochs": 3, "reports": 6} if recipe.method.trained else {}
+    return changed(recipe, CHANGES[kind] | more | epochs, skip_absent=True)
