@@ -131,25 +131,30 @@ class Cost:
     steps: int
 
 
-def cost(method: Any, training: Training, source: Source, flops: bool = True) -> Cost:
-    """The cost of one run, from shapes alone: nothing is trained and no table is made."""
+def abstract_step(method: Any, training: Training, source: Source) -> tuple[Any, tuple[Any, Shard, Any, Any]]:
+    """A step of one run, and the shapes of what it takes: state, prepared shard, place, numbers. No table is made."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree)
-    piece, constants = source.shapes(), shaped(source.constants)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    constants, key = shaped(source.constants), jax.eval_shape(lambda: jax.random.key(0))
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in (*numbers_of(method, training), "total_steps")}
-    shard = Shard(constants, piece)
+    shard = Shard(constants, source.shapes())
     shard = shard.prepared(jax.eval_shape(method.prepare, shard, key))
-    state = jax.eval_shape(
-        lambda c, k, n: init_state(method, training.optimizers(method, n), c, k), constants, key, numbers
-    )
+    start = lambda c, k, n: init_state(method, training.optimizers(method, n), c, k)
+    state = jax.eval_shape(start, constants, key, numbers)
+    one = lambda s, sh, p, n: train_step(method, training.optimizers(method, n), s, sh, p, Layout())
+    return one, (state, shard, jax.ShapeDtypeStruct((), np.int32), numbers)
+
+
+def cost(method: Any, training: Training, source: Source, flops: bool = True) -> Cost:
+    """The cost of one run, from shapes alone: nothing is trained."""
+    one, shapes = abstract_step(method, training, source)
+    state, shard, *_ = shapes
     steps = method.steps(shard) * source.pieces * training.epochs
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
     learned = sum(table.shape[0] * (method.row_size or table.shape[1]) for table in state.params.tables.values())
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:
-        one = lambda s, sh, p, n: train_step(method, training.optimizers(method, n), s, sh, p, Layout())
-        told = jax.jit(one).lower(state, shard, jax.ShapeDtypeStruct((), np.int32), numbers).cost_analysis()
+        told = jax.jit(one).lower(*shapes).cost_analysis()
         total = float((told or {}).get("flops", 0.0)) * steps
     return Cost(learned, size((state.params, state.rows, state.net)), size(shard), total, steps)
 
