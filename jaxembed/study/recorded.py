@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from jaxembed.encoders.functional import Encoder
@@ -20,7 +19,6 @@ from jaxembed.training.settings import Training
 _RENAMED = {"ImageTask": "Images", "SentenceTask": "Sentences", "ImageTextTask": "ImageTexts"}
 
 
-@cache
 def classes() -> dict[str, type]:
     """Whatever may stand in recorded settings, by its name."""
     modules = (skipgram, cbow, glove, images, sentences, image_text)
