@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression on frozen features, by a preconditioned L-BFGS.
+"""The linear probe: multinomial logistic regression on frozen features, by optax's L-BFGS, preconditioned.
 
 It minimises `mean cross-entropy + l2 / 2 |W|^2`, the bias free, as Kornblith et al. 2019 and SimCLR's transfer
 experiments (Chen et al. 2020, appendix) do: L-BFGS on all rows, no augmentation, the penalty chosen on held-out training
@@ -8,11 +8,12 @@ data. In scikit-learn's terms `C = 1 / (n l2)`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jax.lax.linalg import cholesky, triangular_solve
 from jax.typing import ArrayLike
@@ -24,6 +25,9 @@ L2 = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 #: The 45 penalties of SimCLR's protocol (ibid.): `linear_probe(..., l2=SIMCLR_L2, standardize=False)`.
 SIMCLR_L2 = tuple(np.logspace(5, -6, 45).tolist())
+
+#: A fit ends where its gradient is shorter, in the coordinates of `_fit`.
+TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,92 +168,33 @@ def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array
     The Hessian is at most gram / 2 + l2 in every class (Boehning 1992). In coordinates in which that bound is the
     identity the condition of the features no longer counts, and a fit takes tens of iterations where it took hundreds.
     """
+    # A little is added to the diagonal: features with fewer directions than dimensions have a singular matrix.
     diagonal = l2 + 1e-6 * jnp.trace(data.gram) + jnp.finfo(jnp.float32).tiny
     bound = cholesky(data.gram / 2 + diagonal * jnp.eye(len(data.gram)))
-    solve = partial(triangular_solve, bound, left_side=True, lower=True)
+    solve = partial(triangular_solve, bound, left_side=True, lower=True, transpose_a=True)
 
     def weights(point: jax.Array) -> jax.Array:
-        return jnp.concatenate([solve(point[:-1], transpose_a=True), jnp.sqrt(2) * point[-1:]])
+        return jnp.concatenate([solve(point[:-1]), jnp.sqrt(2) * point[-1:]])
 
-    def gradient(point: jax.Array) -> jax.Array:
+    def loss(point: jax.Array) -> jax.Array:
         weight, bias = weights(point)[:-1], weights(point)[-1]
-        logits = _logits(data.rows, weight, bias)
-        wrong = jax.nn.softmax(logits) - jax.nn.one_hot(data.labels, logits.shape[1])
-        wrong = wrong * data.share[:, None]
-        # Laid out anew, or XLA's CPU back end multiplies several times slower.
-        wrong_CN = lax.optimization_barrier(wrong.T)
-        to_weight = jnp.matmul(wrong_CN, data.rows, precision=lax.Precision.HIGHEST).T + l2 * weight
-        return jnp.concatenate([solve(to_weight), jnp.sqrt(2) * wrong.sum(axis=0, keepdims=True)])
+        errors = optax.softmax_cross_entropy_with_integer_labels(_logits(data.rows, weight, bias), data.labels)
+        return data.share @ errors + l2 / 2 * jnp.sum(weight**2)
+
+    # The line search, which also checks slopes where float32 rounds differences of the loss away, keeps the value and the
+    # gradient of where it ends: the next iteration does not compute them again.
+    solver, evaluate = optax.lbfgs(), optax.value_and_grad_from_state(loss)
+
+    def advance(now: Any):
+        point, state, done = now
+        value, gradient = evaluate(point, state=state)
+        step, state = solver.update(gradient, state, point, value=value, grad=gradient, value_fn=loss)
+        return optax.apply_updates(point, step), state, done + 1
+
+    def going(now: Any):
+        _, state, done = now
+        steep = jnp.linalg.norm(optax.tree.get(state, "grad")) > TOLERANCE
+        return (done == 0) | (steep & (done < iterations))
 
     point = jnp.concatenate([bound.T @ start[:-1], start[-1:] / jnp.sqrt(2)])
-    return weights(_minimise(gradient, point, iterations))
-
-
-class _Progress(NamedTuple):
-    point: jax.Array
-    gradient: jax.Array
-    steps: jax.Array  # the last few differences of points, of gradients, and 1 / (their inner product); 0: none yet
-    changes: jax.Array
-    inverse: jax.Array
-    done: jax.Array
-
-
-def _minimise(
-    gradient, point: jax.Array, iterations: ArrayLike, tolerance: float = 1e-5, memory: int = 10
-) -> jax.Array:
-    """L-BFGS (Nocedal and Wright, algorithm 7.5) for a convex function, by its gradient alone.
-
-    In float32 the last decreases of the value drown in rounding, its slope does not: a step is shortened, by the secant
-    rule, until the slope along it is no longer steeply upwards. Where it still descends, convexity says that the
-    value fell. It ends where the gradient is below `tolerance`.
-    """
-    inner = lambda a, b: jnp.sum(a * b)
-
-    def direction(now: _Progress) -> jax.Array:
-        def back(q, pair):
-            step, change, inverse = pair
-            part = inverse * inner(step, q)
-            return q - part * change, part
-
-        def forth(q, pair):
-            step, change, inverse, part = pair
-            return q + (part - inverse * inner(change, q)) * step, None
-
-        pairs = now.steps, now.changes, now.inverse
-        q, parts = lax.scan(back, now.gradient, pairs, reverse=True)
-        curvature = now.inverse[-1] * inner(now.changes[-1], now.changes[-1])
-        return -lax.scan(forth, q / jnp.where(curvature > 0, curvature, 1), (*pairs, parts))[0]
-
-    def advance(now: _Progress) -> _Progress:
-        ahead = direction(now)
-        slope = inner(ahead, now.gradient)
-
-        def too_far(trial):
-            _, new, tries = trial
-            return (inner(ahead, new) > -0.5 * slope) & (tries < 20)
-
-        def shorter(trial):
-            length, new, tries = trial
-            length = length * jnp.maximum(slope / (slope - inner(ahead, new)), 0.1)
-            return length, gradient(now.point + length * ahead), tries + 1
-
-        length, new, _ = lax.while_loop(too_far, shorter, (1.0, gradient(now.point + ahead), 0))
-        step, change = length * ahead, new - now.gradient
-        product = inner(step, change)
-        push = lambda past, value: jnp.concatenate([past[1:], value[None]])
-        inverse = jnp.where(product > 0, 1 / product, 0)
-        return _Progress(
-            now.point + step,
-            new,
-            push(now.steps, step),
-            push(now.changes, change),
-            push(now.inverse, inverse),
-            now.done + 1,
-        )
-
-    def going(now: _Progress) -> jax.Array:
-        return (now.done < iterations) & (jnp.linalg.norm(now.gradient) > tolerance)
-
-    none = jnp.zeros((memory, *point.shape))
-    first = _Progress(point, gradient(point), none, none, jnp.zeros(memory), jnp.zeros((), jnp.int32))
-    return lax.while_loop(going, advance, first).point
+    return weights(lax.while_loop(going, advance, (point, solver.init(point), 0))[0])

@@ -33,14 +33,13 @@ class Standing(NamedTuple):
 
 def estimate(values: Iterable[float]) -> Estimate:
     """Mean and Student's 95 % interval of independent `values`."""
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     array = np.asarray(list(values), np.float64)
     n = len(array)
     if n < 2:
         return Estimate(float(array.mean()) if n else math.nan, math.nan, n)
-    half = t.ppf(0.975, n - 1) * array.std(ddof=1) / math.sqrt(n)
-    return Estimate(float(array.mean()), float(half), n)
+    return Estimate(float(array.mean()), float(t.ppf(0.975, n - 1) * sem(array)), n)
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
@@ -48,16 +47,17 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
 
     Differences without variance are the limit of the test: p is 1 where they are all zero, else 0.
     """
-    from scipy.stats import t
+    from scipy.stats import ttest_rel
 
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    n, differences = len(a), a - b
-    if n < 2:
+    differences = a - b
+    if len(a) < 2:
         return math.nan
+    # scipy answers NaN, or whatever rounding makes of 0 / 0, where the differences are equal.
     rounding = 4 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())
     if np.ptp(differences) <= rounding:
         return float(abs(differences.mean()) <= rounding)
-    return float(2 * t.sf(abs(differences.mean()) / (differences.std(ddof=1) / math.sqrt(n)), n - 1))
+    return float(ttest_rel(a, b).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
