@@ -185,7 +185,7 @@ def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array
     # gradient of where it ends: the next iteration does not compute them again.
     solver, evaluate = optax.lbfgs(), optax.value_and_grad_from_state(loss)
 
-    def advance(now: Any):
+    def advance(now: Any) -> Any:
         point, state, done = now
         value, gradient = evaluate(point, state=state)
         step, state = solver.update(gradient, state, point, value=value, grad=gradient, value_fn=loss)
