@@ -1,117 +1,71 @@
-"""What every experiment's command line has in common: presets, results, checkpoints, devices."""
+"""What the benches have in common: settings from a preset and the command line, and rows that are written at once."""
 
 import argparse
-import inspect
 import json
-import os
-import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tyro
-
 from jaxembed.files import write_text
-from jaxembed.report.report import report
 from jaxembed.study.environment import environment
-from jaxembed.study.study import Study
-from jaxembed.study.train import Options
-from jaxembed.training.host import start
-from jaxembed.training.loop import Interrupted
-from jaxembed.training.processes import initialize, is_first
-
-
-@dataclass(frozen=True)
-class Common:
-    """Settings of every experiment.
-
-    results: everything is written under this folder.
-    dry_run: print what would be trained, with parameters, bytes and FLOPs, and train nothing.
-    overwrite: train finished runs anew.
-    checkpoint_seconds: time between checkpoints, from which a killed run goes on.
-    mesh: devices for data and for columns of tables, such as 4 2; by default one device.
-    deterministic: ask a GPU for results that are the same bit for bit, which costs speed (a CPU's always are).
-    profile: write a trace of some steps for TensorBoard's profiler.
-    """
-
-    results: Path = Path("results")
-    dry_run: bool = False
-    overwrite: bool = False
-    checkpoint_seconds: float = 60
-    mesh: tuple[int, int] | None = None
-    deterministic: bool = False
-    profile: bool = False
-
+from jaxembed.tracking import TensorBoard
 
 C = TypeVar("C")
+Row = dict[str, Any]
 
 
 def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str | None) -> C:
     """Settings from the command line: those of the preset (the last by default), and what is given besides."""
+    import tyro
+
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(presets), default=list(presets)[-1])
     default = presets[first.parse_known_args(arguments)[0].preset]
-    # Tyro reads no settings out of our docstrings, and leaves indented lines as they are.
-    told = [inspect.cleandoc(kind.__doc__ or "").partition("\n")[2] for kind in type(default).__mro__[:-1]]
-    about = f"{about or ''}\n{textwrap.indent(''.join(told), '    ')}\n"
     return tyro.cli(type(default), args=arguments, default=default, description=about)
 
 
 def measure(
-    settings: Any,
-    part: Callable[[str], list[dict[str, Any]]],
-    table: Callable[[list[dict[str, Any]]], str],
-    about: dict[str, Any] | None = None,
-    kept: Callable[[dict[str, Any]], bool] | None = None,
-) -> None:
-    """A bench: the rows of each of `settings.parts` with their environment, a line each in measurements.jsonl, and table.md.
+    folder: Path,
+    parts: Mapping[str, Callable[[], Iterable[Row]]],
+    table: Callable[[list[Row]], str],
+    about: Row | None = None,
+    stays: Callable[[Row, str], bool] = lambda row, name: row["part"] != name,
+) -> list[Row]:
+    """A bench: every row of the parts, with its environment, as a line of measurements.jsonl as soon as it is made; table.md.
 
-    about: more to tell of each row. kept: which earlier rows stay; by default those of parts that are not measured now.
+    about: more to tell of each row. stays: whether an earlier row is kept when the part of a name begins. Returns all rows.
     """
-    known = settings.results / "measurements.jsonl"
-    rows = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    rows = [row for row in rows if (kept(row) if kept else row["part"] not in settings.parts)]
+    known = folder / "measurements.jsonl"
+    rows: list[Row] = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
     told = environment() | (about or {})
     facts = {key: told[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
-    for name in settings.parts:
-        rows += [row | facts | (about or {}) for row in part(name)]
-        write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(settings.results / "table.md", table(rows))
-    sys.stdout.write((settings.results / "table.md").read_text())
+    for name, part in parts.items():
+        rows = [row for row in rows if stays(row, name)]
+        for row in part():
+            rows.append({"part": name} | row | facts | (about or {}))
+            write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
+            print(", ".join(f"{key} {_short(value)}" for key, value in row.items() if _short(value)), flush=True)
+        write_text(folder / "table.md", table(rows))
+    print(f"\n{(folder / 'table.md').read_text()}")
+    return rows
 
 
-def run(settings: Any, study: Callable[[Any], Study], show: Callable[[Any], None] | None = None) -> None:
-    """Trains what is missing of the study, writes its tables and plots, and prints them."""
-    made = study(settings)
-    if settings.dry_run:
-        print(made.dry_run())
-        return
-    made.run(Options.of(settings))
-    if not is_first():
-        return
-    print(f"\n{report(settings.results)}")
-    if show:
-        show(settings)
-    print(f"\nTables and plots: {settings.results}/table.md, table.tex, results.csv, quality.png, curves.png")
-    print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {settings.results}/runs")
+def _short(value: Any) -> str:
+    """A figure or a name as it is printed; a list or a mapping is not."""
+    return f"{value:.4g}" if isinstance(value, float) else "" if isinstance(value, list | dict) else str(value)
 
 
-def main(
-    presets: Mapping[str, Any], study: Callable[[Any], Study], show: Callable[[Any], None] | None, about: str | None
-) -> None:
-    """The whole command: parses, runs, and tells errors in one line."""
-    name = Path(sys.argv[0]).stem
-    settings = parse(presets, None, about)
-    try:
-        start(deterministic=settings.deterministic)
-        initialize()
-        run(settings, study, show)
-    except Interrupted as stopped:
-        sys.stderr.write(f"{name}: {stopped}\n")
-        sys.exit(130)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("JAXEMBED_TRACEBACK"):
-            raise
-        sys.exit(f"{name}: {error}")
+def about_of(row: Row) -> Row:
+    """The environment of a row; rows of older versions have it in a mapping of its own."""
+    return row.get("environment", row)
+
+
+def log(folder: Path, settings: Row, values: Mapping[int, Row]) -> None:
+    """A TensorBoard run in `folder`, in place of an earlier one; `values` are by step."""
+    for earlier in folder.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    tracker = TensorBoard(folder)
+    tracker.start(settings)
+    for step, row in values.items():
+        tracker.log(row, step)
+    tracker.finish({})

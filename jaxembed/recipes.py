@@ -4,16 +4,20 @@
 tests are all made from `RECIPES`. The settings are those of the numbers in the README. A new family is a line here.
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from jaxembed.encoders.functional import encoder
-from jaxembed.fields import Chooses, changed
+from jaxembed.fields import Chooses, changed, settings
+from jaxembed.files import write_text
 from jaxembed.methods import image_text, images, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.naming import spelled, unknown
+from jaxembed.objectives import FAMILIES, family_of
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.image_texts import ImageTexts
@@ -36,7 +40,11 @@ class Recipe(Chooses):
     @property
     def hidden(self) -> frozenset[tuple[str, ...]]:
         """How tables are trained, where there are encoders instead."""
-        names = ("optimizer", "initial_accumulator", "loss_every", "replicas", "merge_steps") if self.training.dense else ("dense",)
+        names = (
+            ("optimizer", "initial_accumulator", "loss_every", "replicas", "merge_steps")
+            if self.training.dense
+            else ("dense",)
+        )
         return frozenset(("training", name) for name in names)
 
     def with_(self, **values: Any) -> Self:
@@ -114,3 +122,27 @@ RECIPES: dict[str, Recipe] = {
     "untrained_sentences": _sentences(sentences.UntrainedSentences, epochs=1),
     "untrained_towers": _pairs(image_text.UntrainedTowers, epochs=1),
 }
+
+
+MARKS = "<!-- recipes: python -m jaxembed.recipes README.md -->", "<!-- /recipes -->"
+
+
+def table() -> str:
+    """The recipes in Markdown, a line each."""
+    lines = ["| recipe | what it learns from | task | objectives |", "|---|---|---|---|"]
+    for name, one in RECIPES.items():
+        about = (type(one.method).__doc__ or "").partition("\n")[0]
+        known = settings(one).get("objective")
+        family = next((of for of, kinds in FAMILIES.items() if known and kinds is family_of(known.value)), "its own")
+        lines.append(f"| `{name}` | {about} | {type(one.task).__name__} | {family if one.method.trained else '–'} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str) -> str:
+    """A page with the table between its marks as it is now."""
+    before, _, rest = page.partition(MARKS[0])
+    return f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+
+
+if __name__ == "__main__":
+    write_text(sys.argv[1], with_table(Path(sys.argv[1]).read_text(encoding="utf-8")))

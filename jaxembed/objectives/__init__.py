@@ -37,12 +37,13 @@ PAIRWISE = {
 }
 DECORRELATION = {"vicreg": VICRegLoss, "barlow_twins": BarlowTwinsLoss}
 PREDICTION = {"regression": Regression}
+FAMILIES = {"pairwise": PAIRWISE, "decorrelation": DECORRELATION, "prediction": PREDICTION}
 
 __all__ = [
-    "BPR", "DECORRELATION", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss", "DecoupledContrastive",
-    "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax", "Spectral", "Triplet",
-    "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "family_of", "glove_weight", "in_batch", "pairwise", "prediction",
-    "ring_contrast", "two_towers", "two_views", "weighted_squares",
+    "BPR", "DECORRELATION", "FAMILIES", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss",
+    "DecoupledContrastive", "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax",
+    "Spectral", "Triplet", "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "family_of",
+    "glove_weight", "in_batch", "pairwise", "prediction", "ring_contrast", "two_towers", "two_views", "weighted_squares",
 ]  # fmt: skip
 
 
@@ -78,5 +79,4 @@ def _named(family: Mapping[str, Any], name: str):
 
 def family_of(objective: Any) -> Mapping[str, Any] | None:
     """The family that an objective is of, by name, so that it can be exchanged for another; None for what is no objective."""
-    families = (PAIRWISE, DECORRELATION, PREDICTION)
-    return next((family for family in families if type(objective) in family.values()), None)
+    return next((family for family in FAMILIES.values() if type(objective) in family.values()), None)

@@ -7,6 +7,7 @@ from typing import Any
 from jaxembed.encoders.functional import Encoder
 from jaxembed.methods import cbow, glove, image_text, images, sentences, skipgram
 from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
+from jaxembed.naming import unknown
 from jaxembed.recipes import RECIPES
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.values import as_json
@@ -41,7 +42,7 @@ def rebuilt(value: Any) -> Any:
             return value
         name = value.pop("class")
         if name not in classes():
-            raise ValueError(f"cannot make a {name} again: the classes that are known are {', '.join(classes())}")
+            raise unknown("class", name, classes())
         known = {field.name for field in dataclasses.fields(classes()[name])}
         if set(value) - known:
             raise ValueError(

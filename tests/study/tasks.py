@@ -20,9 +20,9 @@ class Toy(Task):
     """Tokens to pull at."""
 
     data: str = "toy"
-    extra: bool = False
 
     unit: ClassVar[str] = "tokens"
+    extra: ClassVar[bool] = False
 
     def read(self):
         tokens = np.random.default_rng(0).integers(0, 5, 96)

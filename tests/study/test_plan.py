@@ -27,7 +27,7 @@ def test_a_field_of_the_objective_varies_with_it():
 
 
 def test_what_nothing_has_cannot_vary():
-    with pytest.raises(ValueError, match=r"unknown SkipGram field 'colour': the SkipGram fields are .*window"):
+    with pytest.raises(ValueError, match=r"unknown setting 'colour': the settings are .*window"):
         grid(SkipGram(), colour=["red"])
     with pytest.raises(ValueError, match="window must be at least 1"):
         grid(SkipGram(), window=[0])

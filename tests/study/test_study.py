@@ -3,19 +3,17 @@ import os
 import signal
 import subprocess
 import sys
-import types
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.settings import run
 from jaxembed.cli import main
 from jaxembed.files import locked
 from jaxembed.report.report import report
+from jaxembed.study.options import Options
 from jaxembed.study.run import Run
-from jaxembed.study.train import Options, train_group
+from jaxembed.study.train import train_group
 from jaxembed.training.loop import Diverged, Interrupted
 
 from .tasks import COLUMNS, Toy, study
@@ -81,11 +79,12 @@ def test_another_seed_or_variant_trains_only_what_is_missing(tmp_path):
     assert {path: after[path] for path in before} == before
 
 
-def test_another_column_is_measured_on_the_vectors_that_are_there(tmp_path):
+def test_another_column_is_measured_on_the_vectors_that_are_there(tmp_path, monkeypatch):
     study(tmp_path).run(QUIET)
     before = vectors(tmp_path)
     columns = {**COLUMNS, "extra": "judged/extra"}
-    study(tmp_path, task=Toy(extra=True), columns=columns).run(QUIET)
+    monkeypatch.setattr(Toy, "extra", True)
+    study(tmp_path, columns=columns).run(QUIET)
     assert vectors(tmp_path) == before
     for found in map(Run.open, sorted(tmp_path.glob("runs/*/seed-*"))):
         assert found.summary["judged/extra"] == found.vectors().vectors[1, 1]
@@ -241,17 +240,6 @@ def test_a_dry_run_tells_what_it_would_cost_and_trains_nothing(tmp_path):
 def test_a_study_that_makes_no_sense(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         study(tmp_path, **settings)
-
-
-def test_the_study_that_contributing_shows_is_one(tmp_path, capsys):
-    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
-    code = text.split("```python\n", 1)[1].split("```", 1)[0]
-    shown = types.ModuleType("shown")
-    sys.modules["shown"] = shown  # dataclasses look their module up
-    exec(compile(code, "CONTRIBUTING.md", "exec"), shown.__dict__)
-    settings = replace(shown.PRESETS["smoke"], results=tmp_path, dry_run=True)
-    run(settings, shown.study)
-    assert "9 of 9 runs to train in 1 groups" in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_leaves_a_gap_and_no_error(tmp_path):
