@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxembed.models import GloVe, Word2Vec
+    from jaxembed.trained import Model, load
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
-__all__ = ["GloVe", "KeyedVectors", "Word2Vec", "load_vectors"]
+__all__ = ["GloVe", "KeyedVectors", "Model", "Word2Vec", "load", "load_vectors"]
 
 _HOMES = {
     "GloVe": "jaxembed.models",
     "Word2Vec": "jaxembed.models",
+    "Model": "jaxembed.trained",
+    "load": "jaxembed.trained",
     "KeyedVectors": "jaxembed.vectors",
     "load_vectors": "jaxembed.vectors",
 }

@@ -67,6 +67,15 @@ class KeyedVectors:
         """The dimension d."""
         return self.vectors.shape[1]
 
+    @property
+    def module(self) -> Any:
+        """A Flax `nnx.Embed` that starts from the vectors: looked up by row, `attend` scores all keys; each time a new one."""
+        import jax.numpy as jnp
+        from flax import nnx
+
+        start = lambda key, shape, dtype: jnp.asarray(self.vectors, dtype)
+        return nnx.Embed(len(self), self.vector_size, embedding_init=start, rngs=nnx.Rngs(0))
+
     @cached_property
     def norms(self) -> np.ndarray:
         """The length of each vector [n], computed once; a vector of zeros counts as of the least positive length."""

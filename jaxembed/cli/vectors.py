@@ -12,14 +12,18 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The nearest words by cosine.
+    """The nearest words by cosine; of an encoder, the nearest sentences or pictures that it has embedded.
 
     jaxembed neighbors vectors.bin king queen --topn 5
+    jaxembed neighbors runs/simcse/seed-1 "two men play a guitar"
+    jaxembed neighbors runs/clip/seed-1 shirt.png "a blue shirt" --among pictures.safetensors
     """
 
     vectors: Positional[Path]  # A run's folder or a vector file.
-    words: Positional[tuple[str, ...]]  # Words to look around.
+    words: Positional[tuple[str, ...]]  # Words to look around; of an encoder sentences or pictures' files.
     topn: int = 10  # How many neighbours of each word.
+    # Vectors that an encoder searches; by default those that `jaxembed embed` wrote last.
+    among: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,22 @@ class Evaluate:
 
 def neighbors(asked: Neighbors) -> None:
     """Prints the neighbours of each word."""
+    from jaxembed.cli.embed import search
     from jaxembed.evaluation import neighbours
     from jaxembed.terminal import show_near
     from jaxembed.vectors import load_vectors
 
     if not asked.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
-    topn = _positive(asked.topn)
-    for word, near in neighbours(load_vectors(asked.vectors), asked.words, topn).items():
+    topn, encoder = _positive(asked.topn), (asked.vectors / "encoder.safetensors").exists()
+    if asked.among and not encoder:
+        raise ValueError(f"{asked.vectors} has no encoder: --among is for runs of encoders")
+    without = encoder and not (asked.vectors / "vectors.safetensors").exists()
+    vectors = None if without else load_vectors(asked.vectors)
+    # An encoder's run also keeps vectors by key, test/0 and so on, which may be asked for as those of words.
+    if vectors is None or (encoder and (asked.among or any(word not in vectors for word in asked.words))):
+        return search(asked.vectors, asked.words, topn, asked.among)
+    for word, near in neighbours(vectors, asked.words, topn).items():
         show_near(word, "neighbour", near)
 
 

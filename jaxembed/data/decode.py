@@ -57,16 +57,16 @@ def decode_images(
             try:
                 if content is None:
                     raise ValueError("there is no image")
-                image = _turned(Image.open(BytesIO(content)))
+                image = upright(Image.open(BytesIO(content)))
                 if channels is None and depth == 1 and image.mode not in _GREY:
                     raise _Unlike("mode")
                 if size is None and image.size != (width, height):
                     raise _Unlike("size")
-                out[row] = np.asarray(_converted(image, (height, width), depth)).reshape(height, width, depth)
+                out[row] = as_pixels(image, (height, width), depth)
             except _Unlike:
                 raise
             except Exception as error:  # Pillow's decoders raise nearly anything at damaged bytes
-                failures.append((row, _reason(error)))
+                failures.append((row, reason(error)))
         return failures
 
     skipped: list[int] = []
@@ -82,9 +82,9 @@ def decode_images(
                 runs = pool.map(run, [start + i for i in starts], [rows[i : i + RUN] for i in starts])
                 failures = [failure for found in runs for failure in found]
                 if failures and not skip_corrupt:
-                    row, reason = failures[0]
+                    row, why = failures[0]
                     raise ValueError(
-                        f"row {row} of {title} cannot be decoded: {reason}; drop it or pass skip_corrupt=True"
+                        f"row {row} of {title} cannot be decoded: {why}; drop it or pass skip_corrupt=True"
                     )
                 skipped += [row for row, _ in failures]
                 bar.update(len(rows))
@@ -138,20 +138,20 @@ def _opened(content: bytes | None) -> "Image | None":
     from PIL import Image
 
     try:
-        return None if content is None else _turned(Image.open(BytesIO(content)))
+        return None if content is None else upright(Image.open(BytesIO(content)))
     except Exception:  # see `run`
         return None
 
 
-def _turned(image: "Image") -> "Image":
+def upright(image: "Image") -> "Image":
     """The image upright, where its EXIF data say how it was held."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if "exif" in image.info else image
 
 
-def _converted(image: "Image", shape: tuple[int, int], depth: int) -> "Image":
-    """The image as grey ("L") or colour ("RGB") of that height and width."""
+def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
+    """The image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth]."""
     from PIL import Image
 
     if image.mode in _WIDE:
@@ -162,10 +162,12 @@ def _converted(image: "Image", shape: tuple[int, int], depth: int) -> "Image":
     mode = "L" if depth == 1 else "RGB"
     image = image if image.mode == mode else image.convert(mode)
     height, width = shape
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+    image = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(height, width, depth)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why an image cannot be decoded, for people."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

@@ -1,0 +1,161 @@
+"""`jaxembed embed`, and `jaxembed neighbors` among what it wrote: a trained encoder at work."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from jaxembed.data.inputs import Things
+    from jaxembed.trained import Model
+    from jaxembed.vectors import KeyedVectors
+
+_WRITTEN = (".safetensors", ".npy", ".txt", ".gz")
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+_NOTES = "embedded.json"
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Vectors of sentences or pictures, by the encoder of a run.
+
+    What was embedded last is what `jaxembed neighbors RUN` searches.
+
+        jaxembed embed runs/simcse/seed-1 sentences.txt
+        jaxembed embed runs/simclr/seed-1 pictures/ --output pictures.npy
+        jaxembed embed runs/clip/seed-1 --data fashion-products --column image --split test
+    """
+
+    run: Positional[Path]  # A run's folder.
+    # A text file with a sentence a line (blank lines are skipped), a folder of pictures, or a picture.
+    input: Positional[Path | None] = None
+    data: str | None = None  # Instead, a dataset: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
+    column: str = "text"  # Its column of texts or images.
+    split: str | None = None  # Its split; by default the only one, or train.
+    config: str | None = None  # Configuration of the dataset.
+    revision: str | None = None  # Commit or tag of a dataset on the hub.
+    # What is written: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, in
+    # whose keys white space is _. By default RUN/embedded.safetensors.
+    output: Path | None = None
+    batch_size: int = 32  # How many are encoded at a time.
+    normalize: bool = False  # Scale vectors to length 1.
+
+
+def embed(asked: Embed) -> None:
+    """Encodes, writes and says where."""
+    from jaxembed.files import write_text
+    from jaxembed.trained import load
+    from jaxembed.vectors import KeyedVectors
+
+    output = asked.output or asked.run / "embedded.safetensors"
+    if output.suffix not in _WRITTEN:
+        raise ValueError(f"{output}: name a file that ends in {', '.join(_WRITTEN)}")
+    if (asked.input is None) == (asked.data is None):
+        raise ValueError(
+            "give a text file, a folder of pictures or a picture to embed, or else --data NAME --column COLUMN"
+        )
+    model = load(asked.run)
+    if isinstance(model, KeyedVectors):
+        raise ValueError(f"{asked.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
+    keys, things = _of_column(asked, model) if asked.data else _of_input(Path(str(asked.input)))
+    vectors = model.encode(things, asked.batch_size, asked.normalize)
+    _write(output, KeyedVectors(_unique(keys), vectors))
+    # A run keeps its vectors when it is moved.
+    file = output.name if output.parent == asked.run else os.path.abspath(output)
+    about = {"file": file, "from": asked.data or str(asked.input), "vectors": len(vectors)}
+    write_text(asked.run / _NOTES, json.dumps(about, indent=2) + "\n")
+    print(f"{output}: {len(vectors):,} vectors of {vectors.shape[1]} dimensions")
+
+
+def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
+    """Keys, and what is to be encoded."""
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES)
+        if not found:
+            raise ValueError(f"{path} holds no pictures, such as {', '.join(_PICTURES[:3])}")
+        return [file.relative_to(path).as_posix() for file in found], found
+    if path.suffix.lower() in _PICTURES:
+        return [path.name], [path]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from None
+    texts = [line for line in lines if line]
+    if not texts:
+        raise ValueError(f"{path} holds no text")
+    return texts, texts
+
+
+def _of_column(asked: Embed, model: "Model") -> tuple[list[str], "Things"]:
+    from jaxembed.data.columns import open_split, rows_of
+    from jaxembed.data.images import read_images
+    from jaxembed.data.inputs import ImageInput
+    from jaxembed.data.pairs import read_sentences
+
+    where: dict[str, Any] = {"split": asked.split, "config": asked.config, "revision": asked.revision}
+    kind = rows_of(open_split(str(asked.data), **where), [asked.column]).features.arrow_schema.field(asked.column).type
+    image = model.inputs.get("image")
+    if isinstance(image, ImageInput) and ("text" not in model.inputs or "bytes" in str(kind) or "binary" in str(kind)):
+        size, channels = (image.height, image.width), image.channels
+        found = read_images(str(asked.data), column=asked.column, label=None, size=size, channels=channels, **where)
+        return [str(row) for row in range(len(found))], found.images
+    texts = read_sentences(str(asked.data), column=asked.column, **where).texts
+    return [" ".join(text.split()) for text in texts], texts
+
+
+def _unique(keys: Sequence[str]) -> list[str]:
+    """Keys of which each comes once: the second "a dog" is "a dog (2)"."""
+    seen: Counter[str] = Counter()
+    taken, unique = set(keys), []
+    for key in keys:
+        seen[key] += 1
+        name = key
+        while seen[key] > 1 and name in taken:
+            name = f"{key} ({seen[key]})"
+            seen[key] += name in taken
+        taken.add(name)
+        unique.append(name)
+    return unique
+
+
+def _write(output: Path, made: "KeyedVectors") -> None:
+    import numpy as np
+
+    from jaxembed.files import replacing
+    from jaxembed.vectors import KeyedVectors
+
+    if output.suffix == ".safetensors":
+        made.save(output)
+    elif output.suffix == ".npy":
+        with replacing(output) as part, open(part, "wb") as file:
+            np.save(file, made.vectors)
+    else:
+        keys = _unique(["_".join(key.split()) for key in made.index_to_key])
+        KeyedVectors(keys, made.vectors).save_word2vec_format(output)
+
+
+def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> None:
+    """Prints what lies nearest to each text or picture among what was embedded."""
+    from jaxembed.terminal import show_near
+    from jaxembed.trained import load
+    from jaxembed.vectors import load_vectors
+
+    notes = run / _NOTES
+    if among is None and not notes.exists():
+        raise ValueError(
+            f"nothing was embedded by {run} yet: `jaxembed embed {run} FILE` embeds what is to be searched, or name vectors "
+            "with --among"
+        )
+    path = among or run / json.loads(notes.read_text(encoding="utf-8"))["file"]
+    if path.suffix == ".npy":
+        raise ValueError(f"{path} holds no keys: embed once more with an --output that ends in .safetensors")
+    model: Any = load(run)
+    vectors = load_vectors(path)
+    for query in queries:
+        is_file = "image" in model.inputs and ("text" not in model.inputs or Path(query).is_file())
+        show_near(query, "neighbour", model.search(Path(query) if is_file else query, vectors, topn))

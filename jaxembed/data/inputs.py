@@ -1,0 +1,201 @@
+"""Raw things to examples of a method: what a run keeps beside its weights, so that it can be used without its data."""
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxembed.data.decode import as_pixels, reason, upright
+from jaxembed.data.tokenized import text_rows
+from jaxembed.data.tokens import Tokenizer, read_tokenizer
+from jaxembed.naming import unknown
+
+_AT_ONCE = 16  # pictures that are worth a thread
+_TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, eq=False)
+class TextInput:
+    """Texts to token ids, int32 `[n, l]`, `l` that of the longest, 0 behind a text's end; those over `max_length` are cut."""
+
+    tokenizer: Tokenizer
+    max_length: int  # Tokens of a text, those at its ends included.
+
+    kind: ClassVar[str] = "text"
+    column: ClassVar[str] = "ids"
+    rank: ClassVar[int] = 2
+
+    def blank(self, n: int) -> np.ndarray:
+        """Texts of `max_length` without a token, which others are laid into."""
+        return np.zeros((n, self.max_length), np.int32)
+
+    def examples(self, texts: Sequence[str] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+        """Token ids of texts. Raises ValueError for a blank text and for what is no text; the first is numbered `first`."""
+        for row, text in enumerate(texts, first):
+            if kind_of(text) != self.kind:
+                raise ValueError(f"this model takes texts: number {row} is {told(text)}; give strings")
+            if not text.strip():
+                raise ValueError(f"text {row} is blank: leave it out")
+        return {self.column: text_rows(texts, self.tokenizer, self.max_length)}
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Writes tokenizer.json; what else `read_inputs` needs, as JSON values."""
+        self.tokenizer.save(folder / _TOKENIZER)
+        one = self.tokenizer
+        ends = {"pad": one.pad, "cls": one.cls, "sep": one.sep}
+        return {"max_length": self.max_length, "ends": {name: one.core.id_to_token(i) for name, i in ends.items()}}
+
+    @classmethod
+    def open(cls, folder: Path, max_length: int, ends: dict[str, str]) -> "TextInput":
+        """From what `save` wrote. Raises FileNotFoundError where there is no tokenizer."""
+        if not (folder / _TOKENIZER).is_file():
+            raise FileNotFoundError(without_tokenizer(folder))
+        return cls(read_tokenizer(folder, **ends), max_length)
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """Pictures to pixels, uint8 `[n, height, width, channels]`, as `jaxembed.data.read_images` makes them.
+
+    A picture is a file (`pathlib.Path`), a Pillow image or an array of uint8, `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. One of
+    another size is resized (bilinear, its proportions not kept), grey and colour are turned into each other.
+    """
+
+    height: int
+    width: int
+    channels: int  # 1 (grey) or 3 (colour).
+
+    kind: ClassVar[str] = "image"
+    column: ClassVar[str] = "images"
+    rank: ClassVar[int] = 4
+
+    def blank(self, n: int) -> np.ndarray:
+        """Black pictures, which others are laid into."""
+        return np.zeros((n, self.height, self.width, self.channels), np.uint8)
+
+    def examples(self, images: Sequence[Any] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+        """Pixels of pictures. Raises ValueError, naming it, for one that cannot be read, and for what is no picture."""
+        from PIL import Image
+
+        Image.init()  # its registry of formats fills at the first use, which threads must not share
+        if len(images) < _AT_ONCE or isinstance(images[0], np.ndarray):
+            rows = list(map(self._pixels, count(first), images))
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                rows = list(pool.map(self._pixels, count(first), images))
+        return {self.column: np.stack(rows)}
+
+    def _pixels(self, row: int, image: Any) -> np.ndarray:
+        from PIL import Image
+
+        if kind_of(image) != self.kind:
+            hint = "give paths (pathlib.Path('cat.png') for a file), Pillow images or arrays"
+            raise ValueError(f"this model takes pictures: number {row} is {told(image)}; {hint}")
+        shape = (self.height, self.width)
+        if isinstance(image, os.PathLike):
+            return _read(image, shape, self.channels)
+        if not isinstance(image, Image.Image):
+            image = np.asarray(image)
+            if image.dtype != np.uint8:
+                raise ValueError(
+                    f"picture {row} is of {image.dtype}: give pixels as uint8, 0 to 255; those between 0 and 1 are "
+                    "np.uint8(np.round(255 * pixels))"
+                )
+            if not _is_picture(image) or not image.size:
+                raise ValueError(f"picture {row} has the shape {image.shape}: give [h, w], [h, w, 1] or [h, w, 3]")
+            if image.shape == (*shape, self.channels):
+                return image
+            image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+        return as_pixels(upright(image), shape, self.channels)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """What `read_inputs` needs, as JSON values."""
+        return {"height": self.height, "width": self.width, "channels": self.channels}
+
+    @classmethod
+    def open(cls, folder: Path, **settings: int) -> "ImageInput":
+        """From what `save` gave."""
+        return cls(**settings)
+
+
+Input = TextInput | ImageInput
+Things = Sequence[Any] | np.ndarray
+_INPUTS: dict[str, type[Input]] = {"text": TextInput, "image": ImageInput}
+
+
+def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Input]:
+    """The inputs of a run by their kinds, from its folder and what their `save` gave."""
+    for kind in settings:
+        if kind not in _INPUTS:
+            raise unknown("input", kind, _INPUTS)
+    return {kind: _INPUTS[kind].open(Path(folder), **own) for kind, own in settings.items()}
+
+
+def without_tokenizer(folder: Path) -> str:
+    """What to say of a run whose tokenizer is not there."""
+    again = "train it again, as `jaxembed reproduce RUN --output FOLDER` does"
+    return f"{folder} has no {_TOKENIZER}, so that it cannot read texts: {again}"
+
+
+def kind_of(thing: Any) -> str | None:
+    """What something is: "text" (a string), "image" (a path, a Pillow image, an array of numbers), or None."""
+    from PIL import Image
+
+    if isinstance(thing, str):
+        return "text"
+    is_numbers = hasattr(thing, "__array__") and np.asarray(thing).dtype.kind in "buif" and np.ndim(thing) > 0
+    return "image" if is_numbers or isinstance(thing, os.PathLike | Image.Image) else None
+
+
+def told(thing: Any) -> str:
+    """What something is, for people."""
+    return {"text": "a text", "image": "a picture"}.get(kind_of(thing) or "", f"{thing!r:.40}")
+
+
+def listed(given: Any) -> tuple[Things, bool]:
+    """Things to encode as a sequence, and whether only one was given, by itself.
+
+    An array `[h, w]`, `[h, w, 1]` or `[h, w, 3]` is one picture, `[n, h, w, c]` are several. Raises ValueError for
+    `[n, h, w]`, for something that cannot be encoded, and where there is nothing.
+    """
+    from PIL import Image
+
+    if isinstance(given, str | os.PathLike | Image.Image):
+        return [given], True
+    if hasattr(given, "__array__"):
+        given = np.asarray(given)
+        if given.dtype.kind in "OUT":
+            given = given.tolist()
+        elif _is_picture(given):
+            return [given], True
+        elif given.ndim != 4:
+            raise ValueError(
+                f"an array of shape {given.shape} is no picture: give [h, w, c], or several as [n, h, w, c]"
+            )
+    if not isinstance(given, Iterable) or isinstance(given, bytes | dict):
+        raise ValueError(f"expected texts or pictures to encode, found {given!r:.40}")
+    things = given if isinstance(given, np.ndarray) else list(given)
+    if not len(things):
+        raise ValueError("there is nothing to encode: give at least one text or picture")
+    return things, False
+
+
+def _is_picture(array: np.ndarray) -> bool:
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3))
+
+
+def _read(path: os.PathLike, shape: tuple[int, int], channels: int) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return as_pixels(upright(image), shape, channels)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no picture {os.fspath(path)}") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything at damaged bytes
+        raise ValueError(f"{os.fspath(path)} cannot be read as a picture: {reason(error)}") from error

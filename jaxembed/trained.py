@@ -1,0 +1,223 @@
+"""A finished run in the hand: `load(RUN)` gives vectors of words, or an encoder with the habits of sentence-transformers."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxembed.data.inputs import Input, kind_of, listed
+from jaxembed.study.run import Run, flat
+from jaxembed.training.method import Params
+from jaxembed.vectors import KeyedVectors, load_vectors
+
+_PATIENCE = 3.0  # seconds that pass without a progress bar
+
+
+class TrainedNet(nnx.Module):
+    """A trained method as a Flax module: called with a batch, it gives the vectors, with `train=True` as in training.
+
+    Its nets are attributes under the names that the method has for them (`encoder`, `head`; of two towers `image`, `text`,
+    `image_head`, `text_head`), and so is what else it has learned (`nnx.Param`) or carries along (`nnx.Variable`).
+    """
+
+    def __init__(self, method: Any, params: Params, columns: Mapping[int, str]):
+        nets = method.nets()
+        self.method, self.columns = method, tuple(columns.items())
+        self.nets = tuple(nets)
+        self.learned = tuple(name for name in params.net if name not in nets)
+        self.carried = tuple(name for name, value in params.kept.items() if not isinstance(value, dict))
+        params = jax.tree.map(jnp.asarray, params)
+        for name, net in nets.items():  # files keep no dictionary that is empty
+            setattr(self, name, net.module(params.net.get(name, {}), params.kept.get(name, {})))
+        for name in self.learned:
+            setattr(self, name, nnx.Param(params.net[name]))
+        for name in self.carried:
+            setattr(self, name, nnx.Variable(params.kept[name]))
+
+    def __call__(self, batch: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Vectors `[b, d]` of pixels, uint8 `[b, h, w, c]`, or of token ids, `[b, l]`, which `Model.inputs` makes.
+
+        train: dropout, for which `rngs` has the stream "dropout", and statistics of the batch, which move those that are
+        kept; images are not augmented. Raises ValueError for a batch that is none of what the model takes.
+        """
+        columns = dict(self.columns)
+        if batch.ndim not in columns:
+            known = " or ".join(f"{name} of {rank} axes" for rank, name in columns.items())
+            raise ValueError(f"this model takes {known}, not an array of shape {batch.shape}")
+        # The method's own `encode` says how its nets are put together; here they are live modules and no trees of arrays.
+        net = {name: partial(getattr(self, name), train=train, rngs=rngs) for name in self.nets}
+        net |= {name: getattr(self, name)[...] for name in self.learned}
+        kept = {name: getattr(self, name)[...] for name in self.carried}
+        return self.method.encode(net, kept, {columns[batch.ndim]: batch})
+
+
+class Model:
+    """A trained encoder: `encode` makes vectors of texts or pictures, `similarity` compares them, `search` finds some.
+
+    module: the nets, a Flax module. It may be trained further, alone or within a larger net: the model then encodes with what
+    it has become. inputs: what turns texts ("text") and pictures ("image") into its batches.
+    """
+
+    def __init__(self, module: TrainedNet, inputs: Mapping[str, Input]):
+        self.module, self.inputs = module, dict(inputs)
+
+    def __repr__(self) -> str:
+        kinds = {"text": "texts", "image": "pictures"}
+        takes = " and ".join(kinds.get(kind, kind) for kind in self.inputs)
+        return f"Model<{type(self.module.method).__name__}, takes {takes}, vector_size={self.vector_size}>"
+
+    @cached_property
+    def vector_size(self) -> int:
+        """The dimension d of the vectors."""
+        blank = next(iter(self.inputs.values())).blank(1)
+        return jax.eval_shape(self.module, blank).shape[-1]
+
+    def encode(
+        self,
+        inputs: Any,
+        batch_size: int = 32,
+        normalize: bool = False,
+        show_progress_bar: bool | None = None,
+        *,
+        normalize_embeddings: bool = False,
+    ) -> np.ndarray:
+        """Vectors float32 `[n, d]`, in the order of `inputs`, or `[d]` where one thing is given by itself.
+
+        inputs: strings; or pictures: paths (`pathlib.Path`), Pillow images, arrays of uint8 `[h, w, c]` or all together
+        `[n, h, w, c]`. They are tokenised, or resized, as in training, and encoded `batch_size` at a time.
+        normalize (or normalize_embeddings): scales vectors to length 1. show_progress_bar: None shows one on a terminal when it
+        takes some seconds.
+
+        Raises ValueError for what the model does not take, a blank text, a picture that cannot be read, and no input at all.
+        """
+        things, single = listed(inputs)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        # What this model does not take is refused by the input that it has.
+        takes = self.inputs.get(kind_of(things[0]) or "") or next(iter(self.inputs.values()))
+        # Batches are filled up to one shape, or to a power of two where there are few, so that little is compiled.
+        size = min(batch_size, 1 << (len(things) - 1).bit_length())
+        graph, state = nnx.split(self.module)
+        parts = []
+        with _bar(len(things), show_progress_bar) as advance:
+            for start in range(0, len(things), size):
+                examples = takes.examples(things[start : start + size], first=start)[takes.column]
+                batch = takes.blank(size)
+                batch[tuple(map(slice, examples.shape))] = examples
+                parts.append(np.asarray(_encoded(graph, state, batch), np.float32)[: len(examples)])
+                advance(len(examples))
+        vectors = np.concatenate(parts)
+        vectors = _unit(vectors) if normalize or normalize_embeddings else vectors
+        return vectors[0] if single else vectors
+
+    def similarity(self, a: Any, b: Any) -> np.ndarray:
+        """Cosines `[n, m]` of vectors `[n, d]` with `[m, d]` (or `[d]`, for one), as `encode` makes them."""
+        sides = [np.atleast_2d(np.asarray(side)) for side in (a, b)]
+        for side in sides:
+            if side.ndim != 2 or side.dtype.kind != "f" or side.shape[1] != sides[0].shape[1]:
+                shapes = f"{sides[0].dtype} {sides[0].shape} and {sides[1].dtype} {sides[1].shape}"
+                raise ValueError(f"expected vectors [n, d] and [m, d], as encode makes them, found {shapes}")
+        return _unit(sides[0]) @ _unit(sides[1]).T
+
+    def search(self, query: Any, among: KeyedVectors, topn: int = 10) -> list[tuple[str, float]]:
+        """The `topn` of some vectors that are nearest to a text or picture: (key, cosine); its own key is left out."""
+        if among.vector_size != self.vector_size:
+            raise ValueError(
+                f"this model's vectors have {self.vector_size} dimensions, those to search {among.vector_size}: they are "
+                "another model's"
+            )
+        found = among.similar_by_vector(self.encode(query), topn + 1)
+        return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
+
+
+def load(path: str | os.PathLike) -> KeyedVectors | Model:
+    """Opens a finished run: `KeyedVectors` of words, or the `Model` of an encoder; or a vector file as `load_vectors` does.
+
+    No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
+    finished and for one whose method this version does not know, which tells the version that recorded it.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return load_vectors(folder)
+    run = Run.open(folder)
+    if not run.finished:
+        raise ValueError(f"{folder} is not finished: the command that began it goes on with it")
+    if not (folder / "encoder.safetensors").exists():
+        if '"Encoder"' in json.dumps(run.settings.get("method")):
+            raise FileNotFoundError(
+                f"{folder} has no encoder.safetensors, its weights, so that it cannot encode; train it again, as `jaxembed "
+                "reproduce RUN --output FOLDER` does (jaxembed.load_vectors opens the vectors that it kept, if any)"
+            )
+        return run.vectors()
+    method, params = _method(run), run.encoder()
+    for name, net in method.nets().items():
+        wanted = jax.eval_shape(net.init, jax.random.key(0))
+        there = (params.net.get(name, {}), params.kept.get(name, {}))
+        if any(_shapes(ours) != _shapes(theirs) for ours, theirs in zip(wanted, there, strict=True)):
+            raise ValueError(f"the weights in {folder} are not those of this version's {net.kind}: {_recorded(run)}")
+    inputs = run.inputs()
+    if not inputs:
+        raise ValueError(f"{folder} does not tell how texts or pictures become its examples: its task has no inputs")
+    return Model(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
+
+
+def _method(run: Run) -> Any:
+    """The method of a run as it was trained."""
+    from jaxembed.study.recorded import rebuilt
+
+    try:
+        return rebuilt(run.trained_method)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{run.folder} is of another version: {error}; {_recorded(run)}") from error
+
+
+def _recorded(run: Run) -> str:
+    facts = run.environment
+    version = facts.get("versions", {}).get("jaxembed")
+    return f"it was recorded by jaxembed {version} at the commit {facts.get('commit') or 'unknown'}: use that"
+
+
+def _shapes(tree: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    return {path: leaf.shape for path, leaf in flat(tree)}
+
+
+@partial(jax.jit, static_argnums=0)
+def _encoded(graph: Any, state: Any, batch: jax.Array) -> jax.Array:
+    return nnx.merge(graph, state)(batch)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+@contextmanager
+def _bar(total: int, show: bool | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar, once there is something to wait for; gives what moves it on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console, begun = Console(stderr=True), time.monotonic()
+    bar = Progress(console=console, transient=True)
+    task = bar.add_task("encoding", total=total)
+
+    def advance(n: int) -> None:
+        bar.advance(task, n)
+        slow = console.is_terminal and time.monotonic() - begun > _PATIENCE
+        if show or (show is None and slow):
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -1,0 +1,171 @@
+"""`jaxembed embed`, and `jaxembed neighbors` of what it wrote."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxembed
+from jaxembed import KeyedVectors, load_vectors
+from jaxembed.cli import main
+from jaxembed.data.inputs import ImageInput, TextInput
+from jaxembed.data.tokens import train_tokenizer
+from jaxembed.encoders.functional import encoder
+from jaxembed.methods.image_text import CLIP
+from jaxembed.methods.images import Pixels
+from jaxembed.methods.sentences import SimCSE
+from jaxembed.study.run import Run
+
+LINES = ["a dog runs", "", "  two men play  ", "a dog runs", "rain", "a dog runs (2)"]
+KEYS = ["a dog runs", "two men play", "a dog runs (3)", "rain", "a dog runs (2)"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of encoders as they start: of texts, of pictures, and of both; and one of words."""
+    import jax
+
+    folder = tmp_path_factory.mktemp("runs")
+    tokenizer = train_tokenizer(LINES, vocab_size=60, kind="word", min_count=1, cache=False)
+    bag = encoder("transformer", vocab_size=len(tokenizer), hidden_size=8, heads=2, depth=0, segments=0, max_length=6)
+    pooled = encoder("vit", image_size=(8, 8), patch=8, hidden_size=8, heads=2, depth=1)
+    text, image = {"text": TextInput(tokenizer, 6)}, {"image": ImageInput(8, 8, 1)}
+    made = {"texts": (SimCSE(encoder=bag), text), "pictures": (Pixels(), image)}
+    made["both"] = (CLIP(image_encoder=pooled, text_encoder=bag, vector_size=4), text | image)
+    for name, (method, inputs) in made.items():
+        run = Run.create(folder / name, {"method": method})
+        run.save_model(method, method.init(jax.random.key(0), {}), inputs)
+        run.save(KeyedVectors(["test/0", "test/1"], np.eye(2, 8)))
+        run.finish({})
+    run = Run.create(folder / "words", {"method": {"class": "GloVe"}})
+    run.save(KeyedVectors(["king", "queen"], np.eye(2)))
+    run.finish({})
+    return folder
+
+
+@pytest.fixture
+def run(runs, tmp_path):
+    """Gives a copy of one of the runs."""
+    return lambda name: shutil.copytree(runs / name, tmp_path / "runs" / name)
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "lines.txt").write_text("\n".join(LINES) + "\n")
+    return tmp_path / "lines.txt"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for i, name in enumerate(("b.png", "sub/a.PNG", "notes.txt")):
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
+        with open(tmp_path / "pictures" / name, "wb") as file:
+            Image.fromarray(pixels).save(file, "PNG")
+    return tmp_path / "pictures"
+
+
+def rows(capsys):
+    return [line.split("  ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+
+
+def test_sentences_are_embedded_and_searched(run, text, tmp_path, capsys):
+    folder = run("texts")
+    assert main(["embed", str(folder), str(text)]) == 0
+    assert "embedded.safetensors: 5 vectors of 8 dimensions" in capsys.readouterr().out
+    found = load_vectors(folder / "embedded.safetensors")
+    assert found.index_to_key == KEYS
+    model = jaxembed.load(folder)
+    np.testing.assert_allclose(found.vectors, model.encode([LINES[i] for i in (0, 2, 3, 4, 5)]), atol=1e-6)
+    notes = {"file": "embedded.safetensors", "from": str(text), "vectors": 5}
+    assert json.loads((folder / "embedded.json").read_text()) == notes
+
+    moved = folder.rename(tmp_path / "moved")
+    assert main(["neighbors", str(moved), "a dog runs", "men play rain", "--topn", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("neighbour") == 2
+    assert "a dog runs (2)" in shown
+    assert "two men play" in shown
+
+    # By key, as those of words, where all are keys of the run's own vectors.
+    assert main(["neighbors", str(moved), "test/0"]) == 0
+    assert "test/1" in capsys.readouterr().out
+    (moved / "vectors.safetensors").unlink()
+    assert main(["neighbors", str(moved), "rain"]) == 0
+
+
+def test_formats(run, text, tmp_path):
+    folder = run("texts")
+    vectors = {}
+    for name in ("v.safetensors", "v.npy", "v.txt", "v.txt.gz"):
+        assert main(["embed", str(folder), str(text), "--output", str(tmp_path / name), "--normalize"]) == 0
+        path = tmp_path / name
+        vectors[name] = np.load(path) if path.suffix == ".npy" else load_vectors(path).vectors
+        np.testing.assert_array_equal(vectors[name], vectors["v.safetensors"])
+        assert json.loads((folder / "embedded.json").read_text())["file"] == str(path)
+    np.testing.assert_allclose(np.linalg.norm(vectors["v.npy"], axis=1), 1, atol=1e-6)
+    assert load_vectors(tmp_path / "v.txt").index_to_key[:2] == ["a_dog_runs", "two_men_play"]
+
+
+def test_pictures_are_embedded_and_found_by_texts(run, pictures, capsys):
+    folder = run("both")
+    assert main(["embed", str(folder), str(pictures)]) == 0
+    assert load_vectors(folder / "embedded.safetensors").index_to_key == ["b.png", "sub/a.PNG"]
+    assert main(["neighbors", str(folder), str(pictures / "b.png"), "rain"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("sub/a.PNG") == 2
+    assert "1.000" in shown  # the picture itself
+    assert main(["embed", str(run("pictures")), str(pictures / "b.png")]) == 0
+
+
+def test_a_column_of_a_dataset(run, capsys, tmp_path):
+    data = ["--data", "fashion-mnist-small", "--split", "test", "--column", "image"]
+    for name in ("pictures", "both"):
+        folder = run(name)
+        assert main(["embed", str(folder), *data, "--batch-size", "256"]) == 0
+        assert load_vectors(folder / "embedded.safetensors").index_to_key[::999] == ["0", "999"]
+    for name in ("texts", "both"):
+        folder = run(name) if name == "texts" else tmp_path / "runs" / name
+        assert (
+            main(["embed", str(folder), "--data", "word-analogies", "--split", "google", "--column", "category"]) == 0
+        )
+        assert "capital-common-countries" in load_vectors(folder / "embedded.safetensors")
+
+
+def test_slips_are_told_in_one_line(run, text, pictures, tmp_path, capsys):
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "bytes.txt").write_bytes(b"a\xff")
+    (tmp_path / "none").mkdir()
+    texts, of_pictures, words = run("texts"), run("pictures"), run("words")
+
+    def told(*argv):
+        capsys.readouterr()
+        assert main([str(word) for word in argv]) == 1
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line
+
+    assert "nothing was embedded by" in told("neighbors", texts, "a dog")
+    assert "holds vectors of words, and no encoder" in told("embed", words, text)
+    assert "has no encoder: --among" in told("neighbors", words, "king", "--among", text)
+    assert "did you mean 'king'" in told("neighbors", words, "kin")
+    assert "takes texts: number 0 is a picture" in told("embed", texts, pictures)
+    assert "takes pictures: number 0 is a text" in told("embed", of_pictures, text)
+    assert "holds no text" in told("embed", texts, tmp_path / "blank.txt")
+    assert "no text in UTF-8" in told("embed", texts, tmp_path / "bytes.txt")
+    assert "No such file" in told("embed", texts, tmp_path / "missing.txt")
+    assert "holds no pictures" in told("embed", of_pictures, tmp_path / "none")
+    assert "name a file that ends in .safetensors" in told("embed", texts, text, "--output", tmp_path / "v.csv")
+    assert "give a text file" in told("embed", texts)
+    assert "give a text file" in told("embed", texts, text, "--data", "enwik8-small")
+    assert "has no column 'caption'" in told("embed", texts, "--data", "enwik8-small", "--column", "caption")
+    assert "holds no run" in told("embed", tmp_path, text)
+    assert main(["embed", str(texts), str(text), "--output", str(tmp_path / "v.npy")]) == 0
+    assert "holds no keys" in told("neighbors", texts, "a dog")
+    assert main(["embed", str(of_pictures), str(pictures)]) == 0
+    assert "there is no picture a.png" in told("neighbors", of_pictures, "a.png")
+    among = ["--among", tmp_path / "other.safetensors"]
+    KeyedVectors(["a"], np.ones((1, 3))).save(among[1])
+    assert "another model's" in told("neighbors", texts, "a dog", *among)
