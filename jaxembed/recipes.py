@@ -22,7 +22,8 @@ from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
-from jaxembed.tasks.sentences import Sentences, Start
+from jaxembed.tasks.sentences import Sentences
+from jaxembed.tasks.start import Start
 from jaxembed.tasks.words import Words
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
@@ -61,7 +62,7 @@ def recipe(name: str) -> Recipe:
 
 def _words(method: Method, **training: Any) -> Recipe:
     # Two copies of the tables fill two cores, and a sixteenth of the losses tells the course of training.
-    return Recipe(method, Words("enwik8-small"), Training(**{"replicas": 2, "loss_every": 16} | training))
+    return Recipe(method, Words("enwik8-small"), Training(replicas=2, loss_every=16, **training))
 
 
 def _images(kind: type[images.ImageMethod], epochs: int = 8, **settings: Any) -> Recipe:
@@ -98,7 +99,7 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     )
 
 
-_HEAD = {"projection": (256, 64)}
+_HEAD: dict[str, Any] = {"projection": (256, 64)}
 
 RECIPES: dict[str, Recipe] = {
     "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),

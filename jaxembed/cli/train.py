@@ -58,7 +58,7 @@ def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[
         value = one.value.kind if isinstance(one.value, Encoder) else one.shown
         kind = one.kind | None if optional else one.kind
         # What is not asked for has no default to be shown: it is as each contender has it.
-        plain = (
+        plain: dict[str, Any] = (
             {"help_behavior_hint": "", "metavar": one.kind.__name__.upper()}
             if optional and type(one.kind) is type
             else {}

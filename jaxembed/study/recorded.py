@@ -11,7 +11,7 @@ from jaxembed.naming import unknown
 from jaxembed.recipes import RECIPES
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.values import as_json
-from jaxembed.tasks.sentences import Start
+from jaxembed.tasks.start import Start
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
 from jaxembed.training.settings import Training

@@ -12,9 +12,9 @@ from jaxembed.data.pairs import read_image_texts
 from jaxembed.data.tokenized import tokenized_images
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
-from jaxembed.evaluation.retrieval import cross_retrieval, nearest_items, random_recall
+from jaxembed.evaluation.retrieval import cross_retrieval, random_recall
 from jaxembed.tasks.base import Figures, Read, Task, shape_of_vectors, told
-from jaxembed.tasks.pictures import NEIGHBOURS, PICTURED, PROJECTED, retrieval_grid, with_thumbnails
+from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
 
@@ -61,17 +61,14 @@ class ImageTexts(Task):
         )
 
     def probes(self) -> tuple[Any, Any]:
-        """The shape of the watched vectors now and then; how well they find each other after each pass."""
+        """The shape of the watched vectors now and then; how well images find their texts after each pass."""
+        return shape_of_vectors, lambda vectors: {
+            "retrieval/watched/recall@10": np.array([*map(self._recall, vectors)])
+        }
 
-        def found(vectors: jax.Array) -> dict[str, np.ndarray]:
-            # The watched images come first, their texts after them.
-            halves = [np.split(one, 2) for one in np.asarray(vectors)]
-            recall = lambda image, text: cross_retrieval(image, text, self.found.train.texts[: len(image)])[
-                "a_to_b/recall@10"
-            ]
-            return {"retrieval/watched/recall@10": np.asarray([recall(*both) for both in halves])}
-
-        return shape_of_vectors, found
+    def _recall(self, vectors: jax.Array) -> float:
+        image, text = np.split(np.asarray(vectors), 2)  # the watched images come first, their texts after them
+        return cross_retrieval(image, text, self.found.train.texts[: len(image)])["a_to_b/recall@10"]
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """`retrieval/...` among all test pairs, both ways, an equal text counting as right; `geometry/...` of the images."""
@@ -82,17 +79,8 @@ class ImageTexts(Task):
         return told(figures, "retrieval/") | told(geometry(vectors["image"]), "geometry/")
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Some texts of the test set and the images nearest to each; some images and the images nearest to them."""
-        test, image = self.found.rest, vectors["image"]
-        asked = np.linspace(0, len(test) - 1, min(PICTURED, len(test))).astype(int)
-        pixels, count = test.images.images, min(NEIGHBOURS, len(test))
-        found = nearest_items(vectors["text"][asked], image, count)
-        right, captions = test.ids[found] == test.ids[asked][:, None], [test.texts[i] for i in asked]
-        others = nearest_items(image[asked], image, min(count + 1, len(test)))[:, 1:]  # the nearest is itself
-        return {
-            "pictures/retrieval-text-to-image": retrieval_grid(None, pixels[found], right, captions),
-            "pictures/retrieval-images": retrieval_grid(pixels[asked], pixels[others]),
-        }
+        """Some texts and some images of the test set, and the images nearest to each."""
+        return of_pairs(self.found.rest, vectors["image"], vectors["text"])
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """The first test images, with thumbnails and their texts for names."""

@@ -12,9 +12,8 @@ from jaxembed.data.inputs import ImageInput
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
 from jaxembed.evaluation.probe import linear_probe
-from jaxembed.evaluation.retrieval import nearest_items
 from jaxembed.tasks.base import Figures, Read, Task, told
-from jaxembed.tasks.pictures import NEIGHBOURS, PICTURED, PROJECTED, retrieval_grid, spread, with_thumbnails
+from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
 ITERATIONS = 100  # of the linear probe
@@ -69,14 +68,8 @@ class Images(Task):
         return dict(self._known[key])
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Some test images and the training images nearest to each, framed by whether they are of the same class."""
-        train, test = self.found.train, self.found.rest
-        asked = spread(test, PICTURED)
-        near = nearest_items(vectors["test"][asked], vectors["train"], min(NEIGHBOURS, len(train)))
-        right = (
-            None if test.labels is None or train.labels is None else train.labels[near] == test.labels[asked][:, None]
-        )
-        return {"pictures/retrieval": retrieval_grid(test.images[asked], train.images[near], right)}
+        """Some test images and the training images nearest to each."""
+        return of_classes(self.found.train, self.found.rest, vectors)
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """The first test images, with thumbnails."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxembed.data.images import Images
+from jaxembed.data.pairs import ImageTexts
+from jaxembed.evaluation.retrieval import nearest_items
 from jaxembed.vectors import KeyedVectors
 
 PICTURED, NEIGHBOURS, PROJECTED = 10, 8, 1000  # queries and neighbours of a picture, and what the projector shows
@@ -62,6 +64,27 @@ def retrieval_grid(
             cells.append(_framed(neighbours[row, column], scale, frame, color))
         lines.append(_joined(cells, axis=1))
     return np.pad(_joined(lines, axis=0), ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=_PAPER)
+
+
+def of_classes(train: Images, test: Images, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Some test images and the training images nearest to each, framed by whether they are of the same class."""
+    asked = spread(test, PICTURED)
+    near = nearest_items(vectors["test"][asked], vectors["train"], min(NEIGHBOURS, len(train)))
+    right = None if test.labels is None or train.labels is None else train.labels[near] == test.labels[asked][:, None]
+    return {"pictures/retrieval": retrieval_grid(test.images[asked], train.images[near], right)}
+
+
+def of_pairs(pairs: ImageTexts, image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
+    """Some texts and the images nearest to each; some images and the images nearest to them."""
+    asked = np.linspace(0, len(pairs) - 1, min(PICTURED, len(pairs))).astype(int)
+    pixels, count = pairs.images.images, min(NEIGHBOURS, len(pairs))
+    found = nearest_items(text[asked], image, count)
+    right, captions = pairs.ids[found] == pairs.ids[asked][:, None], [pairs.texts[i] for i in asked]
+    others = nearest_items(image[asked], image, min(count + 1, len(pairs)))[:, 1:]  # the nearest is itself
+    return {
+        "pictures/retrieval-text-to-image": retrieval_grid(None, pixels[found], right, captions),
+        "pictures/retrieval-images": retrieval_grid(pixels[asked], pixels[others]),
+    }
 
 
 def spread(images: Images, count: int) -> np.ndarray:

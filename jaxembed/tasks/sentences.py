@@ -8,43 +8,15 @@ import numpy as np
 
 from jaxembed.data.inputs import TextInput
 from jaxembed.data.pairs import read_scored_pairs, read_sentences
-from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.tokenized import token_groups
-from jaxembed.data.tokens import Tokenizer, start_vectors, tokenizer_for
+from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import alignment, geometry
 from jaxembed.evaluation.sts import sts_spearman
-from jaxembed.methods.skipgram import SkipGram
 from jaxembed.tasks.base import Figures, Read, Task, told
-from jaxembed.training.loop import fit
-from jaxembed.training.settings import Training
+from jaxembed.tasks.start import Start
 from jaxembed.vectors import KeyedVectors
 
 _SHOWN = 2000  # sentences that stand for all where there are no pairs
-
-
-@dataclass(frozen=True)
-class Start:
-    """Token vectors to start from: Skip-gram on a corpus, with a seed of its own."""
-
-    data: str = "enwik8-text"  # The corpus.
-    max_words: int = 0  # Only so many words of it; 0 takes all.
-    vector_size: int = 256  # Of Skip-gram, and so of the encoder's token vectors.
-    epochs: int = 3  # Of Skip-gram.
-    std: float = 0.02  # Standard deviation of the vectors as the encoder starts with them.
-    words: int = 20_000  # A tokenizer of whole words also knows so many of the corpus' most frequent ones.
-    seed: int = 0  # Of Skip-gram.
-
-    def corpus(self) -> Corpus:
-        """What Skip-gram is trained on."""
-        corpus = read_corpus(self.data)
-        return corpus.head(self.max_words) if self.max_words else corpus
-
-    def vectors(self, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
-        """Float32 `[len(tokenizer), vector_size]`, and how many tokens are words that Skip-gram knows."""
-        corpus = self.corpus()
-        result = fit(SkipGram(vector_size=self.vector_size), corpus, Training(epochs=self.epochs), seeds=(self.seed,))
-        vectors = KeyedVectors(corpus.vocabulary.words, result.vectors[0])
-        return start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
 
 
 @dataclass(frozen=True)
