@@ -29,7 +29,7 @@ ALL = (
 FASHION = {"data": "fashion-mnist"}
 WIDE = {"projection": (512, 128)}
 GPU = {"batch_size": 512, "encoder.dtype": "bfloat16"}
-WIDE_HEADS = dict.fromkeys(("pixels", "untrained", "simclr", "supcon", "moco"), WIDE)
+WIDE_HEADS: dict[str, Any] = dict.fromkeys(("pixels", "untrained", "simclr", "supcon", "moco"), WIDE)
 
 PRESETS = {
     "smoke": Preset(

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
@@ -70,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(argv: list[str]) -> SubcommandApp:
     """The commands; only the help of one that is named in `argv` is more than a line."""
-    app = SubcommandApp()
+    app: Any = SubcommandApp()
     if argv[:1] == ["train"]:
         app.command(_methods(argv), name="train")
     else:
         app.command(_nothing, name="train", help="Train vectors by a method; jaxembed train --help lists them.")
     for name, command in _COMMANDS.items():
         brief = (command.__doc__ or "").partition("\n")[0]
-        app.command(cast("Any", command), name=name, help=None if name in argv[:1] else brief)
+        app.command(command, name=name, help=None if name in argv[:1] else brief)
     return app
 
 
@@ -90,7 +90,7 @@ def _methods(argv: list[str]) -> SubcommandApp:
     if len(argv) > 1 and not asked.startswith("_") and asked not in RECIPES:
         raise unknown("recipe", argv[1], RECIPES)
     argv[1:2] = [asked] if asked in RECIPES else argv[1:2]
-    methods = SubcommandApp()
+    methods: Any = SubcommandApp()
     for name in RECIPES:
         if name == asked:
             methods.command(command(name, argv[2:]), name=name)
