@@ -1,4 +1,7 @@
-"""The contract that every recipe keeps, from its help to the use of what it trained."""
+"""The contract that every recipe keeps, from its help to the use of what it trained.
+
+The files beside this one run it, a part of the registry each, so that they can run side by side.
+"""
 
 import json
 import re
@@ -22,8 +25,19 @@ from jaxembed.training.loop import fit
 
 from .tiny import tiny, write
 
-QUIET = Options(console=False, checkpoint_seconds=None)
-every_recipe = pytest.mark.parametrize("name", RECIPES)
+GROUPS = {"words": [], "views": [], "images": [], "sentences": [], "pairs": []}
+for _name, _one in RECIPES.items():
+    _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs"}[
+        type(_one.task).__name__
+    ]
+    # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
+    _negatives = "temperature" in settings(_one) if _kind == "images" else True
+    GROUPS[_kind if _negatives else "views"].append(_name)
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", GROUPS[metafunc.module.GROUP])
 
 
 @pytest.fixture(scope="module")
@@ -31,39 +45,52 @@ def world(tmp_path_factory):
     """Tiny data, and programs kept, so that each is compiled once."""
     folder = tmp_path_factory.mktemp("tiny")
     text = write(folder)
-    before = {
-        name: getattr(jax.config, name)
-        for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    }
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
     patch = pytest.MonkeyPatch()
     patch.setenv("JAXEMBED_DATA", str(folder))
-    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    for name, value in zip(names, (str(folder / "programs"), 0.0), strict=True):
+        jax.config.update(name, value)
     yield {name: tiny(one, text) for name, one in RECIPES.items()}
     patch.undo()
     for name, value in before.items():
         jax.config.update(name, value)
 
 
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
 @pytest.fixture(scope="module")
 def runs(world, tmp_path_factory):
-    """A run of each recipe, made when it is first asked for."""
-    made = {}
+    """A run of each recipe, made when it is first asked for: killed on its way, and started again."""
+    made, report, seen = {}, recorder.Recorder.report, []
+
+    def until_killed(self, progress, vectors):
+        report(self, progress, vectors)
+        seen.append(progress.step)
+        if len(seen) == 2:
+            raise Killed
 
     def run(name):
         if name not in made:
-            made[name] = trained(world[name], tmp_path_factory.mktemp(name) / "seed-1", QUIET)
+            folder = tmp_path_factory.mktemp(name) / "seed-1"
+            if world[name].method.trained:  # of a baseline there is no moment to be killed at
+                seen.clear()
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+                    patch.setattr(recorder.Recorder, "report", until_killed)
+                    trained(world[name], folder)
+            made[name] = trained(world[name], folder)
         return made[name]
 
     return run
 
 
-def trained(one, folder, options):
+def trained(one, folder):
     plan = Planned(folder, Variant("tiny", one.method, one.training), 1, one.task.data)
-    return train_group([plan], one.task, options)[0]
+    return train_group([plan], one.task, Options(console=False, checkpoint_seconds=0))[0]
 
 
-@every_recipe
 def test_its_help_tells_every_setting(name, capsys):
     assert main(["train", name.replace("_", "-"), "--help"]) == 0
     shown = capsys.readouterr().out
@@ -72,13 +99,11 @@ def test_its_help_tells_every_setting(name, capsys):
         assert one.help, f"{one.name} has no comment at its field"
 
 
-@every_recipe
 def test_its_settings_survive_json(name):
     for part in (RECIPES[name].method, RECIPES[name].task, RECIPES[name].training):
         assert rebuilt(json.loads(json.dumps(as_json(part, "x")))) == part
 
 
-@every_recipe
 def test_it_trains_and_is_judged(name, runs, world):
     run = runs(name)
     assert run.finished
@@ -92,40 +117,14 @@ def test_it_trains_and_is_judged(name, runs, world):
         assert np.isfinite(losses).all()
 
 
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-@every_recipe
-def test_killed_and_started_again_it_ends_bit_for_bit(name, runs, world, tmp_path, monkeypatch):
-    if not world[name].method.trained:
-        pytest.skip("a baseline is not trained: there is no moment to be killed at")
-    report, seen = recorder.Recorder.report, []
-
-    def once(self, progress, vectors):
-        report(self, progress, vectors)
-        seen.append(progress.step)
-        if len(seen) == 2:
-            raise Killed
-
-    monkeypatch.setattr(recorder.Recorder, "report", once)
-    keep = Options(console=False, checkpoint_seconds=0)
-    with pytest.raises(Killed):
-        trained(world[name], tmp_path / "seed-1", keep)
-    again = trained(world[name], tmp_path / "seed-1", keep)
-    assert again.environment["resumed"] == 1
-    np.testing.assert_array_equal(again.vectors().vectors, runs(name).vectors().vectors)
-
-
-@every_recipe
-def test_it_is_reproduced_bit_for_bit(name, runs):
-    found = reproduce(runs(name).folder)
+def test_killed_and_started_again_it_is_what_it_is_undisturbed(name, runs, world):
+    assert runs(name).environment["resumed"] == int(world[name].method.trained)
+    found = reproduce(runs(name).folder)  # trains it again from its record, in one go
     assert found.exact
     assert found.vectors
     assert found.reproduced
 
 
-@every_recipe
 def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
     run, task = runs(name), world[name].task
     monkeypatch.setenv("JAXEMBED_DATA", "/nowhere")  # no data are needed to use a run
@@ -148,7 +147,6 @@ def texts_of(task, part):
     return rest[1][part] if isinstance(rest, tuple) else rest.texts
 
 
-@every_recipe
 def test_tables_train_in_replicas(name, world):
     one = world[name]
     method, data = ready(one.method, one.task)
@@ -160,7 +158,6 @@ def test_tables_train_in_replicas(name, world):
     assert np.isfinite(first).all()
 
 
-@every_recipe
 def test_its_step_compiles_for_accelerators(name, world):
     method, data = ready(world[name].method, world[name].task)
     step, shapes = abstract_step(method, world[name].training, method.source(data))
