@@ -1,0 +1,5 @@
+"""The contract of recipes of images with negatives."""
+
+from .contract import *  # noqa: F403
+
+GROUP = "images"

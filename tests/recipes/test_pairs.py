@@ -1,0 +1,5 @@
+"""The contract of recipes of images with texts."""
+
+from .contract import *  # noqa: F403
+
+GROUP = "pairs"

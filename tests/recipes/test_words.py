@@ -1,0 +1,5 @@
+"""The contract of recipes of words."""
+
+from .contract import *  # noqa: F403
+
+GROUP = "words"
