@@ -30,8 +30,8 @@ class Where(Asked):
 class Train:
     """The command of a recipe, which `command` gives the options."""
 
-    name: ClassVar[str]
-    start: ClassVar[Recipe]
+    recipe_name: ClassVar[str]  # settings may be called name or start
+    recipe: ClassVar[Recipe]
 
 
 def brief(name: str) -> str:
@@ -45,7 +45,7 @@ def command(name: str, line: Sequence[str] = ()) -> type[Train]:
     encoders = [one.name for one in settings(start).values() if isinstance(one.value, Encoder)]
     start = changed(start, typed_kinds(line, encoders))
     made = make_dataclass(name, [*options(settings(start)), *own_options(Where)], bases=(Train,), frozen=True)
-    made.name, made.start = name, start
+    made.recipe_name, made.recipe = name, start
     doc = (type(start.method).__doc__ or "").strip()
     made.__doc__ = f"{doc}\n\n{ABOUT}\n\n    jaxembed train {name} --seeds 1 2 3\n"
     return made
@@ -102,9 +102,9 @@ def train(asked: Any) -> None:
     from jaxembed.terminal import show_runs, show_summaries
     from jaxembed.training.processes import is_first
 
-    values = asked_for(asked, settings(asked.start))
-    one = changed(asked.start, values)
-    name = "-".join([asked.name, *([short(one.method.objective)] if "objective" in values else [])])
+    values = asked_for(asked, settings(asked.recipe))
+    one = changed(asked.recipe, values)
+    name = "-".join([asked.recipe_name, *([short(one.method.objective)] if "objective" in values else [])])
     print(_about(one))
     output = asked.output or Path("runs") / name
     variant = Variant(name, one.method, one.training)
