@@ -100,7 +100,7 @@ def _of_column(asked: Embed, model: "Model") -> tuple[list[str], "Things"]:
     where: dict[str, Any] = {"split": asked.split, "config": asked.config, "revision": asked.revision}
     kind = rows_of(open_split(str(asked.data), **where), [asked.column]).features.arrow_schema.field(asked.column).type
     image = model.inputs.get("image")
-    if isinstance(image, ImageInput) and ("text" not in model.inputs or "bytes" in str(kind) or "binary" in str(kind)):
+    if isinstance(image, ImageInput) and ("text" not in model.inputs or "binary" in str(kind)):
         size, channels = (image.height, image.width), image.channels
         found = read_images(str(asked.data), column=asked.column, label=None, size=size, channels=channels, **where)
         return [str(row) for row in range(len(found))], found.images
