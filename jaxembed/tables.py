@@ -31,6 +31,11 @@ def padded(dimension: int) -> int:
     return -(-dimension // LANE) * LANE
 
 
+def lanes(table: jax.Array) -> jax.Array:
+    """`table [n, d]` as it is stored, padded with columns of zeros to whole lanes."""
+    return jnp.pad(table, ((0, 0), (0, padded(table.shape[1]) - table.shape[1])))
+
+
 def gather(table: jax.Array, ids: jax.Array) -> jax.Array:
     """Rows of `table [n, d]` at `ids [...]`: `[..., d]`. Ids must lie in `range(n)`; this is not checked."""
     return table.at[ids].get(mode="promise_in_bounds")

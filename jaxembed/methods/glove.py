@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
 from jaxembed.data.text import Corpus
+from jaxembed.encoders.tables import GloVeModel
 from jaxembed.objectives import glove_weight, weighted_squares
 from jaxembed.sampling import random
-from jaxembed.tables import padded
+from jaxembed.tables import lanes
 from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source
 
 _CHUNK = 1 << 22
@@ -74,15 +75,12 @@ class GloVe(Method):
         return self.vector_size + 1
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """The reference's start, everything uniform in +-0.5 / d, but for the biases: see `bias_start`."""
-        rows, fill = constants["biases"].shape[0], ((0, 0), (0, padded(self.row_size) - self.row_size))
-        tables = {}
-        for name, table_key in zip(("word", "context"), jax.random.split(key), strict=True):
-            start = jax.random.uniform(table_key, (rows, self.row_size), minval=-0.5, maxval=0.5) / self.vector_size
-            if self.bias_start == "independence":
-                start = start.at[:, -1].set(constants["biases"])
-            tables[name] = jnp.pad(start, fill)
-        return Params(tables)
+        """Those of `GloVeModel`, a vector and its bias in a row, padded to whole lanes."""
+        biases = constants["biases"] if self.bias_start == "independence" else None
+        model = GloVeModel(constants["biases"].shape[0], self.vector_size, key=key, biases=biases)
+        row = lambda table, bias: lanes(jnp.concatenate([table.embedding[...], bias[...][:, None]], 1))
+        word, context = row(model.words, model.word_biases), row(model.contexts, model.context_biases)
+        return Params({"word": word, "context": context})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """The order of a pass."""
@@ -104,6 +102,8 @@ class GloVe(Method):
         places, size = self._places(shard), shard.columns["counts"].shape[0]
         turn = step * self._runs + jnp.arange(self._runs)
         start = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1)) * self.run
+        # Entries come shuffled from the counting; here runs of them change their order, for a gather of whole runs reads
+        # memory in lines. Places behind the last run start behind the column, where a count of 0 makes them padding.
         start = jnp.where(turn < places, start, size)
         at = (start[:, None] + jnp.arange(self.run)[None, :]).reshape(-1)
         take = lambda name: shard.columns[name].at[at].get(mode="fill", fill_value=0)

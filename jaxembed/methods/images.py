@@ -256,6 +256,9 @@ class MoCo(Averaged, SimCLR):
         augment, drop = jax.random.split(key)
         first, second = jnp.split(self.views(batch, augment), 2)
         z, kept = self.projected(net, kept, first, drop)
+        # Keys come from the averaged net, which changes slowly: those of many steps ago, in the queue, then still agree with
+        # those of now, as the net's own would not. They take no gradient. The queue is met before this batch joins it, since
+        # else each key would stand twice, as positive and as negative.
         keys = normalized(self.target(kept, second, jax.random.fold_in(drop, 1)))
         queue = kept["queue"]
         query = normalized(z)

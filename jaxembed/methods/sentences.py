@@ -86,7 +86,9 @@ class SimCSE(DenseMethod):
         """Mean loss over the groups of the batch, from the first of two sentences to the second and back."""
         choose, drop = jax.random.split(key)
         n = len(batch["ids"])
-        # Two different members of each group: a place, and another some steps on, round the group's end.
+        # Two different members of each group: a place, and another some steps on, round the group's end. A group of one
+        # has nowhere to go and meets itself; dropout, which is drawn for each row, then makes the two views (unsupervised
+        # SimCSE). Products of uniform numbers and sizes serve groups of all sizes in one shape.
         first, step = jax.random.uniform(choose, (2, n))
         sizes = batch["sizes"]
         one = jnp.minimum((first * sizes).astype(jnp.int32), sizes - 1)
@@ -100,7 +102,9 @@ class SimCSE(DenseMethod):
         kept = {**kept, "encoder": of_encoder}
         if self.projection:
             z, kept["head"] = self.run("head", net, kept, z, train=True)
-        # A text that comes twice is no negative of itself; a hard negative is one of every anchor.
+        # One pass of the encoder made all rows: `n` of either side and then the hard negatives, which are candidates of
+        # every anchor. A text that comes twice in a batch is no negative of itself (`alike`); hard negatives have no number,
+        # so -1 keeps them negatives. Both directions count, for a member is an anchor as good as the other.
         texts, none = jnp.split(texts, 2), jnp.full(len(z) - 2 * n, -1)
         both = [
             contrast(

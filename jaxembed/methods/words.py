@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.text import Corpus
+from jaxembed.encoders.tables import SkipGramModel
 from jaxembed.objectives import Logistic, pairwise
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
-from jaxembed.tables import padded
+from jaxembed.tables import lanes
 from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
 
@@ -98,11 +99,9 @@ class WordMethod(Method):
         return Source(constants, pieces, piece, len(corpus.tokens), length)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """word2vec's start: inputs uniform in +-1 / (2 d), outputs zero. Tables are stored padded to whole lanes."""
-        rows, width = constants["keep"].shape[0], padded(self.vector_size)
-        table = jax.random.uniform(key, (rows, self.vector_size), minval=-0.5, maxval=0.5) / self.vector_size
-        fill = ((0, 0), (0, width - self.vector_size))
-        return Params({"in": jnp.pad(table, fill), "out": jnp.zeros((rows, width))})
+        """Those of `SkipGramModel`, padded to whole lanes."""
+        model = SkipGramModel(constants["keep"].shape[0], self.vector_size, key=key)
+        return Params({"in": lanes(model.centres.embedding[...]), "out": lanes(model.contexts.embedding[...])})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Subsamples and closes the gaps; the blocks of a pass are met in an order that `key` decides."""
@@ -127,6 +126,9 @@ class WordMethod(Method):
         blocks, own, constants = self._count(shard), shard.own, shard.constants
         place = step * self._blocks + jnp.arange(self._blocks)
         drawn = random.shuffled(own["order"], blocks, jnp.minimum(place, blocks - 1))
+        # Each block is met once a pass, in an order that is a function of the place (blocks drawn with replacement cost .02
+        # of SimLex). The offset, new in each pass, moves the borders of tiles, across which no pair is seen. Places behind
+        # the last block, in the last step, start behind the stream: there all is of document -1 and weighs nothing.
         starts = drawn * self.block - own["offset"]
         starts = jnp.where(place < blocks, starts, own["tokens"].shape[0] + self.halo)
         tokens, documents = windows.take_blocks(own["tokens"], own["documents"], starts, self.block, self.halo)

@@ -35,7 +35,11 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a dispatch; `loss [seeds]` is the exact mean since the last report, `learning_rate [seeds]`."""
+    """Where a run stands after a dispatch.
+
+    loss: mean of those that were counted since the last report, `[seeds]`; where there were none, as it was told last.
+    learning_rate: `[seeds]`.
+    """
 
     step: int
     total_steps: int
@@ -57,7 +61,8 @@ class Result:
     """What training gave, for all seeds: arrays have a seed's axis, and `params` an entry for each seed.
 
     vectors: float32 `[seeds, rows, vector_size]`.
-    losses: exact mean loss of each epoch, float64 `[epochs, seeds]`.
+    losses: mean loss of each epoch over the steps at which it was counted, which are all of them with `loss_every` 1, NaN
+        with 0; float64 `[epochs, seeds]`.
     held_out: the same on data that was held out, where some was.
     seconds, compile_seconds: time in steps (reports and probes left out), and in the compiler.
     busy_seconds: of the time in steps, that in compiled programs alone; of the busiest run.
@@ -121,82 +126,21 @@ def fit(
     _warn_of_slow_scatter()
     data = method.read(data)
     method = method.suited_to(data)
-    source = method.source(data)
     numbers = table_of(method, training, vary or {}, len(seeds))
-    program = Program(method, training, source, tuple(seeds), numbers, seeds_by, layout)
+    program = Program(method, training, method.source(data), tuple(seeds), numbers, seeds_by, layout)
     if init is not None:
         program.start_from(init)
     held = HeldOut(program, method.source(method.read(held_out))) if held_out is not None else None
-    at = _Position()
-    if checkpoints:
-        found = checkpoints.restore(program.saved, layout)
-        if found:
-            program.restore(found[0])
-            at = _Position.from_json(found[1])
-            program.done, program.seconds = at.done, at.seconds
-        checkpoints.begin(found[2] if found else {})
-    every = max(1, -(-program.total_steps // max(1, training.reports)))
+    course = _Course(program, held, report, on_epoch, checkpoints)
+    course.begin()
     with ThreadPoolExecutor(1, "jaxembed-prefetch") as prefetch, _asked_to_stop(checkpoints) as stop_asked:
-        last = training.epochs * source.pieces
-        waiting = None
-        while at.piece < last:
-            piece = waiting.result() if waiting else program.read(at.piece)
-            # A piece that holds all of the data is read again when its turn comes, rather than kept beside what is made of it.
-            several = source.pieces > 1 and at.piece + 1 < last
-            waiting = prefetch.submit(program.read, at.piece + 1) if several else None
-            program.prepare(piece, at.piece)
-            del piece
-            while at.place < program.steps:
-                # Replicas are met only where they merge, so that reports do not change what is trained.
-                step = training.merge_steps if training.replicas > 1 else min(every - at.since, _DISPATCH)
-                stop = min(program.steps, at.place + step)
-                metrics = program.advance(at.place, stop)
-                at.since += stop - at.place
-                at.place = stop
-                at.epoch_sums.add(metrics)
-                at.recent.add(metrics)
-                _check(program, at.recent.loss)
-                if at.since >= every or program.done == program.total_steps:
-                    if report:
-                        report(_progress(program, at.recent), program.vectors)
-                    at.recent, at.since = _Mean(), 0
-                stopping = checkpoints is not None and anyone(stop_asked())
-                if checkpoints and (stopping or checkpoints.due()):
-                    at.done, at.seconds = program.done, program.seconds
-                    checkpoints.save(program.done, program.saved(), at.as_json())
-                    if stopping:
-                        checkpoints.wait()
-                        raise Interrupted(
-                            f"stopped at step {program.done:,} of {program.total_steps:,} and saved: the same command goes on "
-                            "from there"
-                        )
-            at.piece, at.place = at.piece + 1, 0
-            if at.piece % source.pieces:
-                continue
-            whole, at.epoch_sums = at.epoch_sums, _Mean()
-            at.losses.append(np.broadcast_to(whole.loss, len(seeds)))
-            _check(program, np.asarray(jnp.sum(program.vectors(), axis=(-2, -1))))
-            if held:
-                at.held_out.append(held.loss())
-            if on_epoch:
-                metrics = {"held_out": at.held_out[-1]} if held else {}
-                progress = replace(_progress(program, whole), metrics=metrics)
-                on_epoch(at.piece // source.pieces - 1, progress, program.vectors)
+        for piece in course.pieces(prefetch):
+            program.prepare(piece, course.at.piece)
+            del piece  # what was made of it takes its place in memory
+            course.train_piece(stop_asked)
     if checkpoints:
         checkpoints.wait()
-    return Result(
-        vectors=np.asarray(program.vectors()),
-        params=program.params(),
-        losses=np.stack(at.losses),
-        held_out=np.stack(at.held_out) if held else None,
-        steps=program.done,
-        examples=source.size * training.epochs,
-        seconds=program.seconds,
-        compile_seconds=program.compile_seconds,
-        seeds=tuple(seeds),
-        busy_seconds=max(lane.busy for lane in program.lanes),
-        method=method,
-    )
+    return course.result()
 
 
 #: Steps of a dispatch at most: a run is asked now and then whether it should save or stop.
@@ -218,7 +162,7 @@ class _Mean:
 
     @property
     def loss(self) -> np.ndarray:
-        if not self.sums:  # not tracked
+        if not self.sums:  # none was counted
             return np.asarray(np.nan)
         return self.sums["loss"] / np.maximum(self.sums["weight"], 1e-300)
 
@@ -228,6 +172,7 @@ class _Position:
     """How far a run is, with the sums that are still open: everything but the program's own state.
 
     piece: counted over all passes; place: the next batch of it; since: steps since the last report.
+    told: whether `recent` has been reported, so that the next losses start a new mean.
     """
 
     piece: int = 0
@@ -235,13 +180,14 @@ class _Position:
     since: int = 0
     done: int = 0
     seconds: float = 0.0
+    told: bool = False
     epoch_sums: _Mean = field(default_factory=_Mean)
     recent: _Mean = field(default_factory=_Mean)
     losses: list[np.ndarray] = field(default_factory=list)
     held_out: list[np.ndarray] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("piece", "place", "since", "done", "seconds")}
+        plain = {name: getattr(self, name) for name in ("piece", "place", "since", "done", "seconds", "told")}
         sums = {name: getattr(self, name).as_json() for name in ("epoch_sums", "recent")}
         return plain | sums | {name: np.stack(getattr(self, name)).tolist() if getattr(self, name) else []
                                for name in ("losses", "held_out")}  # fmt: skip
@@ -251,6 +197,111 @@ class _Position:
         sums = {name: _Mean(saved[name]) for name in ("epoch_sums", "recent")}
         lists = {name: [np.asarray(values) for values in saved[name]] for name in ("losses", "held_out")}
         return cls(**{**saved, **sums, **lists})
+
+
+class _Course:
+    """A run from where it stands to its end: dispatches, and what happens between them. `at` is all that changes."""
+
+    def __init__(
+        self, program: Program, held: HeldOut | None, report: Any, on_epoch: Any, checkpoints: "Checkpoints | None"
+    ):
+        self.program, self.held, self.checkpoints = program, held, checkpoints
+        self.report, self.on_epoch = report, on_epoch
+        self.at = _Position()
+        self.every = max(1, -(-program.total_steps // max(1, program.training.reports)))
+
+    def begin(self) -> None:
+        """Goes back to where the newest checkpoint is, if there is any."""
+        if not self.checkpoints:
+            return
+        program, found = self.program, self.checkpoints.restore(self.program.saved, self.program.layout)
+        if found:
+            program.restore(found[0])
+            self.at = _Position.from_json(found[1])
+            program.done, program.seconds = self.at.done, self.at.seconds
+        self.checkpoints.begin(found[2] if found else {})
+
+    def pieces(self, prefetch: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
+        """The pieces that are still to be trained on; the next is read while one is trained."""
+        program, last = self.program, self.program.training.epochs * self.program.source.pieces
+        waiting = None
+        while self.at.piece < last:
+            piece = [waiting.result() if waiting else program.read(self.at.piece)]
+            # A piece that holds all of the data is read again when its turn comes, rather than kept beside what is made of it.
+            several = program.source.pieces > 1 and self.at.piece + 1 < last
+            waiting = prefetch.submit(program.read, self.at.piece + 1) if several else None
+            yield piece.pop()  # and keep no hold of it
+            self.at.piece, self.at.place = self.at.piece + 1, 0
+            if self.at.piece % program.source.pieces == 0:
+                self._end_pass()
+
+    def train_piece(self, stop_asked: Callable[[], bool]) -> None:
+        """The batches of the prepared piece, from `at.place` on. Raises Interrupted when it is asked to, and has saved."""
+        at, program = self.at, self.program
+        while at.place < program.steps:
+            # Replicas are met only where they merge, so that reports do not change what is trained.
+            steps = program.merge_steps if program.replicas > 1 else min(self.every - at.since, _DISPATCH)
+            stop = min(program.steps, at.place + steps)
+            metrics = program.advance(at.place, stop)
+            at.since += stop - at.place
+            at.place = stop
+            self._count(metrics)
+            if at.since >= self.every or program.done == program.total_steps:
+                if self.report:
+                    self.report(_progress(program, at.recent), program.vectors)
+                at.since, at.told = 0, True
+            self._save(stop_asked)
+
+    def _count(self, metrics: dict[str, np.ndarray]) -> None:
+        if not metrics:  # losses are counted now and then: what was told last stands until there are others
+            return
+        if self.at.told:
+            self.at.recent, self.at.told = _Mean(), False
+        self.at.epoch_sums.add(metrics)
+        self.at.recent.add(metrics)
+        _check(self.program, self.at.recent.loss)
+
+    def _save(self, stop_asked: Callable[[], bool]) -> None:
+        if self.checkpoints is None:
+            return
+        at, program, stopping = self.at, self.program, anyone(stop_asked())
+        if stopping or self.checkpoints.due():
+            at.done, at.seconds = program.done, program.seconds
+            self.checkpoints.save(program.done, program.saved(), at.as_json())
+        if stopping:
+            self.checkpoints.wait()
+            raise Interrupted(
+                f"stopped at step {program.done:,} of {program.total_steps:,} and saved: the same command goes on from there"
+            )
+
+    def _end_pass(self) -> None:
+        at, program = self.at, self.program
+        whole, at.epoch_sums = at.epoch_sums, _Mean()
+        at.losses.append(np.broadcast_to(whole.loss, len(program.seeds)))
+        _check(program, np.asarray(jnp.sum(program.vectors(), axis=(-2, -1))))
+        if self.held:
+            at.held_out.append(self.held.loss())
+        if self.on_epoch:
+            metrics = {"held_out": at.held_out[-1]} if self.held else {}
+            progress = replace(_progress(program, whole), metrics=metrics)
+            self.on_epoch(at.piece // program.source.pieces - 1, progress, program.vectors)
+
+    def result(self) -> Result:
+        """What came out."""
+        at, program = self.at, self.program
+        return Result(
+            vectors=np.asarray(program.vectors()),
+            params=program.params(),
+            losses=np.stack(at.losses),
+            held_out=np.stack(at.held_out) if self.held else None,
+            steps=program.done,
+            examples=program.source.size * program.training.epochs,
+            seconds=program.seconds,
+            compile_seconds=program.compile_seconds,
+            seeds=program.seeds,
+            busy_seconds=max(lane.busy for lane in program.lanes),
+            method=program.method,
+        )
 
 
 def _check(program: Program, values: np.ndarray) -> None:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +21,13 @@ from jaxembed.training.step import State, evaluate_steps, init_state, train_step
 
 # Streams of random numbers that must not meet.
 _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
+
+#: Merges of replicas in a pass, at least.
+MERGES = 64
+
+# Compiled functions of the last programs, so that going on with a training, or the next seed, begins at once.
+_COMPILED: dict[Any, Any] = {}
+_MOST = 64
 
 
 @dataclass
@@ -40,6 +46,7 @@ class Program:
     """Compiled functions, the state and the clock. A lane of one run is not vmapped: its program is the plain one.
 
     seconds, compile_seconds: in steps, and in the compiler. steps: of each replica in a pass over a piece.
+    merge_steps: of each replica between two merges.
     """
 
     def __init__(
@@ -54,85 +61,130 @@ class Program:
     ):
         if not seeds:
             raise ValueError("give at least one seed")
-        seeds_by = seeds_by or ("threads" if jax.default_backend() == "cpu" and layout.mesh is None else "vmap")
+        on_cores = jax.default_backend() == "cpu" and layout.mesh is None
+        seeds_by = seeds_by or ("threads" if on_cores else "vmap")
         if seeds_by not in ("vmap", "map", "threads"):
             raise ValueError(f"seeds_by must be 'vmap', 'map' or 'threads', not {seeds_by!r}")
-        self.method, self.training, self.source, self.seeds = method, training, source, seeds
-        self.layout, self.replicas = layout, training.replicas
+        self.method, self.training, self.source, self.seeds, self.layout = method, training, source, seeds, layout
         self.seeds_by, self.stacked = seeds_by, seeds_by != "threads" and len(seeds) > 1
-        if self.replicas > 1 and (self.stacked or layout.mesh is not None):
-            raise ValueError("replicas train a core each: they need seeds_by='threads', and no mesh")
+        # Replicas are for cores that would else be idle. An accelerator is filled by one run, and trains it step by step.
+        self.replicas = training.replicas if on_cores else 1
+        if self.replicas > 1 and self.stacked:
+            raise ValueError("replicas train a core each: they need seeds_by='threads'")
         if layout.mesh is not None and seeds_by != "vmap" and len(seeds) > 1:
             raise ValueError("on a mesh, several seeds train as one program: leave seeds_by open, or 'vmap'")
         self.seconds = self.compile_seconds = 0.0
         self.done = 0
-        self._rate = jax.jit(training.rate)
-        self._build(numbers)
+        self._make_lanes(numbers)
+        self._compile_prepare()
+        self._begin_states()
+        self._compile_steps()
 
-    def _build(self, numbers: dict[str, np.ndarray]) -> None:
-        keys = [jax.random.key(seed) for seed in self.seeds]
-        of = lambda i: {name: values[i] for name, values in numbers.items()}
-        layout, put = self.layout, self.layout.put
+    def _make_lanes(self, numbers: dict[str, np.ndarray]) -> None:
+        """What each lane trains: its keys and its numbers. Threads take a lane a run, all else is one lane."""
+        keys, put = [jax.random.key(seed) for seed in self.seeds], self.layout.put
         if self.stacked:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
         else:
+            of = lambda i: {name: values[i] for name, values in numbers.items()}
             self.lanes = [Lane(self._put_keys(key), put(of(i))) for i, key in enumerate(keys)]
+        # No more threads than cores: more replicas than these wait for their turn, and the result is the same.
         self.pool = ThreadPoolExecutor(min(len(self.lanes) * self.replicas, os.cpu_count() or 1), "jaxembed-lane")
         self.constants = put(self.source.constants)
-        lane, number, raw = self.lanes[0], np.int32(0), Shard(self.constants, self.source.shapes(layout.everywhere))
-        self._prepare = self._compiled(
-            jax.jit(self.over_seeds(self._prepare_one, (None, 0, None))), raw, lane.keys, number
-        )
-        own = jax.eval_shape(self.over_seeds(self._prepare_one, (None, 0, None)), raw, lane.keys, number)
-        self.shared = raw.prepared(own)._replace(own={})
-        self.batches = self.method.steps(self.shared.prepared(self._of_one(own)))
+
+    def _compile_prepare(self) -> None:
+        """Compiles what is done once a pass; the shapes that come out tell how many steps a pass has."""
+        method, keys, number = self.method, self.lanes[0].keys, np.int32(0)
+
+        def prepare(raw: Shard, key: jax.Array, number: jax.Array) -> dict[str, Any]:
+            return method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
+
+        prepare = self.over_seeds(prepare, (None, 0, None))
+        raw = Shard(self.constants, self.source.shapes(self.layout.everywhere))
+        self._prepare = self._compiled("prepare", jax.jit(prepare), raw, keys, number)
+        self._own = jax.eval_shape(prepare, raw, keys, number)
+        self.shared = raw.prepared(self._own)._replace(own={})
+        of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[self.stacked :], x.dtype), self._own)
+        self.batches = method.steps(self.shared.prepared(of_one))
         self.steps = -(-self.batches // self.replicas)
         self.total_steps = self.steps * self.source.pieces * self.training.epochs
+        for lane in self.lanes:
+            lane.numbers = self._with_total(lane.numbers)
+        # Copies that go on alone for much of a pass learn the same things twice, and their sum overshoots.
+        self.merge_steps = min(self.training.merge_steps, max(1, -(-self.steps * self.source.pieces // MERGES)))
 
-        def start(constants, key, numbers):
-            optimizers = self.training.optimizers(self.method, numbers)
-            return init_state(with_numbers(self.method, numbers), optimizers, constants, key)
+    def _begin_states(self) -> None:
+        """Fresh parameters and optimisers of each run, on large pages: rows of tables are met in no order."""
+        method, training = self.method, self.training
 
-        def advance(state, shared, own, numbers, first, last):
-            method, optimizers = with_numbers(self.method, numbers), self.training.optimizers(self.method, numbers)
-            shard = shared.prepared(own)
-            return train_steps(method, optimizers, state, shard, first, last, self.training.loss_every > 0, self.layout)
+        def begin(constants, key, numbers):
+            return init_state(with_numbers(method, numbers), training.optimizers(method, numbers), constants, key)
 
-        start = self.over_seeds(start, (None, 0, 0))
-        numbers = self._with_total(lane.numbers)
-        state = jax.eval_shape(start, self.constants, lane.keys, numbers)
-        if self.replicas > 1 and jax.tree.leaves(state.params.kept):
+        begin, lane = self.over_seeds(begin, (None, 0, 0)), self.lanes[0]
+        shapes = jax.eval_shape(begin, self.constants, lane.keys, lane.numbers)
+        if self.replicas > 1 and jax.tree.leaves(shapes.params.kept):
             raise ValueError(
                 "replicas merge what is learned, and this method keeps more beside it: leave replicas at 1"
             )
-        self.shardings = self.layout.state(state)
-        init = self._compiled(jax.jit(start, out_shardings=self.shardings), self.constants, lane.keys, numbers)
-        for lane in reversed(self.lanes):
-            lane.numbers = self._with_total(lane.numbers)
-            lane.state = init(self.constants, lane.keys, lane.numbers)
+        self.shardings = self.layout.state(shapes)
+        begin = jax.jit(begin, out_shardings=self.shardings)
+        begin = self._compiled("begin", begin, self.constants, lane.keys, lane.numbers)
+        for lane in self.lanes:
+            lane.state = begin(self.constants, lane.keys, lane.numbers)
             use_large_pages(jax.block_until_ready((lane.state.params, lane.state.rows)))
-        lane, place = self.lanes[0], np.int32(0)
+        self._copy()
+
+    def _compile_steps(self) -> None:
+        """Compiles the steps, what gives the vectors, and the merge of replicas."""
+        method, training, layout, state = self.method, self.training, self.layout, self.lanes[0].state
+
+        def advance(state, shared, own, numbers, first, last):
+            trained, optimizers = with_numbers(method, numbers), training.optimizers(method, numbers)
+            shard = shared.prepared(own)
+            return train_steps(trained, optimizers, state, shard, first, last, training.loss_every, layout)
+
+        # The state is donated, so that tables are changed where they are. Numbers are arguments: one program serves all of
+        # their values. What runs share of a shard is no part of what each has of its own, or vmap would copy it.
         step = jax.jit(
             self.over_seeds(advance, (0, None, 0, 0, None, None)),
             donate_argnums=0,
             out_shardings=(self.shardings, None) if self.shardings is not None else None,
         )
-        self._advance = self._compiled(step, lane.state, self.shared, own, lane.numbers, place, place)
-        alone = self.over_seeds(self.method.vectors, (0, None))
+        arguments = (state, self.shared, self._own, self.lanes[0].numbers, np.int32(0), np.int32(0))
+        self._advance = self._compiled("advance", step, *arguments)
+        alone = self.over_seeds(method.vectors, (0, None))
         vectors = alone if self.stacked else lambda params, constants: alone(params, constants)[None]
-        vectors = jax.jit(vectors, out_shardings=self.layout.everywhere)
-        self._vectors = self._compiled(vectors, lane.state.params, self.constants)
+        vectors = jax.jit(vectors, out_shardings=layout.everywhere)
+        self._vectors = self._compiled("vectors", vectors, state.params, self.constants)
         if self.replicas > 1:
-            copies = jax.eval_shape(partial(copies_of, number=self.replicas), lane.state)
-            self._merge = self._compiled(jax.jit(merge, donate_argnums=(0, 1)), lane.state, copies)
-        self._copy()
+            self._merge = self._compiled("merge", merge, state, self.lanes[0].copies)
+        self._rate = jax.jit(training.rate)
 
-    def _compiled(self, function: Any, *arguments: Any) -> Any:
-        """`function`, compiled for such arguments by the clock."""
+    def _compiled(self, name: str, function: Any, *arguments: Any) -> Any:
+        """`function`, compiled for such arguments by the clock, or as it was for the last program of this kind."""
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((x.shape, x.dtype, getattr(x, "sharding", None)) for x in leaves)
+        key = name, self._kind(), structure, shapes
+        try:
+            if key in _COMPILED:
+                return _COMPILED[key]
+        except TypeError:  # a method with a field that has no hash
+            key = None
         start = time.perf_counter()
         compiled = function.lower(*arguments).compile()
         self.compile_seconds += time.perf_counter() - start
+        if key:
+            while len(_COMPILED) >= _MOST:
+                del _COMPILED[next(iter(_COMPILED))]
+            _COMPILED[key] = compiled
         return compiled
+
+    def _kind(self) -> Any:
+        """All that compiled functions depend on beside the shapes of their arguments, which hold the numbers."""
+        method = with_numbers(self.method, dict.fromkeys(self.lanes[0].numbers.keys() - {"total_steps"}, 0.0))
+        own = self.training
+        training = own.optimizer, own.initial_accumulator, own.loss_every, own.dense
+        return type(method), method, training, self.layout, self.stacked, self.seeds_by
 
     def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:
         total = np.full(np.shape(numbers["learning_rate"]), self.total_steps, np.float32)
@@ -202,17 +254,11 @@ class Program:
             return [lane.state.params for lane in self.lanes]
         return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
 
-    def _of_one(self, own: Any) -> Any:
-        return jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0] if self.stacked else leaf, tree), own)
-
     def read(self, number: int) -> dict[str, Any]:
         """Piece `number`, counted over all passes, for `prepare`; each pass meets the pieces in an order of its own."""
         epoch, turn = divmod(number, self.source.pieces)
         order = np.random.default_rng([_ORDER, epoch]).permutation(self.source.pieces)
         return self.layout.read(self.source, int(order[turn]))
-
-    def _prepare_one(self, raw: Shard, key: jax.Array, number: jax.Array) -> dict[str, Any]:
-        return self.method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
 
     def prepare(self, piece: dict[str, Any], number: int) -> None:
         """Makes piece `number` the current shard: what the runs share of it, and what each has of its own."""
@@ -230,38 +276,38 @@ class Program:
         self.seconds += time.perf_counter() - start
 
     def advance(self, first: int, last: int) -> dict[str, np.ndarray]:
-        """Trains on the batches at `first` to `last - 1` of the shard; sums of the metrics, float64 `[runs]`."""
+        """Trains on the batches at `first` to `last - 1` of the shard (of each replica's part): the metrics' sums.
+
+        Float64 `[runs]`; {} where no loss was counted.
+        """
         start = time.perf_counter()
+        parts = [(lane, i) for lane in self.lanes for i in range(self.replicas)]
+        ends = [(min(first + i * self.steps, self.batches), min(last + i * self.steps, self.batches)) for _, i in parts]
 
-        def run(state, lane: Lane, offset: int = 0):
-            ends = (np.int32(min(place + offset, self.batches)) for place in (first, last))
-            began = time.perf_counter()
-            state, totals = jax.block_until_ready(self._advance(state, self.shared, lane.own, lane.numbers, *ends))
+        def run(part: tuple[Lane, int], ends: tuple[int, int]) -> dict[str, np.ndarray]:
+            (lane, i), began = part, time.perf_counter()
+            state = lane.copies[i] if lane.copies else lane.state
+            places = (np.int32(end) for end in ends)
+            state, totals = jax.block_until_ready(self._advance(state, self.shared, lane.own, lane.numbers, *places))
+            if lane.copies:
+                lane.copies[i] = state
+            else:
+                lane.state = state
             lane.busy += (time.perf_counter() - began) / self.replicas
-            return state, on_host(self.layout, totals)
+            return on_host(self.layout, totals)
 
-        def one(lane: Lane) -> dict[str, np.ndarray]:
-            lane.state, metrics = run(lane.state, lane)
-            return metrics
-
-        def replica(task: tuple[Lane, int]) -> dict[str, np.ndarray]:
-            lane, i = task
-            lane.copies[i], metrics = run(lane.copies[i], lane, i * self.steps)
-            return metrics
-
+        # Work is in XLA, which lets other threads run. A single part stays on this thread.
+        found = list(map(run, parts, ends)) if len(parts) == 1 else list(self.pool.map(run, parts, ends))
         if self.replicas > 1:
-            found = list(self.pool.map(replica, [(lane, i) for lane in self.lanes for i in range(self.replicas)]))
             for lane in self.lanes:
                 lane.state, lane.copies = jax.block_until_ready(self._merge(lane.state, lane.copies))
-            groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
-            metrics = joined(
-                [{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups]
-            )
-        else:
-            metrics = joined(self.on_lanes(one))
         self.seconds += time.perf_counter() - start
         self.done += last - first
-        return metrics
+        every = self.training.loss_every
+        if not every or not any(-(-begin // every) * every < end for begin, end in ends):
+            return {}
+        groups = [found[i : i + self.replicas] for i in range(0, len(found), self.replicas)]
+        return joined([{name: np.sum([part[name] for part in group], 0) for name in group[0]} for group in groups])
 
     def vectors(self) -> jax.Array:
         """The vectors as they stand, `[runs, rows, vector_size]`."""

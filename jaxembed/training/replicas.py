@@ -17,13 +17,17 @@ def merge(base: State, copies: list[State]) -> tuple[State, list[State]]:
     accumulators add up as well; as each copy knew of its own share only, the summed move of a row is then shrunk to
     what the joint accumulator would have allowed. The dense rest moves by the mean.
     """
+    # The base is needed beside the copies: what a copy has learned is its difference to where all began. All buffers are
+    # donated, so that merging takes no memory, and every copy gets buffers of its own, for its next steps change them in place.
     joint = lambda old, new: old + sum(value - old for value in new)
     rows = {name: jax.tree.map(lambda old, *new: joint(old, new), base.rows[name], *(c.rows[name] for c in copies))
             for name in base.rows}  # fmt: skip
     tables = {}
     for name, table in base.params.tables.items():
         move = sum(copy.params.tables[name] - table for copy in copies)
-        if isinstance(rows[name], jax.Array):  # an Adagrad's accumulators, of rows or of elements
+        # Adagrad's accumulators, of rows or of elements. A copy's step was divided by the root of what it alone had seen; with
+        # all of the gradients before it, it would have been divided by the root of their sum.
+        if isinstance(rows[name], jax.Array):
             alone = sum(copy.rows[name] for copy in copies) / len(copies)
             shrink = lax.sqrt(alone) * lax.rsqrt(rows[name])
             move *= shrink if shrink.ndim == table.ndim else shrink[:, None]

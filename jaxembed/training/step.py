@@ -104,23 +104,39 @@ def train_steps(
     shard: Shard,
     first: jax.Array,
     last: jax.Array,
-    track: bool = True,
+    loss_every: int = 1,
     layout: Layout = _ONE_DEVICE,
 ) -> tuple[State, dict[str, Total]]:
     """Steps at places `first` to `last - 1` of a prepared shard, in one dispatch; metrics are summed exactly.
 
-    The bounds are traced, so that one compilation serves any number of steps. Without `track` there are no metrics, and
-    XLA leaves out what only they need.
+    The bounds are traced, so that one compilation serves any number of steps. Metrics are those of the places that
+    `loss_every` divides; with 0 there are none.
     """
-    one = lambda state, place: train_step(method, optimizers, state, shard, place, layout)
+    one = lambda place, state: train_step(method, optimizers, state, shard, place, layout)
+    silent = lambda place, state: one(place, state)[0]
 
-    def body(place, carry):
-        state, totals = carry
-        state, metrics = one(state, place)
-        return state, {name: totals[name].add(metrics[name].astype(jnp.float32)) for name in totals}
+    def counted(place, carry):
+        state, metrics = one(place, carry[0])
+        return state, {name: total.add(metrics[name].astype(jnp.float32)) for name, total in carry[1].items()}
 
-    shapes = jax.eval_shape(one, state, first)[1] if track else {}
-    return lax.fori_loop(first, last, body, (state, _zero_totals(shapes)))
+    if loss_every == 0:
+        return lax.fori_loop(first, last, silent, state), {}
+    carry = state, _zero_totals(jax.eval_shape(one, first, state)[1])
+    if loss_every == 1:
+        return lax.fori_loop(first, last, counted, carry)
+
+    # A gradient does not need the loss that it is of: where nobody asks for the metrics, XLA leaves out what only they need.
+    # So steps come in groups of `loss_every`, the first of each counted, the others silent, where the group's place says so
+    # and not where the dispatch begins. Two loops one after the other, of which the first runs once or not at all, since with
+    # a `cond`, or a loss measured beside the steps, XLA copies whole tables.
+    def group(number, carry):
+        start = number * loss_every
+        begin, end = jnp.maximum(start, first), jnp.minimum(start + loss_every, last)
+        told = jnp.where(begin == start, jnp.minimum(start + 1, end), begin)
+        state, totals = lax.fori_loop(begin, told, counted, carry)
+        return lax.fori_loop(told, end, silent, state), totals
+
+    return lax.fori_loop(first // loss_every, -(-last // loss_every), group, carry)
 
 
 def evaluate_steps(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,10 +8,15 @@ import pytest
 from jaxembed.data import read_corpus
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.training.loop import fit
+from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Params
+from jaxembed.training.numbers import table_of
+from jaxembed.training.program import MERGES, Program
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.settings import Training
 from jaxembed.training.step import State
+
+from .toy import Pull
 
 
 def state(table, accumulator):
@@ -71,12 +78,65 @@ def test_replicas_learn_and_do_not_depend_on_timing(corpus):
     assert first.losses[-1, 0] < 0.9 * first.losses[0, 0]
 
 
-def test_without_tracking_the_vectors_are_the_same_and_the_loss_is_told_to_be_unknown(corpus):
-    method = SkipGram(vector_size=16, window=2, block=32, tile=16, shared_negatives=16, step_tokens=256)
-    tracked, untracked = (fit(method, corpus, Training(epochs=1, loss_every=every)) for every in (1, 0))
-    np.testing.assert_allclose(tracked.vectors, untracked.vectors, rtol=1e-4, atol=1e-6)
-    assert np.isnan(untracked.losses).all()
-    assert np.isfinite(tracked.losses).all()
+SMALL = SkipGram(vector_size=16, window=2, block=32, tile=16, shared_negatives=16, step_tokens=256)
+
+
+def test_how_often_the_loss_is_counted_does_not_change_what_is_trained(corpus):
+    every, some, none = (fit(SMALL, corpus, Training(epochs=1, loss_every=every)) for every in (1, 5, 0))
+    for other in (some, none):
+        np.testing.assert_allclose(every.vectors, other.vectors, rtol=1e-4, atol=1e-6)
+    assert np.isnan(none.losses).all()
+    np.testing.assert_allclose(some.losses, every.losses, rtol=0.05)
+    assert (some.losses != every.losses).all()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_losses_are_counted_at_the_same_steps_whatever_is_reported(corpus, replicas):
+    told = {}
+    for reports in (3, 1000):  # 1,000 are more than there are steps: some have nothing new to tell
+        training, seen = Training(epochs=2, loss_every=5, replicas=replicas, reports=reports), []
+        result = fit(SMALL, corpus, training, report=lambda progress, vectors, seen=seen: seen.append(progress.loss[0]))
+        told[reports] = result
+        assert len(seen) >= 3
+        assert np.isfinite(seen).all()
+    np.testing.assert_array_equal(told[3].vectors, told[1000].vectors)
+    np.testing.assert_allclose(told[3].losses, told[1000].losses, rtol=1e-12)
+
+
+def test_a_counted_loss_is_that_of_its_steps():
+    tokens, losses = np.arange(48) % 5, []
+    settings = {"epochs": 1, "optimizer": "sgd", "learning_rate": 0.1}
+    fit(Pull(), tokens, Training(reports=100, **settings), report=lambda progress, _: losses.append(progress.loss[0]))
+    assert len(losses) == 12
+    counted = fit(Pull(), tokens, Training(loss_every=5, **settings)).losses[0, 0]
+    np.testing.assert_allclose(counted, np.mean([losses[0], losses[5], losses[10]]), rtol=1e-5)
+
+
+def test_on_a_mesh_nothing_is_replicated():
+    training = Training(epochs=1, optimizer="sgd", learning_rate=0.1)
+    layout = Layout(make_mesh(1, 1))
+    alone, asked = (fit(Pull(), np.arange(48) % 5, replace(training, replicas=n), layout=layout) for n in (1, 2))
+    np.testing.assert_array_equal(alone.vectors, asked.vectors)
+    assert alone.steps == asked.steps == 12
+
+
+def test_a_short_pass_merges_often(corpus):
+    program = lambda method: Program(
+        method, Training(replicas=2), method.source(corpus), (0,), table_of(method, Training(), {}, 1), None, Layout()
+    )
+    short = program(SMALL)
+    assert short.merge_steps == -(-short.steps // MERGES)
+
+
+def test_a_second_training_of_the_same_shapes_is_not_compiled_again(corpus):
+    training = Training(epochs=1, loss_every=0, replicas=2)
+    first = fit(replace(SMALL, negative=3), corpus, training)
+    again = fit(replace(SMALL, negative=4), corpus, replace(training, epochs=2, learning_rate=0.1), seeds=(5,))
+    assert again.compile_seconds == 0
+    assert np.isfinite(again.vectors).all()
+    assert not np.array_equal(first.vectors, again.vectors)
+    other = fit(replace(SMALL, window=3), corpus, training)
+    assert other.compile_seconds > 0
 
 
 def test_bad_settings_are_refused(corpus):
