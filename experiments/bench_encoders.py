@@ -12,7 +12,7 @@ loss; then they take turns in one process. Writes table.md and measurements.json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.settings import measure, parse
+from experiments.settings import Row, measure, parse
 from jaxembed.encoders import ResNet, Transformer, ViT
 from jaxembed.study.environment import described, environment
 from jaxembed.training.host import start
@@ -193,23 +193,20 @@ def sides(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable
     return *turns, {"difference": difference, "losses": losses, "parameters": count}
 
 
-def measured(part: Part, settings: Settings) -> list[dict[str, Any]]:
+def measured(part: Part, settings: Settings) -> Iterator[Row]:
     """Turns of both sides, in seconds a step."""
     ours, theirs, shown = sides(part, settings)
-    rows = []
     for turn in range(settings.rounds):
-        row: dict[str, Any] = {"part": part, "device_kind": settings.device, "dtype": settings.dtype, "turn": turn}
+        row: Row = {"device_kind": settings.device, "dtype": settings.dtype, "turn": turn}
         row |= {"batch": settings.texts if part == "transformer" else settings.pictures, "compiled": settings.compiled}
         for name, train in (("ours", ours), ("torch", theirs))[:: 1 if turn % 2 == 0 else -1]:
             begun = time.perf_counter()
             train()
             row[name] = (time.perf_counter() - begun) / settings.steps
-        rows.append(row | shown)
-        print(f"{TITLES[part]}: ours {row['ours'] * 1e3:.1f} ms, PyTorch {row['torch'] * 1e3:.1f} ms", flush=True)
-    return rows
+        yield row | shown
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """The figures as Markdown; what was never measured says so."""
     lines = [
         "# Training steps of the encoders against PyTorch", "",
@@ -242,8 +239,10 @@ def main(settings: Settings) -> None:
     start()
     torch.set_num_threads(settings.threads)
     about = {"versions": environment()["versions"] | {"torch": torch.__version__}, "threads": settings.threads}
-    elsewhere = lambda row: row["device_kind"] != settings.device or row["part"] not in settings.parts
-    measure(settings, lambda name: measured(name, settings), table, about, elsewhere)  # pyright: ignore[reportArgumentType]
+    elsewhere = lambda row, name: row["device_kind"] != settings.device or row["part"] != name
+    measure(
+        settings.results, {name: partial(measured, name, settings) for name in settings.parts}, table, about, elsewhere
+    )
 
 
 if __name__ == "__main__":

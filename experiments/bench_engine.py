@@ -22,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from experiments.settings import measure, parse
-from jaxembed.data import read_corpus
+from experiments.settings import Row, measure, parse
 from jaxembed.data.cache import file_digest
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study.environment import described
@@ -71,44 +72,38 @@ PRESETS = {
 }  # fmt: skip
 
 
-def overhead(settings: Settings, task: Words) -> list[dict[str, Any]]:
+def overhead(settings: Settings, task: Words) -> Iterator[Row]:
     """Turns of `fit` and of a recorded run, one seed each: their wall time, and that in compiled programs."""
     method, training = SkipGram(), Training(epochs=settings.epochs)
-    rows = []
     for turn in range(settings.rounds):
         begun = time.perf_counter()
-        result = fit(method, task.corpus, training, seeds=(1,))
+        result = fit(method, task.found.train, training, seeds=(1,))
         fitted = time.perf_counter() - begun - result.compile_seconds
         with tempfile.TemporaryDirectory() as folder:
             begun = time.perf_counter()
             plan = Planned(Path(folder) / "seed-1", Variant("skipgram", method, training), 1, settings.data)
             about = train_group([plan], task, Options(console=False))[0].environment
             recorded = time.perf_counter() - begun - about["compile_seconds"]
-        rows.append(
-            {"part": "overhead", "turn": turn, "seed": 1, "fit": fitted, "fit_busy": result.busy_seconds,
-             "recorded": recorded, "recorded_busy": about["busy_seconds"]}
-        )  # fmt: skip
-    return rows
+        yield {"turn": turn, "seed": 1, "fit": fitted, "fit_busy": result.busy_seconds, "recorded": recorded,
+               "recorded_busy": about["busy_seconds"]}  # fmt: skip
 
 
-def checkpoints(settings: Settings, task: Words) -> list[dict[str, Any]]:
+def checkpoints(settings: Settings, task: Words) -> Iterator[Row]:
     """Turns with and without checkpoints; both cores train, so that writing has to share them."""
     method, training, seeds = SkipGram(), Training(epochs=settings.epochs), (1, 2)
-    rows = []
     for turn in range(settings.rounds):
-        row: dict[str, Any] = {"part": "checkpoints", "turn": turn, "every": settings.seconds}
+        row: Row = {"turn": turn, "every": settings.seconds}
         for name in ("without", "with") if turn % 2 == 0 else ("with", "without"):
             with tempfile.TemporaryDirectory() as folder:
                 saved = Checkpoints(folder, seconds=settings.seconds) if name == "with" else None
                 begun = time.perf_counter()
-                result = fit(method, task.corpus, training, seeds=seeds, checkpoints=saved)
+                result = fit(method, task.found.train, training, seeds=seeds, checkpoints=saved)
                 row[name] = time.perf_counter() - begun - result.compile_seconds
                 if saved:
                     saved.close()
                     row["saved"] = saved.count
                     row["bytes"] = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-        rows.append(row)
-    return rows
+        yield row
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -125,10 +120,9 @@ def fingerprint(folder: Path) -> dict[str, str]:
     return found
 
 
-def kills(settings: Settings) -> list[dict[str, Any]]:
+def kills(settings: Settings) -> Iterator[Row]:
     """Studies that are killed at a random moment each, and started again until they end."""
     draw = random.Random(settings.seed)
-    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "study"
         line = [sys.executable, "-m", "experiments.compare_objectives", "--preset", "smoke", "--results", str(folder)]
@@ -161,19 +155,13 @@ def kills(settings: Settings) -> list[dict[str, Any]]:
             resumed = [
                 json.loads(path.read_text()).get("resumed", 0) for path in folder.glob("runs/*/*/environment.json")
             ]
-            rows.append(
-                {"part": "kills", "trial": trial, "moment": moment, "killed": process.returncode == -signal.SIGKILL,
-                 "runs_finished": finished, "checkpoints_there": saved, "runs_resumed": sum(map(bool, resumed)),
-                 "seconds_to_end": again, "same": same}
-            )  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
-        rows.append(
-            {"part": "kills", "trial": "undisturbed", "seconds_to_end": whole, "files_and_figures": len(reference)}
-        )
-    return rows
+            yield {"trial": trial, "moment": moment, "killed": process.returncode == -signal.SIGKILL,
+                   "runs_finished": finished, "checkpoints_there": saved, "runs_resumed": sum(map(bool, resumed)),
+                   "seconds_to_end": again, "same": same}  # fmt: skip
+        yield {"trial": "undisturbed", "seconds_to_end": whole, "files_and_figures": len(reference)}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """The figures as Markdown."""
     lines = ["# The engine: overhead, checkpoints, kills", "", "| | | must |", "|---|---:|---:|"]
     of = lambda part: [row for row in rows if row["part"] == part]
@@ -203,15 +191,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(settings: Settings) -> None:
     """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
     start()
-    needs = set(settings.parts) - {"kills"}
-    corpus = read_corpus(settings.data) if needs else None
-    task: Any = Words(corpus.head(settings.words)) if corpus else None
+    task = Words(settings.data, max_words=settings.words)
     parts = {
-        "kills": lambda: kills(settings),
-        "overhead": lambda: overhead(settings, task),
-        "checkpoints": lambda: checkpoints(settings, task),
+        "kills": partial(kills, settings),
+        "overhead": partial(overhead, settings, task),
+        "checkpoints": partial(checkpoints, settings, task),
     }
-    measure(settings, lambda name: parts[name](), table)
+    measure(settings.results, {name: parts[name] for name in settings.parts}, table)
 
 
 if __name__ == "__main__":

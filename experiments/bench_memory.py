@@ -15,9 +15,9 @@ Writes table.md and measurements.jsonl.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import measure, parse
+from experiments.settings import Row, measure, parse
 from jaxembed.encoders.functional import encoder
 from jaxembed.objectives import cached, pairwise, two_towers
 from jaxembed.scores import normalized
@@ -116,14 +116,12 @@ def case_of(settings: Settings, objective: str, batch: int) -> dict[str, Any]:
     return {"objective": objective, "batch": batch, "dimension": settings.dimension, "chunk": settings.chunk}
 
 
-def memory(settings: Settings) -> list[dict[str, Any]]:
+def memory(settings: Settings) -> Iterator[Row]:
     """The analysis of each form at each size."""
-    rows = []
     for batch in settings.batches:
         for objective in OBJECTIVES:
             case = case_of(settings, objective, batch)
-            rows.append({"part": "memory"} | case | {form: temporary(compiled(form, **case)) for form in FORMS})
-    return rows
+            yield case | {form: temporary(compiled(form, **case)) for form in FORMS}
 
 
 def seconds(step: Callable[..., Any], *arguments: Any) -> float:
@@ -139,29 +137,27 @@ def apart(ours: Any, theirs: Any) -> float:
     return max(float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-30)) for x, y in pairs)
 
 
-def timing(settings: Settings) -> list[dict[str, Any]]:
+def timing(settings: Settings) -> Iterator[Row]:
     """Turns of each form at one size, and the chunked form at the full size."""
-    rows = []
     draw = np.random.default_rng(settings.seed)
     vectors = lambda batch: [jnp.float32(x) for x in draw.normal(size=(2, batch, settings.dimension))]
     for objective in OBJECTIVES:
         case, given = case_of(settings, objective, settings.time_batch), vectors(settings.time_batch)
         steps = {form: compiled(form, **case) for form in FORMS}
         gradients = {form: step(*given) for form, step in steps.items()}
-        about = {"part": "time"} | case | {"gradients_apart": apart(gradients["chunked"], gradients["plain"])}
+        about = case | {"gradients_apart": apart(gradients["chunked"], gradients["plain"])}
         about["from_textbook"] = apart(gradients["plain"], gradients["textbook"])
         for turn in range(settings.rounds):
             order = FORMS if turn % 2 == 0 else FORMS[::-1]
-            rows.append(about | {"turn": turn} | {form: seconds(steps[form], *given) for form in order})
+            yield about | {"turn": turn} | {form: seconds(steps[form], *given) for form in order}
         if settings.full_batch:
             case, given = case_of(settings, objective, settings.full_batch), vectors(settings.full_batch)
             step = compiled("chunked", **case)
             seconds(step, *given)
-            rows.append({"part": "time"} | case | {"turn": 0, "chunked": seconds(step, *given)})
-    return rows
+            yield case | {"turn": 0, "chunked": seconds(step, *given)}
 
 
-def caching(settings: Settings) -> list[dict[str, Any]]:
+def caching(settings: Settings) -> Iterator[Row]:
     """A ViT's step on two views, all activations at once or those of a chunk: memory, time, and how far gradients differ."""
     vit = encoder("vit", depth=settings.depth, hidden_size=settings.width)
     params, kept = vit.init(jax.random.key(settings.seed))
@@ -177,7 +173,7 @@ def caching(settings: Settings) -> list[dict[str, Any]]:
         pictures = jax.ShapeDtypeStruct((batch, 28, 28, 1), jnp.float32)
         return jax.jit(jax.grad(losses[form])).lower(params, pictures, pictures).compile()
 
-    row: dict[str, Any] = {"part": "caching", "batch": settings.caching_batch, "chunk": settings.caching_chunk}
+    row: Row = {"batch": settings.caching_batch, "chunk": settings.caching_chunk}
     row |= {"depth": settings.depth, "width": settings.width, "run_batch": settings.caching_run}
     row |= {form: temporary(step(form, settings.caching_batch)) for form in losses}
     noise = np.random.default_rng(settings.seed).normal(size=(2, settings.caching_run, 28, 28, 1))
@@ -187,7 +183,7 @@ def caching(settings: Settings) -> list[dict[str, Any]]:
     for form in losses:
         run = step(form, settings.caching_run)
         row[f"{form}_seconds"] = statistics.median(seconds(run, params, *views) for _ in range(settings.rounds))
-    return [row]
+    yield row
 
 
 def mebibytes(size: float) -> str:
@@ -195,7 +191,7 @@ def mebibytes(size: float) -> str:
     return f"{size / 2**20:,.0f}" if size >= 10 * 2**20 else f"{size / 2**20:.2f}"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """The figures as Markdown."""
     lines = ["# Large batches: memory and time", ""]
     of = lambda part: [row for row in rows if row["part"] == part]
@@ -251,7 +247,7 @@ def main(settings: Settings) -> None:
     """Measures the parts and writes the table; parts that are not measured now keep what stands there."""
     start()
     parts = {"memory": memory, "time": timing, "caching": caching}
-    measure(settings, lambda name: parts[name](settings), table)
+    measure(settings.results, {name: partial(parts[name], settings) for name in settings.parts}, table)
 
 
 if __name__ == "__main__":

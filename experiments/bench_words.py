@@ -19,21 +19,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from experiments import settings as command_line
+from experiments.settings import Row, measure
 from jaxembed.data import Corpus, load, read_corpus
 from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
 from jaxembed.evaluation import evaluate
-from jaxembed.files import write_text
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.environment import command, environment, peak_memory
+from jaxembed.study.environment import peak_memory
 from jaxembed.study.values import as_json
 from jaxembed.training.host import start
 from jaxembed.training.loop import fit
@@ -41,6 +42,7 @@ from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors, load_vectors
 
 BENCHMARKS = ("wordsim353", "simlex999", "google")
+Rows = Iterator[Row]
 Part = Literal["reading", "counting", "skipgram", "cbow", "glove", "glove_best", "memory"]
 
 
@@ -109,30 +111,6 @@ PRESETS = {
 }  # fmt: skip
 
 
-@dataclass
-class Record:
-    """Every measurement, written as soon as it is made."""
-
-    folder: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    earlier: list[dict[str, Any]] = field(default_factory=list)  # of parts that are to be measured anew, until they are
-
-    def add(self, part: str, who: str, **figures: Any) -> dict[str, Any]:
-        """Keeps and prints a measurement."""
-        about = environment()
-        row = {"part": part, "who": who, **figures, "command": command()}
-        row |= {key: about[key] for key in ("commit", "dirty", "versions", "machine", "started")}
-        self.rows.append(row)
-        print(json.dumps(row), flush=True)
-        text = "".join(json.dumps(row) + "\n" for row in self.earlier + self.rows)
-        write_text(self.folder / "measurements.jsonl", text)
-        return row
-
-    def values(self, part: str, who: str, figure: str) -> list[float]:
-        """The figures of one side, in the order of measurement."""
-        return [row[figure] for row in self.rows if row["part"] == part and row["who"] == who and figure in row]
-
-
 def quality(vectors: KeyedVectors) -> dict[str, float]:
     """The three benchmarks, whole and the halves that no setting was chosen on."""
     found = {}
@@ -183,19 +161,19 @@ def gensim(kind: str, corpus_file: Path, seed: int, epochs: int, vector_size: in
     return {"seed": seed, "epochs": epochs, "seconds": seconds, "words_per_second": speed, **quality(vectors)}
 
 
-def words(kind: str, settings: Settings, record: Record, corpus: Corpus) -> None:
+def words(kind: str, settings: Settings, corpus: Corpus) -> Rows:
     """Skip-gram or CBOW: turns of ours and gensim's, then ours for as long as gensim took."""
     with corpus_file(settings) as path:
         for turn in range(settings.rounds):
             seed = settings.seeds[turn % len(settings.seeds)]
-            record.add(kind, "ours", **ours(settings.sized(MATCH[kind]), corpus, corpus, [seed])[0])
+            yield {"who": "ours", **ours(settings.sized(MATCH[kind]), corpus, corpus, [seed])[0]}
             if has_gensim() and turn == 0:
-                record.add(kind, "gensim", **gensim(kind, path, 1, settings.epochs or 5, settings.vector_size))
+                yield {"who": "gensim", **gensim(kind, path, 1, settings.epochs or 5, settings.vector_size)}
             elif has_gensim():  # five epochs take minutes; one is enough for the speed
                 row = gensim(kind, path, turn + 1, 1, settings.vector_size)
-                record.add(kind, "gensim", **{k: row[k] for k in ("seed", "epochs", "words_per_second")})
+                yield {"who": "gensim", **{k: row[k] for k in ("seed", "epochs", "words_per_second")}}
     for row in ours(settings.sized(BEST[kind]), corpus, corpus, settings.seeds) if kind in BEST else ():
-        record.add(kind, "ours, best", **row)
+        yield {"who": "ours, best", **row}
 
 
 def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int, vector_size: int) -> dict[str, Any] | None:
@@ -229,19 +207,19 @@ def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int, vector_size
     return {"epochs": iterations, "seconds": seconds, **quality(named)}
 
 
-def glove(settings: Settings, record: Record, corpus: Corpus) -> None:
+def glove(settings: Settings, corpus: Corpus) -> Rows:
     """GloVe: the same counts, ours and Stanford's."""
     counts = count_cooccurrences(corpus, WINDOW)
     for row in ours(settings.sized(MATCH["glove"]), counts, corpus, settings.seeds):
-        record.add("glove", "ours", **{k: v for k, v in row.items() if k != "words_per_second"})
+        yield {"who": "ours", **{k: v for k, v in row.items() if k != "words_per_second"}}
     peer = stanford(corpus, counts, settings.epochs or 15, settings.vector_size)
     if peer:
-        record.add("glove", "Stanford's C program", **peer)
+        yield {"who": "Stanford's C program", **peer}
     elif settings.preset == "full":
-        record.add("glove", "Stanford's C program (not run here)", **GLOVE_QUALITY)
+        yield {"who": "Stanford's C program (not run here)", **GLOVE_QUALITY}
 
 
-def glove_best(settings: Settings, record: Record, corpus: Corpus) -> None:
+def glove_best(settings: Settings, corpus: Corpus) -> Rows:
     """GloVe for longer, on counts of a wider window; its seconds hold the counting as well."""
     start = time.perf_counter()
     with uncached():
@@ -249,7 +227,7 @@ def glove_best(settings: Settings, record: Record, corpus: Corpus) -> None:
         counting = time.perf_counter() - start
         for row in ours(settings.sized(BEST["glove"]), counts, corpus, settings.seeds):
             row |= {"seconds": row["seconds"] + counting, "counting_seconds": counting, "window": BEST_WINDOW}
-            record.add("glove_best", "ours", **{k: v for k, v in row.items() if k != "words_per_second"})
+            yield {"who": "ours", **{k: v for k, v in row.items() if k != "words_per_second"}}
 
 
 @contextmanager
@@ -261,13 +239,13 @@ def corpus_file(settings: Settings) -> Iterator[Path]:
         yield path
 
 
-def reading(settings: Settings, record: Record, corpus: Corpus) -> None:
+def reading(settings: Settings, corpus: Corpus) -> Rows:
     """From a text file to a vocabulary and token ids, nothing cached; gensim's scan stops at the vocabulary."""
     with corpus_file(settings) as path:
         for _ in range(settings.rounds):
             start = time.perf_counter()
             found = read_corpus(path, cache=False)
-            record.add("reading", "ours", seconds=time.perf_counter() - start, words=len(found.vocabulary))
+            yield {"who": "ours", "seconds": time.perf_counter() - start, "words": len(found.vocabulary)}
             if not has_gensim():
                 continue
             from gensim.models import Word2Vec
@@ -275,16 +253,16 @@ def reading(settings: Settings, record: Record, corpus: Corpus) -> None:
             start = time.perf_counter()
             model = Word2Vec(min_count=5)
             model.build_vocab(corpus_file=str(path))
-            record.add("reading", "gensim", seconds=time.perf_counter() - start, words=len(model.wv.index_to_key))
+            yield {"who": "gensim", "seconds": time.perf_counter() - start, "words": len(model.wv.index_to_key)}
 
 
-def counting(settings: Settings, record: Record, corpus: Corpus) -> None:
+def counting(settings: Settings, corpus: Corpus) -> Rows:
     """Co-occurrences from token ids to shuffled entries on disk, nothing cached."""
     for _ in range(settings.rounds):
         start = time.perf_counter()
         with uncached():
             found = count_cooccurrences(corpus, WINDOW)
-            record.add("counting", "ours", seconds=time.perf_counter() - start, entries=found.nnz_full)
+            yield {"who": "ours", "seconds": time.perf_counter() - start, "entries": found.nnz_full}
 
 
 @contextmanager
@@ -301,7 +279,7 @@ def uncached() -> Iterator[None]:
                 os.environ["JAXEMBED_CACHE"] = before
 
 
-def memory(settings: Settings, record: Record, corpus: Corpus) -> None:
+def memory(settings: Settings, corpus: Corpus) -> Rows:
     """Peak memory of a process that reads the cached ids and trains two epochs, against 2 x tables + ids + 1 GB."""
     for kind in ("skipgram", "cbow", "glove"):
         few = {name: getattr(settings, name) for name in ("data", "documents", "vector_size")}
@@ -309,7 +287,7 @@ def memory(settings: Settings, record: Record, corpus: Corpus) -> None:
         told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         peak = int(told.stdout.split()[-1])
         tables = 2 * len(corpus.vocabulary) * settings.vector_size * 4
-        record.add("memory", kind, peak=peak, bound=2 * tables + 4 * len(corpus.tokens) + 10**9)
+        yield {"who": kind, "peak": peak, "bound": 2 * tables + 4 * len(corpus.tokens) + 10**9}
 
 
 def two_epochs(kind: str, settings: Settings) -> None:
@@ -324,68 +302,68 @@ def two_epochs(kind: str, settings: Settings) -> None:
         print(peak_memory())
 
 
-def table(record: Record, settings: Settings) -> str:
-    """The figures of the record, as Markdown."""
+def table(settings: Settings, rows: list[Row]) -> str:
+    """The figures as Markdown."""
+
+    def values(part: str, who: str, figure: str) -> list[float]:
+        return [row[figure] for row in rows if row["part"] == part and row["who"] == who and figure in row]
+
     lines = ["# Word vectors: speed, time to quality, memory", ""]
-    median = lambda part, who, figure: statistics.median(record.values(part, who, figure))
+    median = lambda part, who, figure: statistics.median(values(part, who, figure))
     peers = {"skipgram": "gensim", "cbow": "gensim", "glove": "Stanford's C program", "glove_best": ""}
     for part, peer in peers.items():
-        sides = [
-            who for who in ("ours", peer, "ours, best", f"{peer} (not run here)") if record.values(part, who, "google")
-        ]
+        sides = [who for who in ("ours", peer, "ours, best", f"{peer} (not run here)") if values(part, who, "google")]
         if "ours" not in sides:
             continue
         title = f"glove, counted to a distance of {BEST_WINDOW}" if part == "glove_best" else part
         lines += [f"## {title}", "", "| | epochs | seconds | words/s | WS-353 | SimLex | Google | mean | runs |"]
         lines.append("|---|" + "---:|" * 8)
         for who in sides:
-            mean = {name: statistics.mean(record.values(part, who, name)) for name in BENCHMARKS}
-            speeds, seconds = record.values(part, who, "words_per_second"), record.values(part, who, "seconds")
-            epochs = [
-                row["epochs"] for row in record.rows if row["part"] == part and row["who"] == who and "epochs" in row
-            ]
+            means = {name: statistics.mean(values(part, who, name)) for name in BENCHMARKS}
+            speeds, seconds = values(part, who, "words_per_second"), values(part, who, "seconds")
+            epochs = [row["epochs"] for row in rows if row["part"] == part and row["who"] == who and "epochs" in row]
             cells = [who, str(max(epochs, default="")), f"{statistics.median(seconds):.1f}" if seconds else "",
                      f"{statistics.median(speeds) / 1e6:.2f} M" if speeds else "",
-                     *(f"{value:.3f}" for value in mean.values()), f"{statistics.mean(mean.values()):.3f}",
-                     str(len(record.values(part, who, "google")))]  # fmt: skip
+                     *(f"{value:.3f}" for value in means.values()), f"{statistics.mean(means.values()):.3f}",
+                     str(len(values(part, who, "google")))]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
-        if record.values(part, peer, "words_per_second"):
+        if values(part, peer, "words_per_second"):
             speed = median(part, "ours", "words_per_second") / median(part, peer, "words_per_second")
             lines.append(f"Words a second over {peer}'s: **{speed:.1f}** (medians of alternating runs).")
-        if record.values(part, peer, "seconds"):
+        if values(part, peer, "seconds"):
             ratio = median(part, peer, "seconds") / median(part, "ours", "seconds")
             lines.append(f"Time of `ours` against {peer}'s time: **1/{ratio:.1f}**.")
-        if counted := record.values(part, "ours", "counting_seconds"):
+        if counted := values(part, "ours", "counting_seconds"):
             lines.append(f"Of the seconds, {counted[0]:.1f} are counting.")
-        test = {who: [statistics.mean(record.values(part, who, f"{n} (test half)")) for n in BENCHMARKS] for who in sides
-                if record.values(part, who, "google (test half)")}  # fmt: skip
-        for who, values in test.items():
-            lines.append(f"Test halves, {who}: " + ", ".join(f"{value:.3f}" for value in values) + ".")
+        test = {who: [statistics.mean(values(part, who, f"{n} (test half)")) for n in BENCHMARKS] for who in sides
+                if values(part, who, "google (test half)")}  # fmt: skip
+        for who, means in test.items():
+            lines.append(f"Test halves, {who}: " + ", ".join(f"{mean:.3f}" for mean in means) + ".")
         lines.append("")
-    if record.values("reading", "ours", "seconds"):
+    if values("reading", "ours", "seconds"):
         line = f"Reading a text file, to vocabulary and token ids: {median('reading', 'ours', 'seconds'):.1f} s"
-        if record.values("reading", "gensim", "seconds"):
+        if values("reading", "gensim", "seconds"):
             line += f"; gensim, to its vocabulary: {median('reading', 'gensim', 'seconds'):.1f} s"
         lines += [f"{line}.", ""]
-    if record.values("counting", "ours", "seconds"):
+    if values("counting", "ours", "seconds"):
         lines += [
             f"Counting co-occurrences (window 10, shuffled, written): {median('counting', 'ours', 'seconds'):.1f} s.",
             "",
         ]
-    for row in record.rows:
+    for row in rows:
         if row["part"] == "memory":
             lines.append(f"Peak memory, {row['who']}: {row['peak'] / 1e9:.2f} GB; bound {row['bound'] / 1e9:.2f} GB.")
-    sides = {row["who"] for row in record.rows if row["part"] in ("reading", "skipgram", "cbow")}
+    sides = {row["who"] for row in rows if row["part"] in ("reading", "skipgram", "cbow")}
     if sides and "gensim" not in sides:
         lines += ["", NO_GENSIM]
-    machines = {(row["machine"]["cpu"], row["machine"]["cores"]) for row in record.rows}
-    versions = dict.fromkeys(json.dumps(row["versions"]) for row in record.rows)
+    machines = {(row["machine"]["cpu"], row["machine"]["cores"]) for row in rows}
+    versions = dict.fromkeys(json.dumps(row["versions"]) for row in rows)
     seeds = ", ".join(map(str, settings.seeds))
-    commands = ", ".join(f"`{told}`" for told in dict.fromkeys(row["command"] for row in record.rows))
+    commands = ", ".join(f"`{told}`" for told in dict.fromkeys(row["command"] for row in rows))
     lines += ["", f"Commands: {commands}; seeds {seeds}; {settings.data}, d={settings.vector_size}, window 5, "
               f"5 negatives, min_count 5, sample 1e-3; {'; '.join(f'{cpu}, {cores} cores' for cpu, cores in machines)}; "
-              f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in record.rows))}; "
+              f"commits {', '.join(dict.fromkeys(str(row['commit'])[:9] for row in rows))}; "
               f"versions {'; '.join(versions)}. All: measurements.jsonl.", ""]  # fmt: skip
     return "\n".join(lines)
 
@@ -393,26 +371,14 @@ def table(record: Record, settings: Settings) -> str:
 def main(settings: Settings) -> None:
     """Measures the parts, and writes the table after each."""
     start()
-    record = Record(settings.results)
-    known = settings.results / "measurements.jsonl"
-    if known.exists():  # parts that are not measured now keep what stands there
-        rows = [json.loads(line) for line in known.read_text().splitlines()]
-        record.rows = [row for row in rows if row["part"] not in settings.parts]
-        record.earlier = [row for row in rows if row["part"] in settings.parts]
     corpus = read_corpus(settings.texts())
     if not has_gensim():
         print(NO_GENSIM, file=sys.stderr)
-    parts: dict[str, Callable[..., None]] = {
+    own: dict[str, Callable[[Settings, Corpus], Rows]] = {
         "reading": reading, "glove": glove, "glove_best": glove_best, "counting": counting, "memory": memory,
     }  # fmt: skip
-    for part in settings.parts:
-        if part in parts:
-            parts[part](settings, record, corpus)
-        else:
-            words(part, settings, record, corpus)
-        record.earlier = [row for row in record.earlier if row["part"] != part]
-        write_text(settings.results / "table.md", table(record, settings))
-    print((settings.results / "table.md").read_text())
+    parts = {name: partial(own.get(name) or partial(words, name), settings, corpus) for name in settings.parts}
+    measure(settings.results, parts, partial(table, settings))
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:

@@ -13,11 +13,10 @@ the smallest change of the learning rate, one unit in its last place, does to th
 measurements.jsonl, and a TensorBoard run a way under runs/.
 """
 
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,15 +26,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import parse
+from experiments.settings import Row, about_of, log, measure, parse
 from jaxembed.data.text import Corpus, read_corpus
-from jaxembed.files import write_text
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
 from jaxembed.report.plots import plot_scaling
 from jaxembed.report.tables import Cell, Table, markdown
-from jaxembed.study.environment import described, environment
-from jaxembed.tracking import TensorBoard
+from jaxembed.study.environment import described
 from jaxembed.training.host import start
 from jaxembed.training.loop import Result, fit
 from jaxembed.training.mesh import Layout
@@ -79,6 +76,7 @@ class Group:
 
     def __init__(self, settings: Settings, corpus: Corpus, seeds: Sequence[int], way: str):
         method, training = plain(settings)
+        method = method.suited_to(corpus)
         numbers = table_of(method, training, {}, len(seeds))
         begun = time.perf_counter()
         self.program = Program(method, training, method.source(corpus), tuple(seeds), numbers, way, Layout())
@@ -220,20 +218,18 @@ def varied_at_once(settings: Settings, corpus: Corpus) -> dict[str, Any]:
 def run(settings: Settings) -> list[dict[str, Any]]:
     """Measures everything and writes it as it comes."""
     corpus = read_corpus(settings.data).head(settings.max_words)
-    about = {"words": len(corpus.tokens), "data_fingerprint": corpus.fingerprint, "environment": environment()}
+    about = {"words": len(corpus.tokens), "data_fingerprint": corpus.fingerprint}
     about |= {"vector_size": settings.vector_size, "epochs": settings.epochs, "data": settings.data}
-    one, rows = Group(settings, corpus, (0,), "threads"), []
-    steps: list[Callable[[], dict[str, Any]]] = [
-        partial(seeds_at_once, settings, corpus, one, count) for count in settings.seeds
-    ]
-    for step in [*steps, partial(varied_at_once, settings, corpus)]:
-        rows.append({**step(), **about})
-        told = {name: f"{value / rows[-1]['count']:.3f}" for name, value in rows[-1]["median"].items()}
-        print(f"{rows[-1]['what']}, {rows[-1]['count']} at once: seconds a run {told}", flush=True)
-        write_text(settings.results / "measurements.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(settings.results / "table.md", page(rows))
+    one = Group(settings, corpus, (0,), "threads")
+
+    def steps() -> Iterator[Row]:
+        for count in settings.seeds:
+            yield seeds_at_once(settings, corpus, one, count)
+        yield varied_at_once(settings, corpus)
+
+    rows = measure(settings.results, {"seeds": steps}, page, about, lambda row, name: False)
     draw(settings.results, rows)
-    log(settings.results, rows)
+    show(settings.results, rows)
     return rows
 
 
@@ -242,7 +238,7 @@ def run(settings: Settings) -> list[dict[str, Any]]:
 NAMES = {"after": "one after the other", "threads": "threads", "map": "map", "vmap": "vmap"}
 
 
-def page(rows: Sequence[Mapping[str, Any]]) -> str:
+def page(rows: Sequence[Row]) -> str:
     """The figures as Markdown."""
     text = "# Many seeds at once\n"
     for what in dict.fromkeys(row["what"] for row in rows):
@@ -266,9 +262,9 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         title = "Runs that differ in seed" if what == "seeds" else f"Runs that differ in {what}"
         text += f"\n## {title}\n\n{markdown(Table(head, [[Cell(cell) for cell in line] for line in lines]))}"
-    about, cpu = rows[0]["environment"], rows[0]["environment"]["device"]["platform"] == "cpu"
+    about = about_of(rows[0])
     notes = [
-        *_figures(rows, cpu),
+        *_figures(rows, about["device"]["platform"] == "cpu"),
         f"Skip-gram, {rows[0]['vector_size']} dimensions, passes: {rows[0]['epochs']}, the first {rows[0]['words']:,} words of "
         f"{rows[0]['data']} ({rows[0]['data_fingerprint']}); seeds 0, 1, ... (of varied runs 0).",
         "Seconds of steps, by the median of the repeats, the ways in turns in one process; fresh tables and the compiler (short "
@@ -280,7 +276,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     return text + "\n" + "".join(f"* {note}\n" for note in notes)
 
 
-def _figures(rows: Sequence[Mapping[str, Any]], cpu: bool) -> list[str]:
+def _figures(rows: Sequence[Row], cpu: bool) -> list[str]:
     """The two that the project set itself, as far as they were measured."""
     seeds = {row["count"]: row for row in rows if row["what"] == "seeds"}
     over = seeds[8]["over_after"] if cpu and 8 in seeds else {}
@@ -294,7 +290,7 @@ def _figures(rows: Sequence[Mapping[str, Any]], cpu: bool) -> list[str]:
     ]
 
 
-def draw(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw(folder: Path, rows: Sequence[Row]) -> None:
     """Seconds a seed against seeds."""
     mine = [row for row in rows if row["what"] == "seeds"]
     series = {
@@ -304,22 +300,16 @@ def draw(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     plot_scaling(folder / "many_seeds.png", series, "seeds at once", "seconds a seed", False, title)
 
 
-def log(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A TensorBoard run a way, in place of earlier ones; the step is the number of seeds."""
+def show(folder: Path, rows: Sequence[Row]) -> None:
+    """A TensorBoard run a way; the step is the number of seeds."""
     mine = [row for row in rows if row["what"] == "seeds"]
     for way in mine[0]["median"]:
-        run_folder = folder / "runs" / way
-        for earlier in run_folder.glob("events.out.tfevents.*"):
-            earlier.unlink()
-        tracker = TensorBoard(run_folder)
-        tracker.start({"way": way, "vector_size": rows[0]["vector_size"], "words": rows[0]["words"]})
-        for row in mine:
-            figures = {
-                "seconds_a_seed": row["median"][way] / row["count"],
-                "compile_seconds": row["compile_seconds"][way],
-            }
-            tracker.log({f"seeds/{name}": value for name, value in figures.items()}, row["count"])
-        tracker.finish({})
+        figures = lambda row, way=way: {
+            "seeds/seconds_a_seed": row["median"][way] / row["count"],
+            "seeds/compile_seconds": row["compile_seconds"][way],
+        }
+        settings = {"way": way, "vector_size": rows[0]["vector_size"], "words": rows[0]["words"]}
+        log(folder / "runs" / way, settings, {row["count"]: figures(row) for row in mine})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -330,7 +320,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(settings)
     except ValueError as error:
         sys.exit(f"many_seeds: {error}")
-    print(f"\n{(settings.results / 'table.md').read_text()}")
     print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {settings.results}/runs")
 
 

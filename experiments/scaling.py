@@ -11,13 +11,12 @@ scaling-AXIS.png, measurements.jsonl, and a TensorBoard run a line under runs/. 
 there.
 """
 
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,19 +24,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.roofline import Roofs, measure
-from experiments.scaling_tables import write
-from experiments.settings import parse
+from experiments import roofline
+from experiments.roofline import Roofs
+from experiments.scaling_tables import page, write
+from experiments.settings import Row, log, measure, parse
 from jaxembed.data.cooccurrence import Cooccurrences
 from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
-from jaxembed.files import write_text
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.naming import unknown
-from jaxembed.study.environment import environment
 from jaxembed.tables import padded
-from jaxembed.tracking import TensorBoard
 from jaxembed.training.host import start
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.numbers import table_of
@@ -133,6 +130,8 @@ FAMILIES = {
     ),
 }
 
+#: What a TensorBoard run of a line shows; its step is the value on the axis.
+LOGGED = ("examples_per_second", "efficiency", "roofline_share", "intensity", "flops_per_second", "compile_seconds")
 
 # Points, and what is measured of them.
 
@@ -254,50 +253,33 @@ def efficiency(axis: str, first: Mapping[str, Any], row: Mapping[str, Any]) -> f
     return share * padded(row["dimension"]) / padded(first["dimension"]) if axis == "dimension" else share
 
 
-def run(settings: Settings) -> list[dict[str, Any]]:
+def run(settings: Settings) -> list[Row]:
     """Measures the axes and writes everything; returns all rows, those of earlier calls too."""
     if other := sorted(set(settings.families) - set(FAMILIES)):
         raise unknown("family", other[0], FAMILIES)
-    path = settings.results / "measurements.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    now = {(family, axis) for family in settings.families for axis in settings.axes}
-    rows = [row for row in rows if row["preset"] == settings.preset and (row["family"], row["axis"]) not in now]
-    small = settings.preset == "smoke"
-    roofs = measure(1 << 22, 1024, 3) if small else measure()
+    roofs = roofline.measure(1 << 22, 1024, 3) if settings.preset == "smoke" else roofline.measure()
     about = {"preset": settings.preset, "virtual_devices": settings.virtual_devices, "roofs": roofs._asdict()}
-    about |= {"examples": settings.examples, "environment": environment()}
-    known: dict[Point, dict[str, Any]] = {}
-    for family in settings.families:
-        for axis in settings.axes:
-            for way, line in points(settings, family, axis).items():
-                for point in line:
-                    known[point] = known.get(point) or measured(point, settings, roofs)
-                    share = efficiency(axis, known[line[0]], known[point])
-                    told = {"axis": axis, "x": getattr(point, axis), "efficiency": share}
-                    rows.append({**known[point], **told, "way": way, **about})
-                    print(
-                        f"{family} {axis} {way} {told['x']}: {known[point]['examples_per_second']:,.0f}/s", flush=True
-                    )
-                log(settings, f"{family}-{axis}{f'-{way}' if way else ''}", rows[-len(line) :])
-            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    known: dict[Point, Row] = {}  # the base is a point of every axis, measured once
+
+    def line_of(family: str, axis: Axis) -> Iterator[Row]:
+        for way, line in points(settings, family, axis).items():
+            made = []
+            for point in line:
+                known[point] = known.get(point) or measured(point, settings, roofs)
+                share = efficiency(axis, known[line[0]], known[point])
+                made.append(known[point] | {"axis": axis, "x": getattr(point, axis), "efficiency": share, "way": way})
+                yield made[-1]
+            folder = settings.results / "runs" / "-".join(part for part in (family, axis, way) if part)
+            shown = {row["x"]: {f"scaling/{name}": row[name] for name in LOGGED} for row in made}
+            log(folder, {"family": family, "axis": axis, "way": way}, shown)
+
+    parts = {
+        f"{family}-{axis}": partial(line_of, family, axis) for family in settings.families for axis in settings.axes
+    }
+    stays = lambda row, name: row["preset"] == settings.preset and f"{row['family']}-{row['axis']}" != name
+    rows = measure(settings.results, parts, page, about | {"examples": settings.examples}, stays)
     write(settings.results, rows)
     return rows
-
-
-#: What a TensorBoard run of a line shows; its step is the value on the axis.
-LOGGED = ("examples_per_second", "efficiency", "roofline_share", "intensity", "flops_per_second", "compile_seconds")
-
-
-def log(settings: Settings, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line as a TensorBoard run, in place of an earlier one."""
-    folder = settings.results / "runs" / name
-    for earlier in folder.glob("events.out.tfevents.*"):
-        earlier.unlink()
-    tracker = TensorBoard(folder)
-    tracker.start({"family": rows[0]["family"], "axis": rows[0]["axis"], "way": rows[0]["way"]})
-    for row in rows:
-        tracker.log({f"scaling/{name}": row[name] for name in LOGGED}, row["x"])
-    tracker.finish({})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -310,7 +292,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(settings)
     except ValueError as error:
         sys.exit(f"scaling: {error}")
-    print((settings.results / "table.md").read_text())
     print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {settings.results}/runs")
 
 

@@ -1,17 +1,14 @@
 """What `experiments.scaling` measured, as a CSV file, a page and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jaxembed.files import write_text
+from experiments.settings import Row, about_of
 from jaxembed.report.plots import plot_scaling
 from jaxembed.report.report import write_csv
 from jaxembed.report.significance import Estimate
 from jaxembed.report.tables import Cell, Table, markdown, speed
 from jaxembed.study.environment import described
-
-Row = Mapping[str, Any]
 
 FIGURES = (
     "seconds_step", "examples_per_second", "efficiency", "flops_step", "row_bytes_step", "xla_bytes_step", "intensity",
@@ -29,9 +26,8 @@ LABELS = {
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """Writes scaling.csv, table.md and a picture an axis, scaling-AXIS.png, into `folder`."""
+    """Writes scaling.csv and a picture an axis, scaling-AXIS.png, into `folder`."""
     write_csv(folder / "scaling.csv", [{name: row[name] for name in (*POINT, "unit", *FIGURES)} for row in rows])
-    write_text(folder / "table.md", page(rows))
     for axis, mine in by_axis(rows).items():
         series = {
             label: [(row["x"], row["examples_per_second"]) for row in line] for label, line in lines(mine).items()
@@ -91,7 +87,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row["axis"] == "seeds" or row["axis"] == "devices"
     }
-    devices = {row["environment"]["device"]["platform"] for row in rows}
+    devices = {about_of(row)["device"]["platform"] for row in rows}
     return [
         f"Base: {'; '.join(f'{family}: {told}' for family, told in base.items()) or 'the first setting of each axis'}; one "
         "seed, one device. Made-up data: ids by Zipf's law, generator seeds 0 and 1; the runs have seeds 0, 1, .... Examples "
@@ -126,5 +122,4 @@ def _roofs(rows: Sequence[Row]) -> list[str]:
 
 
 def _environments(rows: Sequence[Row]) -> list[str]:
-    found = {row["environment"]["command"]: described(row["environment"]) for row in rows}
-    return list(found.values())
+    return list({about_of(row)["command"]: described(about_of(row)) for row in rows}.values())
