@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.methods import cbow, glove, skipgram
 from jaxembed.objectives import pairwise
+from jaxembed.recipes import recipe
 from jaxembed.training.loop import Result, fit
 from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
 Sentences = Iterable[Sequence[str]]
 
-#: gensim's `alpha` is the step of plain SGD. Row-wise Adagrad damps by itself and takes this many times more.
-ADAGRAD_STEP = 12.0
+ALPHA = 0.025  # gensim's step, of plain SGD; our recipes' step stands for it
 
 
 class _Model:
@@ -28,6 +29,7 @@ class _Model:
     method: skipgram.SkipGram | cbow.CBOW | glove.GloVe
     corpus: Corpus | None = None
     result: Result | None = None
+    compute_loss = False
     trained = 0  # calls of train() on this corpus: each draws anew
 
     def __init__(self, min_count: int, max_final_vocab: int | None, seed: int, cache: bool):
@@ -50,7 +52,7 @@ class _Model:
         return self._known_corpus().raw_words
 
     def get_latest_training_loss(self) -> float:
-        """Mean loss of the last epoch, over all of its pairs (gensim gives a sum, in float32); callbacks may ask."""
+        """Mean loss of the last epoch (gensim gives a sum, in float32): of all steps with `compute_loss` or callbacks."""
         if not self.losses:
             raise RuntimeError("the model is not trained yet: call train() first")
         return self.losses[-1]
@@ -78,6 +80,8 @@ class _Model:
 
     def _fit(self, data: Any, training: Training, callbacks: Sequence[Any]) -> None:
         """Trains on `data`, from the vectors there are: `result`, `losses` and `wv`; callbacks are told on the way."""
+        # Somebody who asks for the loss means all of it; for nobody a share of the steps is enough to see it fall.
+        training = replace(training, loss_every=1) if callbacks or self.compute_loss else training
 
         def tell(name: str) -> None:
             for callback in callbacks:
@@ -107,9 +111,9 @@ class Word2Vec(_Model):
 
     sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a text file with a sentence a line, `.gz` too.
     sg: 1 for Skip-gram, 0 for CBOW. hs: 1 for hierarchical softmax instead of negative sampling.
-    alpha, min_alpha: step at the start and at the end, in gensim's scale (row-wise Adagrad takes 12 times as much).
+    alpha, min_alpha: step at the start and at the end, in gensim's scale (row-wise Adagrad takes 12 times as much, CBOW 24).
     workers: accepted; it has no effect, as XLA uses every core and results do not depend on them.
-    compute_loss: gensim's `get_latest_training_loss`; the loss is always exact here, and always kept.
+    compute_loss: `get_latest_training_loss` is of all steps, and not of a share of them.
     callbacks: objects with any of `on_train_begin, on_epoch_begin, on_epoch_end, on_train_end`, each given the model.
     objective: any pairwise objective by name, for which `sg` and `hs` leave it open; None chooses by `hs`.
     cache: keep what is made of `corpus_file` for the next time (see `jaxembed.data.cache`); False keeps nothing.
@@ -185,8 +189,9 @@ class Word2Vec(_Model):
         if start <= 0:
             raise ValueError(f"alpha must be above 0, not {start}")
         epochs, callbacks = epochs or self.epochs, self.callbacks if callbacks is None else callbacks
-        training = Training(epochs=epochs, learning_rate=start * ADAGRAD_STEP, final_rate=end / start)
-        self._fit(corpus, training, callbacks)
+        usual = recipe("skipgram" if isinstance(self.method, skipgram.SkipGram) else "cbow").training
+        rate = start / ALPHA * usual.learning_rate
+        self._fit(corpus, replace(usual, epochs=epochs, learning_rate=rate, final_rate=end / start), callbacks)
         return len(corpus.tokens) * epochs, corpus.raw_words * epochs
 
 
@@ -228,4 +233,4 @@ class GloVe(_Model):
             raise TypeError("GloVe needs sentences or corpus_file")
         self.corpus = self._read(sentences, corpus_file)
         counts = count_cooccurrences(self.corpus, self.method.window, cache=cache)
-        self._fit(counts, Training(epochs=epochs, learning_rate=learning_rate), callbacks)
+        self._fit(counts, replace(recipe("glove").training, epochs=epochs, learning_rate=learning_rate), callbacks)
