@@ -1,8 +1,8 @@
 """Checkpoints of a run: the whole state, saved in the background while training goes on (orbax).
 
-A checkpoint is a folder that takes its name when it is whole, so a killed writer leaves the one before. Three are kept: the
-last two and the best by `metric`. One that cannot be read is left for the one before it, with a warning; nothing else is
-lost by a full disk than the checkpoint that did not fit.
+A checkpoint is a folder that takes its name when it is whole, so a killed writer leaves the one before. The last two are
+kept. One that cannot be read is left for the one before it, with a warning; nothing else is lost by a full disk than the
+checkpoint that did not fit.
 """
 
 import logging
@@ -26,8 +26,7 @@ Extra = Callable[[], Mapping[str, Any]]
 class Checkpoints:
     """Where and how often a run is saved.
 
-    folder: of this run alone. seconds: about how long between two checkpoints. metric: `metric() -> float` by which the
-    best one is kept (larger is better; None keeps the last two alone).
+    folder: of this run alone. seconds: about how long between two checkpoints.
     extra: what else belongs to the moment of a checkpoint, as JSON values (how far log files had come).
     begin: called once with the `extra` of the checkpoint that training goes on from, or with {} at a fresh start.
     """
@@ -37,13 +36,12 @@ class Checkpoints:
         folder: str | os.PathLike,
         *,
         seconds: float = 60.0,
-        metric: Callable[[], float] | None = None,
         extra: Extra = dict,
         begin: Callable[[Mapping[str, Any]], None] = lambda extra: None,
     ) -> None:
         if seconds < 0:
             raise ValueError(f"seconds between checkpoints must be at least 0, not {seconds}")
-        self.folder, self.seconds, self.metric = Path(folder).resolve(), seconds, metric
+        self.folder, self.seconds = Path(folder).resolve(), seconds
         self.extra, self.begin = extra, begin
         self.blocked, self.count = 0.0, 0  # seconds that training has waited for checkpoints, and how many were begun
         self._saved = time.monotonic()
@@ -93,9 +91,8 @@ class Checkpoints:
         began = time.monotonic()
         told = {"position": dict(position), "extra": dict(self.extra())}
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(told))
-        metrics = {"metric": float(self.metric())} if self.metric else None
         try:
-            self._open().save(step, args=items, metrics=metrics)
+            self._open().save(step, args=items)
         except Exception as error:  # a full disk comes as many kinds of error, some of them of the checkpoint before
             self._tell(error)
         self._saved = time.monotonic()
@@ -128,17 +125,9 @@ class Checkpoints:
     def _open(self) -> Any:
         if self._manager is None:
             import orbax.checkpoint as ocp
-            from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
             logging.getLogger("absl").setLevel(logging.ERROR)
-            kept: list[Any] = [LatestN(2)]
-            if self.metric:
-                kept.append(
-                    BestN(get_metric_fn=lambda metrics: metrics["metric"], n=1, keep_checkpoints_without_metrics=False)
-                )
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(kept), cleanup_tmp_directories=True
-            )
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
