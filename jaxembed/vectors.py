@@ -1,4 +1,7 @@
-"""The product of a run: keys and their vectors, under gensim's names."""
+"""The product of a run: keys and their vectors, under gensim's names.
+
+NumPy alone, so that reading a file of vectors does not wait for JAX; what needs it is imported where it is used.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -10,10 +13,6 @@ from typing import Any
 import numpy as np
 
 from jaxembed import formats
-from jaxembed.evaluation.analogy import analogy_task
-from jaxembed.evaluation.benchmarks import load_pairs, load_questions
-from jaxembed.evaluation.lookup import fold
-from jaxembed.evaluation.similarity import similarity_task
 from jaxembed.naming import UnknownKeyError
 
 Key = str | int | np.integer
@@ -272,6 +271,8 @@ class KeyedVectors:
         """
         from scipy import stats
 
+        from jaxembed.evaluation import load_pairs, similarity_task
+
         asked = load_pairs(pairs, delimiter=delimiter)
         task = similarity_task(
             self.index_to_key, asked, restrict_vocab=restrict_vocab, case_insensitive=case_insensitive
@@ -297,6 +298,9 @@ class KeyedVectors:
         {"section": name, "correct": [(a, b, c, d), ...], "incorrect": [...]}. With `dummy4unknown` a question with an
         unknown word counts as wrong, otherwise it is left out.
         """
+        from jaxembed.evaluation import analogy_task, load_questions
+        from jaxembed.evaluation.lookup import fold
+
         questions = load_questions(analogies)
         task = analogy_task(
             self.index_to_key, questions, restrict_vocab=restrict_vocab, case_insensitive=case_insensitive

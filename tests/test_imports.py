@@ -21,3 +21,8 @@ def test_importing_drags_in_nothing_heavy(line):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_vectors_are_read_without_jax():
+    code = f"{IMPORTS['vectors']}; import sys; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
