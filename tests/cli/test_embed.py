@@ -24,10 +24,10 @@ KEYS = ["a dog runs", "two men play", "a dog runs (3)", "rain", "a dog runs (2)"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of encoders as they start: of texts, of pictures, and of both; and one of words."""
+    """Runs of encoders with random weights: of texts, of pictures, and of both; and one of words."""
     import jax
 
-    folder = tmp_path_factory.mktemp("runs")
+    folder, random = tmp_path_factory.mktemp("runs"), np.random.default_rng(0)
     tokenizer = train_tokenizer(LINES, vocab_size=60, kind="word", min_count=1, cache=False)
     bag = encoder("transformer", vocab_size=len(tokenizer), hidden_size=8, heads=2, depth=0, segments=0, max_length=6)
     pooled = encoder("vit", image_size=(8, 8), patch=8, hidden_size=8, heads=2, depth=1)
@@ -36,7 +36,9 @@ def runs(tmp_path_factory):
     made["both"] = (CLIP(image_encoder=pooled, text_encoder=bag, vector_size=4), text | image)
     for name, (method, inputs) in made.items():
         run = Run.create(folder / name, {"method": method})
-        run.save_model(method, method.init(jax.random.key(0), {}), inputs)
+        shapes = jax.eval_shape(method.init, jax.random.key(0), {})
+        params = jax.tree.map(lambda x: random.normal(0, 0.2, x.shape).astype(x.dtype), shapes)
+        run.save_model(method, params, inputs)
         run.save(KeyedVectors(["test/0", "test/1"], np.eye(2, 8)))
         run.finish({})
     run = Run.create(folder / "words", {"method": {"class": "GloVe"}})
@@ -83,7 +85,7 @@ def test_sentences_are_embedded_and_searched(run, text, tmp_path, capsys):
     assert json.loads((folder / "embedded.json").read_text()) == notes
 
     moved = folder.rename(tmp_path / "moved")
-    assert main(["neighbors", str(moved), "a dog runs", "men play rain", "--topn", "2"]) == 0
+    assert main(["neighbors", str(moved), "a dog runs", "men play rain", "--topn", "4"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("neighbour") == 2
     assert "a dog runs (2)" in shown
