@@ -237,6 +237,8 @@ class _Counting:
 
         def table(places: np.ndarray) -> np.ndarray:
             ids = self._windows(view, places)
+            # A word above `high` is the rarer of the two, and its own row counts the pair: it falls into the last column together
+            # with padding. So no pair needs a test, and bincount adds up all of them in one pass.
             cells = np.minimum(ids, high)
             cells += (ids[:, self.window, None] - low) * np.int32(high + 1)
             return np.bincount(cells.ravel(), self.tiled[: len(places)].ravel(), (high - low) * (high + 1))
@@ -259,6 +261,8 @@ class _Counting:
         kind = np.uint32 if small else np.uint64
         ids = ids.astype(kind, copy=False)
         cells = (ids[:, self.window, None] - kind(bucket.low)) * kind(bucket.high) + ids
+        # One number holds cell and distance: sorting it brings equal cells together, and the weight is read off the low bits.
+        # No second array has to be carried along through the sort.
         keys = cells << kind(bits) | np.abs(np.arange(-self.window, self.window + 1)).astype(kind)
         keys = keys.ravel().compress(kept.ravel())
         keys.sort()
@@ -271,6 +275,8 @@ class _Counting:
     def _merge(self, runs: list[Cells]) -> Iterator[Cells]:
         """Adds up sorted runs, by ranges of cells that hold a few buckets' worth in all runs together."""
         step = max(1, 2 * self.window * self.bucket_places // len(runs))
+        # Ranges of cells are chosen so that each holds about as many entries of all runs together, by samples of the runs: a
+        # merge of a range fits memory whatever the text.
         samples = np.sort(np.concatenate([keys[::step] for keys, _ in runs]))
         borders = np.unique(samples[:: len(runs)])[1:]
         cuts = [[0, *np.searchsorted(keys, borders).tolist(), len(keys)] for keys, _ in runs]
@@ -336,6 +342,8 @@ def _shuffle(
             entries = np.empty((len(keys), 3), np.int32)
             entries[:, 0], entries[:, 1] = np.divmod(keys, counting.words)
             entries[:, 2] = (sums / counting.unit).astype(np.float32).view(np.int32)
+            # Two steps make one uniform shuffle without random access to disk: deal to piles at random, then shuffle each pile,
+            # which fits the cache.
             pile = (generator.random(len(keys)) * piles).astype(np.uint8)
             entries = entries.take(np.argsort(pile, kind="stable"), axis=0)
             cuts = np.cumsum(np.bincount(pile, minlength=piles))
@@ -348,6 +356,7 @@ def _shuffle(
         entries = np.fromfile(names[i], "V12")
         order = np.random.default_rng([SEED, i]).permutation(len(entries))
         entries = entries.take(order).view(np.int32).reshape(-1, 3)
+        # Counts travelled as the bits of their float32 in a column of int32, so that an entry is 12 bytes and moves as one.
         for array, column in zip(arrays, entries.T, strict=True):
             array[ends[i] : ends[i + 1]] = column.view(array.dtype)
         names[i].unlink()

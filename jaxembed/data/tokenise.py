@@ -66,6 +66,8 @@ def _encode(documents: Any) -> Chunk:
     if texts:
         documents = pc.utf8_split_whitespace(documents.fill_null(""))  # pyright: ignore[reportAttributeAccessIssue]
     words = documents.flatten().fill_null("")
+    # Each slice is numbered by itself, then Arrow brings the dictionaries together: words keep the order of their first
+    # appearance, which is that of the whole text, so ids do not depend on the sizes of slices and chunks.
     slices = [words.slice(i, SLICE).dictionary_encode() for i in range(0, max(len(words), 1), SLICE)]
     slices = pa.chunked_array(slices).unify_dictionaries().chunks
     spelt = slices[0].dictionary.to_numpy(zero_copy_only=False).tolist()
@@ -73,6 +75,7 @@ def _encode(documents: Any) -> Chunk:
     ends = np.cumsum(_lengths(documents))
     if texts and not all(word.strip() for word in spelt):  # Arrow may leave white space at the end of its buffer
         kept = np.array([bool(word.strip()) for word in spelt])
+        # Blank words are taken out: ends move back by as many as stood before them, and codes close the gaps.
         ends = np.append(0, np.cumsum(kept[codes]))[ends]
         codes = (np.cumsum(kept) - 1)[codes[kept[codes]]].astype(codes.dtype)
         spelt = [word for word in spelt if word.strip()]
@@ -131,6 +134,8 @@ class TextFile:
                 start = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
                 while read := start + file.read(size):
                     start = b""
+                    # No letter of UTF-8 has these bytes inside, so that neither a word nor a letter is cut. A block without any
+                    # is kept, and the next one joined to it.
                     cut = max(read.rfind(b"\n"), read.rfind(b" ")) + 1
                     if cut:
                         yield rest + read[:cut]
@@ -178,6 +183,8 @@ class TextColumn:
         import pyarrow as pa
 
         content, lengths = hasher(), hasher()
+        # Content and borders are hashed apart and by their values, not by Arrow's buffers, whose layout depends on how the
+        # rows were cut, selected or stored.
         for array in self._arrays(CHUNK_BYTES):
             if not _is_text(array.type):
                 lengths.update(_lengths(array).data)
@@ -278,6 +285,7 @@ def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) 
             if len(index) > len(counts):
                 counts = np.concatenate([counts, np.zeros(len(index), np.int64)])
             counts[ids] += np.bincount(codes, minlength=len(words))
+            # From the few distinct words of a chunk to ids of the whole by a table, without Python touching each token.
             ids[codes].tofile(ids_file)
             (ends + read).tofile(ends_file)
             read += len(codes)
@@ -301,6 +309,7 @@ def _renumber(final: np.ndarray, tokens: int, provisional: Path, borders: Path, 
         while len(part := final[np.fromfile(ids, np.int32, CHUNK_BYTES // 4)]):
             kept = part >= 0
             place = np.concatenate([[0], np.cumsum(kept)])
+            # Documents that end in this part: their new end is the number of tokens kept up to there.
             done = int(np.searchsorted(ends, read + len(part), side="right"))
             offsets[documents + 1 : done + 1] = written + place[ends[documents:done] - read]
             documents = done

@@ -79,6 +79,7 @@ class AnalogyTask:
 
     def correct(self, matrix: ArrayLike) -> jax.Array:
         """Whether each covered question is answered right, bool [q]."""
+        # A NumPy matrix is cut before it goes to the device: only the words that take part travel.
         matrix = matrix if isinstance(matrix, np.ndarray) else jnp.asarray(matrix)
         if not len(self.rows):
             return jnp.zeros(0, bool)
@@ -126,6 +127,8 @@ def analogy_task(
     asked = tuple(Question(*question) for question in questions)
     words = words_of(vocabulary, restrict_vocab)
     first = first_rows(words, case_insensitive)
+    # Words that fold alike ("Paris", "PARIS") are one answer: each candidate carries the first row of its fold, and what is
+    # barred or expected is compared by that, on the device.
     group = np.array([first[fold(word, case_insensitive)] for word in words], np.int32)
     rows = known_rows([question[2:] for question in asked], first, case_insensitive).reshape(-1, 4)
     known = np.all(rows >= 0, axis=1)
@@ -168,8 +171,10 @@ def _correct(matrix: jax.Array, group: jax.Array, rows: jax.Array, method: Metho
         if method == "3cosadd":
             scores = cosines(b + c - a, vectors)
         else:
+            # Cosines are moved to [0, 1]: of negative ones a product would rank the unlike high.
             a, b, c = ((1 + cosines(word, vectors)) / 2 for word in (a, b, c))
             scores = b * c / (a + 1e-6)
+        # The three words of the question are no answers; where the expected word is one of them, none is right.
         same = [group[None, :] == rows[:, word, None] for word in range(4)]
         asked = same[0] | same[1] | same[2]
         # Two maxima instead of an argmax: XLA vectorises them on a CPU. A tie with another word is no answer.

@@ -63,7 +63,11 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
         at = jnp.minimum(start, last)  # the last block is moved back to be whole: its first rows were seen before
         rows = at + jnp.arange(chunk)
         scores = cosines(queries, unit(jax.lax.dynamic_slice_in_dim(matrix, at, chunk)))
+        # What must not be found becomes -inf instead of being cut out: shapes stay those that were compiled. A row number below
+        # zero matches no row.
         banned = (rows < start)[None, :] | (rows[None, None, :] == exclude[:, :, None]).any(1)
+        # The best so far compete with the block, so that one top_k of k + chunk numbers serves instead of one over all rows;
+        # among equals it takes the first, which is the row that came first.
         scores = jnp.concatenate([best[0], jnp.where(banned, -jnp.inf, scores)], axis=1)
         rows = jnp.concatenate([best[1], jnp.broadcast_to(rows[None, :], banned.shape)], axis=1)
         top, places = jax.lax.top_k(scores, k)
@@ -75,6 +79,8 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
         starts = jnp.arange(0, len(matrix), chunk)
         return jax.lax.scan(lambda best, start: visit(best, start, queries, exclude), best, starts)[0]
 
+    # A block of scores, size x chunk, has at most 8 M numbers (32 MB). Queries are filled up to whole blocks with zeros, whose
+    # answers are cut off below.
     size = max(1, min(len(queries), 2**23 // chunk))
     pad = -len(queries) % size
     blocks = [jnp.pad(array, ((0, pad), (0, 0))).reshape(-1, size, array.shape[1]) for array in (queries, exclude)]

@@ -120,6 +120,7 @@ def fit_probe(
             raise ValueError(
                 f"a share of {validation} of {len(rows)} rows cannot be held out to choose among {penalties}"
             )
+        # Held-out rows get the weight 0 instead of being cut out: every penalty and the last fit run the same compiled program.
         held = np.random.default_rng(seed).permutation(len(rows)) < held_out
         data = _prepare(rows, classes_of, jnp.asarray(~held), standardize)
         weights = start
@@ -128,6 +129,7 @@ def fit_probe(
             right = _logits(data.rows, weights[:-1], weights[-1]).argmax(axis=1) == classes_of
             tried[penalty] = float(np.mean(np.asarray(right)[held]))
             if penalty == max(tried, key=lambda value: tried[value]):
+                # The last fit, on all rows, starts from what fitted best: it is near already.
                 start = weights
     chosen = max(tried, key=lambda value: tried[value]) if tried else penalties[0]
     data = _prepare(rows, classes_of, jnp.ones(len(rows), bool), standardize)
@@ -196,5 +198,7 @@ def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array
         steep = jnp.linalg.norm(optax.tree.get(state, "grad")) > TOLERANCE
         return (done == 0) | (steep & (done < iterations))
 
+    # The bias needs no more than a factor: rows are centred, so that it does not meet the weights, and the bound on its
+    # curvature is 1 / 2.
     point = jnp.concatenate([bound.T @ start[:-1], start[-1:] / jnp.sqrt(2)])
     return weights(lax.while_loop(going, advance, (point, solver.init(point), 0))[0])

@@ -82,6 +82,8 @@ def _products(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def prepared(score: Score, a: jax.Array, b: jax.Array) -> tuple[Score, jax.Array, jax.Array]:
     """A score and vectors that give the same scores at less cost a chunk, in float32 or wider."""
+    # Vectors are scaled to length 1 here, once, and not again for each tile. Encoders may compute in bfloat16, but scores
+    # are divided by temperatures of a few hundredths: they are taken in float32.
     wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
     a, b = a.astype(wide), b.astype(wide)
     if score is cosine:
@@ -104,6 +106,7 @@ def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = Non
     elif not isinstance(positive, Same) and jnp.ndim(positive) == 1:
         if not jnp.issubdtype(positive.dtype, jnp.integer):
             raise ValueError(f"places of positives must be whole numbers, not {positive.dtype}")
+        # An anchor without a positive (-1) gets any row, and the weight 0 in `positives`.
         mate = b[jnp.maximum(positive, 0)]
     if mate is not None and not isinstance(positive, Same):
         positive = Same(positive, jnp.arange(B))
@@ -155,12 +158,16 @@ def negatives(
     """`neg, neg_weight`, `[A, B]`: with `everybody` the positives are among them."""
     neg = compare(anchors.vector, candidates.vector)
     positive = _related(anchors.positive, candidates.positive)
+    # Negatives are struck out by a weight of 0: scores stay finite, whatever an objective and its gradient do with them.
+    # With `everybody` (softmax, spectral) the positives count among them, so `alike` must not strike those.
     out = jnp.zeros_like(positive) if everybody else positive
     if anchors.alike:
         alike = _any_related(anchors.alike, candidates.alike)
         out |= alike & ~positive if everybody else alike
     if anchors.exclude:
         out |= _any_related(anchors.exclude, candidates.exclude)
+    # A candidate drawn with chance q stands for 1 / (B q) of those that might have been drawn: the sum over a batch is then,
+    # in expectation, that over all (logQ correction, Bengio and Senecal 2008).
     one = 1.0 if candidates.log_q is None else jnp.exp(-candidates.log_q)[None, :] / compare.draws
     return neg, jnp.where(out, 0, jnp.asarray(one, neg.dtype))
 
@@ -219,6 +226,8 @@ def tiled(objective: Any, compare: Compare, anchors: Anchors, candidates: Candid
     def tile(rows, columns):
         rows, pos, pos_weight = rows
         neg, neg_weight = negatives(compare, rows, columns, everybody)
+        # An additive loss is a sum over negatives: tiles give parts of it, and the positive is shared out by the size of the
+        # tile. Of others, a tile leaves behind one negative that stands for all of its own (a softmax: their logsumexp).
         if objective.additive:
             return objective(pos, pos_weight * (neg.shape[1] / B), neg, neg_weight)[None]
         return tuple(x.T for x in objective.folded(neg, neg_weight))
@@ -262,6 +271,7 @@ def two_views(
         same = Same(*(jnp.concatenate([labels, labels]),) * 2)
     if supervised:
         return contrast(objective, both, both, positive=same, exclude=itself, **how)
+    # The rows of the first view stand before those of the second: the other view of row i is B rows further on, or back.
     other = (place + size) % (2 * size)
     return contrast(objective, both, both, positive=other, exclude=itself, alike=same, **how)
 

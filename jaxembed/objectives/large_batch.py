@@ -66,6 +66,7 @@ def ring_contrast(
         compare = Compare(score, scale, bias, b.shape[0])
         pos, pos_weight = positives(compare, anchors, candidates)
 
+        # Kept for the backward pass are the vectors of a block; its scores, A B / n^2 numbers, are computed once more.
         @jax.checkpoint
         def block(anchors, passing):
             found = negatives(compare, anchors, passing, everybody)
@@ -73,13 +74,16 @@ def ring_contrast(
 
         def hop(carried, _):
             passing, so_far = carried
+            # What is known of the candidates travels with them: their numbers in relations and their chances.
             passing = jax.tree.map(lambda x: lax.ppermute(x, axis, onward), passing)
             more = block(anchors, passing)
             if objective.additive:
                 return (passing, so_far + more), None
+            # What two blocks left behind is folded into one of the same size, so the carried state does not grow with the hops.
             together = (jnp.concatenate(pair, -1) for pair in zip(so_far, more, strict=True))
             return (passing, objective.folded(*together)), None
 
+        # The first block is the one at home: n blocks take n - 1 hops, and nothing is sent for nothing.
         (_, total), _ = lax.scan(hop, (candidates, block(anchors, candidates)), length=size - 1)
         return total if objective.additive else objective(pos, pos_weight, *total)
 
