@@ -1,6 +1,5 @@
 """What is to be trained: runs, grids of them, and which of them can share one program."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxembed.data.cache import content_digest
 from jaxembed.fields import changed, settings
 from jaxembed.naming import unknown
 from jaxembed.objectives import family_of
@@ -111,7 +111,7 @@ def _program_key(run: Planned) -> str:
 
 def digest(*what: Any) -> str:
     """A short name for settings, 16 hexadecimal digits."""
-    return hashlib.blake2b(json.dumps(as_json(what), sort_keys=True).encode(), digest_size=8).hexdigest()
+    return content_digest(json.dumps(as_json(what), sort_keys=True), size=8)
 
 
 def ready(method: Any, task: Task) -> tuple[Any, Any]:

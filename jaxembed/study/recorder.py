@@ -1,6 +1,5 @@
 """What training reports, written down: to the trackers of each run, and into its folder at the end."""
 
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.data.cache import content_digest
 from jaxembed.evaluation.geometry import collapsed
 from jaxembed.study.environment import Energy
 from jaxembed.study.options import Options
@@ -27,7 +27,7 @@ Vectors = Callable[[], jax.Array]
 
 def vectors_digest(vectors: np.ndarray) -> str:
     """BLAKE2b of the numbers, by which two runs are told to be the same bit for bit."""
-    return hashlib.blake2b(np.ascontiguousarray(vectors).tobytes(), digest_size=16).hexdigest()
+    return content_digest(np.ascontiguousarray(vectors))
 
 
 class Recorder:
