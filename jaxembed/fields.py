@@ -76,20 +76,17 @@ def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -
     Another objective by its name keeps the temperature, if it has one; another kind of encoder starts from its own defaults.
     Raises ValueError for a name that there is not (near ones are told) or, with `skip_absent`, leaves it alone.
     """
+    values, known = {spelled(name): value for name, value in values.items()}, settings(owner)
     # What kind of thing stands somewhere decides which settings it has: objectives and encoders come first.
-    kinds = {name: value for name, value in values.items() if name in (now := settings(owner)) and _is_kind(now[name])}
-    for some in (kinds, {name: value for name, value in values.items() if name not in kinds}):
+    first = {name: value for name, value in values.items() if name in known and _is_kind(known[name])}
+    for some in (first, {name: value for name, value in values.items() if name not in first}):
         known, tree = settings(owner), _Tree()
         for name, value in some.items():
-            name = spelled(name)
-            if name not in known and not (name := _whole_way(name, known)):
-                if skip_absent:
-                    continue
-                raise unknown("setting", _first_missing(some, known), known)
-            place = tree
-            for step in known[name].path[:-1]:
-                place = place.setdefault(step, _Tree())
-            place[known[name].path[-1]] = value
+            found = known.get(name) or _by_way(name, known)
+            if found:
+                tree.put(found.path, value)
+            elif not skip_absent:
+                raise unknown("setting", name, known)
         owner = _applied(owner, tree)
     return owner
 
@@ -97,15 +94,18 @@ def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -
 class _Tree(dict):
     """Changes of an owner's fields; a `_Tree` inside is that of a field's own fields."""
 
+    def put(self, path: tuple[str, ...], value: Any) -> None:
+        *way, last = path
+        place = self
+        for step in way:
+            place = place.setdefault(step, _Tree())
+        place[last] = value
 
-def _whole_way(name: str, known: Mapping[str, Setting]) -> str | None:
+
+def _by_way(name: str, known: Mapping[str, Setting]) -> Setting | None:
     """A setting that is asked for by more of its way than it needs: `objective.temperature`."""
     asked = tuple(name.split("."))
-    return next((one.name for one in known.values() if one.path[-len(asked) :] == asked), None)
-
-
-def _first_missing(some: Mapping[str, Any], known: Mapping[str, Setting]) -> str:
-    return next(name for name in some if spelled(name) not in known and not _whole_way(spelled(name), known))
+    return next((one for one in known.values() if one.path[-len(asked) :] == asked), None)
 
 
 def _is_kind(one: Setting) -> bool:
