@@ -47,9 +47,9 @@ def measure(size: int = 1 << 24, matrix: int = 2048, repeats: int = 5) -> Roofs:
     return Roofs(
         flops=_product(matrix, jnp.float32, repeats),
         flops_bf16=_product(matrix, jnp.bfloat16, repeats) if accelerator else None,
-        bandwidth=3 * 4 * size / _in_place(stream, jnp.ones(size), (jnp.ones(size),), repeats),
+        bandwidth=3 * 4 * size / in_place(stream, jnp.ones(size), (jnp.ones(size),), repeats),
         gathered=rows / _seconds(lambda: gather(table, ids), repeats),
-        scattered=rows / _in_place(add, table, (ids, moved), repeats),
+        scattered=rows / in_place(add, table, (ids, moved), repeats),
     )
 
 
@@ -59,7 +59,7 @@ def _product(size: int, dtype: Any, repeats: int) -> float:
     return 2 * size**3 / _seconds(lambda: multiply(a, a), repeats)
 
 
-def _in_place(function: Callable, array: jax.Array, others: tuple, repeats: int) -> float:
+def in_place(function: Callable, array: jax.Array, others: tuple, repeats: int) -> float:
     """Seconds of a function that replaces its first argument."""
     held = [array]
 

@@ -30,10 +30,12 @@ def measure(
     table: Callable[[list[Row]], str],
     about: Row | None = None,
     stays: Callable[[Row, str], bool] = lambda row, name: row["part"] != name,
+    show: bool = True,
 ) -> list[Row]:
     """A bench: every row of the parts, with its environment, as a line of measurements.jsonl as soon as it is made; table.md.
 
-    about: more to tell of each row. stays: whether an earlier row is kept when the part of a name begins. Returns all rows.
+    about: more to tell of each row. stays: whether an earlier row is kept when the part of a name begins.
+    show: print the table in the end. Returns all rows.
     """
     known = folder / "measurements.jsonl"
     rows: list[Row] = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
@@ -46,7 +48,8 @@ def measure(
             write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
             print(", ".join(f"{key} {_short(value)}" for key, value in row.items() if _short(value)), flush=True)
         write_text(folder / "table.md", table(rows))
-    print(f"\n{(folder / 'table.md').read_text()}")
+    if show:
+        print(f"\n{(folder / 'table.md').read_text()}")
     return rows
 
 

@@ -43,9 +43,7 @@ def open_split(
         found = hub.resolve(data, split, config=config, revision=revision)
         title = "/".join(part for part in (data, config, found.split) if part)
         return Opened(title, found.record(), found.fingerprint, found.load)
-    import datasets
-
-    if not isinstance(data, datasets.Dataset):
+    if not hub.is_split(data):
         raise ValueError(f"expected the name of a dataset or one split of one, not a {type(data).__name__}")
     name = data.info.dataset_name
     return Opened(name or "the dataset", {"dataset": name}, None, lambda: data)

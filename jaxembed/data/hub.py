@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from jaxembed.data.cache import cache_folder, file_digest
+from jaxembed.data.parquet import Rows
 from jaxembed.naming import near_matches
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def resolve(name: str, split: str | None = None, *, config: str | None = None, r
         raise ValueError(f"{name!r} cannot name a dataset: expected a name such as 'enwik8-small' or 'user/dataset'")
     if revision is None:
         tables: list[str] = []
+        # Local folders are asked first, so that a run means the same without a network; who names a revision asks the hub.
         for origin, root in _roots():
             found = _tables(root / name)
             wanted = _choose(found, config, split)
@@ -131,15 +133,36 @@ def _choose(tables: dict[str, Path], config: str | None, split: str | None) -> s
     return f"{prefix}train" if f"{prefix}train" in tables else None
 
 
-def _local_names() -> list[str]:
+def local_names() -> list[str]:
+    """The datasets that can be loaded without a network: those under JAXEMBED_DATA and those that the package ships."""
     return sorted(
         {path.parent.relative_to(root).as_posix() for _, root in _roots() for path in root.glob("*/*.parquet")}
     )
 
 
+def library() -> Any:
+    """The `datasets` library, or None where it is not installed: local files are then read by `jaxembed.data.parquet`."""
+    try:
+        import datasets
+    except ImportError:
+        return None
+    return datasets if hasattr(datasets, "Dataset") else None  # a folder called `datasets` is none
+
+
+def is_split(thing: Any) -> "TypeGuard[datasets.Dataset]":
+    """Whether this is one split of a dataset, as `load` gives it."""
+    return isinstance(thing, Rows) or (library() is not None and isinstance(thing, library().Dataset))
+
+
 def _read_parquet(source: Source) -> "datasets.Dataset":
-    import datasets
     import pyarrow as pa
+
+    if library() is None:
+        try:
+            return Rows.read(cast(Path, source.path))  # pyright: ignore[reportReturnType]
+        except pa.ArrowException as error:
+            raise _damaged(source, error) from error
+    import datasets
     from datasets.exceptions import DatasetGenerationError
 
     folder = cache_folder() / "datasets" / source.fingerprint
@@ -149,8 +172,7 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
     try:
         loaded = datasets.Dataset.from_parquet(str(source.path), split=split, cache_dir=str(folder))
     except (pa.ArrowException, DatasetGenerationError) as error:
-        cause = str(error.__cause__ or error).rstrip(".")
-        raise OSError(f"{source.path} cannot be read as parquet: {cause}. Put back a whole copy of it") from error
+        raise _damaged(source, error) from error
     finally:
         if not hidden:
             datasets.enable_progress_bars()
@@ -158,7 +180,17 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
     return loaded
 
 
+def _damaged(source: Source, error: Exception) -> OSError:
+    cause = str(error.__cause__ or error).rstrip(".")
+    return OSError(f"{source.path} cannot be read as parquet: {cause}. Put back a whole copy of it")
+
+
 def _resolve_on_hub(name: str, split: str | None, config: str | None, revision: str | None) -> Source:
+    if library() is None:
+        raise FileNotFoundError(
+            f"dataset {name!r} is not on this machine, and the hub needs a package: pip install datasets. "
+            f"{_alternatives(name)}"
+        )
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -239,6 +271,7 @@ def _network(name: str) -> Iterator[None]:
 def _is_network_failure(error: BaseException) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    # An answer of the hub (no such dataset, no access) is no failure of the network; a server that is down or busy is.
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
@@ -250,6 +283,6 @@ def _is_network_failure(error: BaseException) -> bool:
 
 def _alternatives(name: str) -> str:
     """What can be loaded here instead, the likely slip first."""
-    local = _local_names()
+    local = local_names()
     near = near_matches(name, local)
     return (f"Did you mean {' or '.join(near)}? " if near else "") + f"On this machine: {', '.join(local)}"

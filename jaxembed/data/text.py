@@ -126,9 +126,7 @@ def _open(
     if isinstance(source, str | os.PathLike):
         return TextFile(source), {"file": os.fspath(source)}
     if hasattr(source, "column_names"):  # a datasets object, told without importing the library
-        import datasets
-
-        if not isinstance(source, datasets.Dataset):
+        if not hub.is_split(source):
             kind = type(source).__name__
             raise ValueError(f"expected one split of a dataset held on disk, not a {kind}: pass dataset['train'], say")
         return TextColumn(source, column), {"dataset": source.info.dataset_name, "column": column}
