@@ -29,7 +29,20 @@ def run(folder, name, *line):
 
 def test_a_method_is_added_as_the_page_says(tmp_path):
     assert EXAMPLES["rotnet.py"].count("\n") < 120
-    small = ["--max-images", "64", "--epochs", "2", "--batch-size", "16", "--hidden-size", "16", "--heads", "2", "--depth", "1"]
+    small = [
+        "--max-images",
+        "64",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "16",
+        "--hidden-size",
+        "16",
+        "--heads",
+        "2",
+        "--depth",
+        "1",
+    ]
     told = run(tmp_path, "rotnet.py", "train", "rotnet", *small, "--features", "None", "--smoothing", "0.1")
     assert "probe/knn" in told
     spec = importlib.util.spec_from_file_location("rotnet", tmp_path / "rotnet.py")

@@ -31,9 +31,8 @@ class CLIP(DenseMethod):
     vector_size: int = 128  # Of the space that both are projected into, linearly.
     objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale cosine + bias`, or its name.
     scale: float = 1 / 0.07  # What the scale starts from; it is learned, up to 100.
-    bias: float | None = (
-        None  # What a bias starts from that is learned too (SigLIP: Zhai et al. 2023); None for no bias.
-    )
+    # What a bias starts from that is learned too (SigLIP: Zhai et al. 2023); none for no bias.
+    bias: float | None = None
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
     # What an image is to the texts of others that say the same: "positive", or "exclude" for neither.
     same_text: str = "exclude"

@@ -36,9 +36,8 @@ def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encod
 class ImageMethod(DenseMethod):
     """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out."""
 
-    encoder: Encoder = field(
-        default_factory=lambda: encoder("vit")
-    )  # Of images; their size and channels are the data's.
+    # Of images; their size and channels are the data's.
+    encoder: Encoder = field(default_factory=lambda: encoder("vit"))
     augmentation: Augmentation = field(default_factory=Augmentation)
     projection: tuple[int, ...] = (512, 128)  # Widths of the head's layers.
 

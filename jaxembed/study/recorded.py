@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxembed.encoders.functional import Encoder
 from jaxembed.methods import cbow, glove, image_text, images, sentences, skipgram
-from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.naming import unknown
+from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.recipes import RECIPES
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.values import as_json
