@@ -111,7 +111,7 @@ def _peak() -> int:
         "/proc/self/status"
     )  # getrusage's peak outlives exec: it would be that of the process which started this one
     if not status.exists():
-        return peak_memory()
+        return peak_memory() or 0
     return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 

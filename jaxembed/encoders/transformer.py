@@ -27,7 +27,9 @@ class Transformer(nnx.Module):
         segments: int = 2,  # Kinds of segment; 0 for none.
         dropout: float = 0.1,  # Share of activations that are left out in training.
         causal: bool = False,  # A token sees only those before it.
-        pooling: Literal["mean", "cls", "last"] = "mean",  # The mean over a text's tokens, its first place, or its last token.
+        pooling: Literal[
+            "mean", "cls", "last"
+        ] = "mean",  # The mean over a text's tokens, its first place, or its last token.
         positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
         norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
         activation: str = "gelu",  # Inside a layer.

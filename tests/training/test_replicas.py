@@ -86,7 +86,7 @@ def test_how_often_the_loss_is_counted_does_not_change_what_is_trained(corpus):
     for other in (some, none):
         np.testing.assert_allclose(every.vectors, other.vectors, rtol=1e-4, atol=1e-6)
     assert np.isnan(none.losses).all()
-    np.testing.assert_allclose(some.losses, every.losses, rtol=0.05)
+    np.testing.assert_allclose(some.losses, every.losses, rtol=0.2)  # it falls fast, and a fifth is counted
     assert (some.losses != every.losses).all()
 
 
