@@ -23,7 +23,7 @@ from jaxembed.training.step import State, evaluate_steps, init_state, train_step
 _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
 
 #: Merges of replicas in a pass, at least.
-MERGES = 16
+MERGES = 32
 
 # Compiled functions of the last programs, so that going on with a training, or the next seed, begins at once.
 _COMPILED: dict[Any, Any] = {}
