@@ -22,6 +22,10 @@ from jaxembed.training.step import State, evaluate_steps, init_state, train_step
 # Streams of random numbers that must not meet.
 _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
 
+#: Steps of a pass below which a run trains without replicas. It is a matter of seconds then, and each replica would take so
+#: few steps that quality suffers: on 200,000 words the held-out loss was 1 to 2 % higher however often they met.
+ENOUGH = 512
+
 #: Merges of replicas in a pass, at least.
 MERGES = 32
 
@@ -106,6 +110,8 @@ class Program:
         self.shared = raw.prepared(self._own)._replace(own={})
         of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[self.stacked :], x.dtype), self._own)
         self.batches = method.steps(self.shared.prepared(of_one))
+        if self.batches * self.source.pieces < ENOUGH:
+            self.replicas = 1
         self.steps = -(-self.batches // self.replicas)
         self.total_steps = self.steps * self.source.pieces * self.training.epochs
         for lane in self.lanes:

@@ -185,7 +185,7 @@ def test_gradient_caching_gives_the_same_gradients():
         bn.loss({}, begun_params.net, begun_params.kept, batch, jax.random.key(5))
 
 
-def test_bad_input():
+def test_bad_input(monkeypatch):
     with pytest.raises(ValueError, match="needs others to differ from"):
         images.SimCLR(batch_size=1)
     with pytest.raises(ValueError, match="SupCon needs labels"):
@@ -198,6 +198,7 @@ def test_bad_input():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             images.MoCo(**settings)
+    monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)
     with pytest.raises(ValueError, match="leave replicas at 1"):
         fit(TRAINED["moco"], toy(), Training(epochs=1, replicas=2))
     with pytest.raises(ValueError, match="labels must be"):

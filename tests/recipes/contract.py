@@ -148,7 +148,8 @@ def texts_of(task, part):
     return rest[1][part] if isinstance(rest, tuple) else rest.texts
 
 
-def test_tables_train_in_replicas(name, world):
+def test_tables_train_in_replicas(name, world, monkeypatch):
+    monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)  # few as the steps are
     one = world[name]
     method, data = ready(one.method, one.task)
     two = one.with_(replicas=2).training if not one.training.dense else None

@@ -60,7 +60,8 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
     ids=["one", "threads", "vmap", "replicas", "lazy_adam"],
 )
 @pytest.mark.parametrize("die_at", [1, 11])
-def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, training, settings, die_at):
+def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, training, settings, die_at):
+    monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)  # replicas, few as the steps are
     whole, reports = trained(training=training, **settings)
     _, before = trained(tmp_path, die_at=die_at, training=training, **settings)
     resumed, after = trained(tmp_path, training=training, **settings)

@@ -61,6 +61,19 @@ def test_copies_that_have_not_moved_change_nothing():
     np.testing.assert_array_equal(merged.params.tables["in"], table)
 
 
+@pytest.fixture(autouse=True)
+def replicas_of_few_steps(request, monkeypatch):
+    """Runs of these tests are short, and take replicas all the same."""
+    if "few" not in request.node.name:
+        monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)
+
+
+def test_few_steps_are_trained_without_replicas(corpus):
+    method = SkipGram(vector_size=8, window=2, block=32, step_tokens=64, sample=0)
+    found = [fit(method, corpus, Training(epochs=1, replicas=replicas), seeds=(1,)).vectors for replicas in (1, 2)]
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.fixture(scope="module")
 def corpus():
     rng = np.random.default_rng(0)
