@@ -128,7 +128,7 @@ class Program:
 
         begin, lane = self.over_seeds(begin, (None, 0, 0)), self.lanes[0]
         shapes = jax.eval_shape(begin, self.constants, lane.keys, lane.numbers)
-        if self.replicas > 1 and jax.tree.leaves(shapes.params.kept):
+        if training.replicas > 1 and jax.tree.leaves(shapes.params.kept):
             raise ValueError(
                 "replicas merge what is learned, and this method keeps more beside it: leave replicas at 1"
             )

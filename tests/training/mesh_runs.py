@@ -89,6 +89,23 @@ class Dense(Method):
         return params.tables["rows"]
 
 
+class AsGiven:
+    """With steps of their size, however few the data are: some wide enough to be cut."""
+
+    def suited_to(self, data):
+        return self
+
+
+@dataclass(frozen=True)
+class WideSkipGram(AsGiven, SkipGram):
+    """Skip-gram in wide steps."""
+
+
+@dataclass(frozen=True)
+class WideCBOW(AsGiven, CBOW):
+    """CBOW in wide steps."""
+
+
 def cases():
     """Name: method, data, held-out data, training."""
     corpus = read_corpus("enwik8-small").head(12_000)
@@ -103,9 +120,9 @@ def cases():
     plain = Training(epochs=1, learning_rate=0.05, reports=4, dense=dense.Dense(optimizer="sgd"))
     glove, classes = GloVe(vector_size=31, shard_entries=1 << 15), np.arange(ROWS) % CLASSES
     return {
-        "skipgram": (SkipGram(**words), corpus, held, training),
-        "skipgram-sgd": (SkipGram(**words), corpus, None, sgd),
-        "cbow": (CBOW(**words), corpus, None, training),
+        "skipgram": (WideSkipGram(**words), corpus, held, training),
+        "skipgram-sgd": (WideSkipGram(**words), corpus, None, sgd),
+        "cbow": (WideCBOW(**words), corpus, None, training),
         "glove": (glove, counts, None, replace(training, epochs=1)),
         "simclr": (views, Images(pictures, None, (), "0" * 32), None, plain),
         "dense": (Dense(), classes, classes, replace(training, learning_rate=0.05)),

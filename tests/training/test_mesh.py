@@ -159,7 +159,7 @@ def test_clusters(monkeypatch, environment, called):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **named: seen.append((given, named)))
-    monkeypatch.setattr("jaxembed.training.mesh._say_more_on_abort", lambda: None)
+    monkeypatch.setattr("jaxembed.training.processes._say_more_on_abort", lambda: None)
     initialize()
     expected = [] if called is None else [(called[0], {"heartbeat_timeout_seconds": 100, **called[1]})]
     assert seen == expected

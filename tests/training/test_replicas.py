@@ -138,6 +138,7 @@ def test_a_short_pass_merges_often(corpus):
         method, Training(replicas=2), method.source(corpus), (0,), table_of(method, Training(), {}, 1), None, Layout()
     )
     short = program(SMALL)
+    assert short.replicas == 2
     assert short.merge_steps == -(-short.steps // MERGES)
 
 
