@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxembed.tasks.pictures import retrieval_grid, save_picture, sprite
-from jaxembed.tracking.thumbnails import columns_of
+from jaxembed.tasks.pictures import retrieval_grid
+from jaxembed.tracking.thumbnails import columns_of, sprite
 
 RNG = np.random.default_rng(0)
 GREEN, RED = (34, 139, 70), (208, 44, 44)
@@ -90,18 +90,6 @@ def test_a_grid_of_wrong_shapes_is_told():
     ):
         with pytest.raises(ValueError, match=told):
             retrieval_grid(*arguments)
-
-
-def test_a_saved_picture_is_a_png_of_the_same_pixels(tmp_path):
-    for shape in ((5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)):
-        picture = images(*shape)
-        save_picture(tmp_path / "folder" / "picture.png", picture)
-        with Image.open(tmp_path / "folder" / "picture.png") as read:
-            assert read.format == "PNG"
-            np.testing.assert_array_equal(np.asarray(read).reshape(shape), picture)
-    with pytest.raises(ValueError, match=r"a picture is uint8 \[h, w\] or \[h, w, 1\|3\|4\], got float64 \[5, 7\]"):
-        save_picture(tmp_path / "wrong.png", np.zeros((5, 7)))
-    assert not (tmp_path / "wrong.png").exists()
 
 
 @pytest.mark.parametrize(("n", "side"), [(1, 1), (2, 2), (4, 2), (5, 3), (10_000, 100), (10_001, 101)])
