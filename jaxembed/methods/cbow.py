@@ -13,7 +13,7 @@ from jaxembed.training.method import Lookups, Loss
 
 @dataclass(frozen=True)
 class CBOW(WordMethod):
-    """Continuous bag of words with any pairwise objective.
+    """The neighbours' mean predicts the word, by any pairwise objective (Mikolov et al. 2013a).
 
     The gradient of a mean reaches each neighbour divided by their number: autodiff does by itself what word2vec.c forgets
     (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).

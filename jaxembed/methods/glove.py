@@ -21,7 +21,9 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class GloVe(Method):
-    """GloVe on the triangle of a symmetric count matrix: an entry (i, j) is trained as (i, j) and as (j, i).
+    """Counts which words meet, and factorises the counts' logarithms (Pennington et al. 2014).
+
+    Trained is the triangle of a symmetric matrix: an entry (i, j) as (i, j) and as (j, i).
 
     A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
     """

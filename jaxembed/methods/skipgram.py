@@ -14,7 +14,7 @@ from jaxembed.training.method import Lookups, Loss
 
 @dataclass(frozen=True)
 class SkipGram(WordMethod):
-    """Skip-gram with any pairwise objective.
+    """A word predicts its neighbours, by any pairwise objective (Mikolov et al. 2013a, 2013b).
 
     A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which the band counts.
     """
