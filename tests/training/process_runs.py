@@ -10,10 +10,11 @@ import json
 import sys
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import jax
 
-from experiments import settings
+from experiments.experiment import Experiment, Preset
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.study import train
 from jaxembed.study.plan import Variant
@@ -57,12 +58,12 @@ class Slow(Checkpoints):
         time.sleep(Slow.pause)
 
 
-def study(made):
+def study(folder):
     """Skip-gram with two seeds, in three pieces."""
     method = Watched(vector_size=32, window=3, block=32, shared_negatives=16, shard_tokens=1 << 12)
     return Study(
         name="processes",
-        folder=made.results,
+        folder=folder,
         tasks={"small": Words("enwik8-small", max_words=12_000, held_out=0.1, min_count=20)},
         variants=[Variant("skipgram", method, Training(epochs=2, reports=3))],
         seeds=(0, 1),
@@ -70,10 +71,17 @@ def study(made):
     )
 
 
+class Processes(Experiment):
+    """The study as a command."""
+
+    def study(self, preset, changes=None):
+        return study(preset.results)
+
+
 if __name__ == "__main__":
     results, devices, mesh, every, pause = sys.argv[1:]
     train.Checkpoints, Slow.pause = Slow, float(pause)
-    sys.argv = ["process_runs", "--results", results, "--mesh", *mesh.split("x"), "--checkpoint-seconds", every]
+    line = ["--results", results, "--mesh", *mesh.split("x"), "--checkpoint-seconds", every]
     jax.config.update("jax_num_cpu_devices", int(devices))
-    settings.main({"only": settings.Common()}, study, None, None)
+    Processes("processes", "Processes", None, {"only": Preset(("skipgram",), Path(results))}).main(line)
     print("\n" + json.dumps({"read": READ, "processes": jax.process_count(), "devices": jax.device_count()}))
