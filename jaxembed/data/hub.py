@@ -140,7 +140,7 @@ def local_names() -> list[str]:
     )
 
 
-def library() -> Any:
+def installed() -> Any:
     """The `datasets` library, or None where it is not installed: local files are then read by `jaxembed.data.parquet`."""
     try:
         import datasets
@@ -151,13 +151,13 @@ def library() -> Any:
 
 def is_split(thing: Any) -> "TypeGuard[datasets.Dataset]":
     """Whether this is one split of a dataset, as `load` gives it."""
-    return isinstance(thing, Rows) or (library() is not None and isinstance(thing, library().Dataset))
+    return isinstance(thing, Rows) or (installed() is not None and isinstance(thing, installed().Dataset))
 
 
 def _read_parquet(source: Source) -> "datasets.Dataset":
     import pyarrow as pa
 
-    if library() is None:
+    if installed() is None:
         try:
             return Rows.read(cast(Path, source.path))  # pyright: ignore[reportReturnType]
         except pa.ArrowException as error:
@@ -186,7 +186,7 @@ def _damaged(source: Source, error: Exception) -> OSError:
 
 
 def _resolve_on_hub(name: str, split: str | None, config: str | None, revision: str | None) -> Source:
-    if library() is None:
+    if installed() is None:
         raise FileNotFoundError(
             f"dataset {name!r} is not on this machine, and the hub needs a package: pip install datasets. "
             f"{_alternatives(name)}"

@@ -77,5 +77,5 @@ class Features:
             return SimpleNamespace(dtype="int64", names=told["names"])
         try:
             return SimpleNamespace(dtype=np.dtype(kind.to_pandas_dtype()).name)
-        except (NotImplementedError, TypeError):
+        except (NotImplementedError, TypeError):  # how pyarrow and NumPy say that a type has no counterpart there
             return kind

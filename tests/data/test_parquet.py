@@ -68,4 +68,4 @@ def test_a_folder_of_that_name_is_not_the_library(monkeypatch):
     import types
 
     monkeypatch.setitem(__import__("sys").modules, "datasets", types.ModuleType("datasets"))
-    assert hub.library() is None
+    assert hub.installed() is None

@@ -80,18 +80,7 @@ def cells(text, factor):
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", ["one-at-a-time", "full"])
 def test_tables_for_each_factor_are_those_of_the_runs(tmp_path, capsys, grid):
-    line = [
-        "--preset",
-        "smoke",
-        "--results",
-        str(tmp_path),
-        "--max-words",
-        "20000",
-        "--vector-size",
-        "16",
-        "--grid",
-        grid,
-    ]
+    line = f"--preset smoke --results {tmp_path} --max-words 20000 --vector-size 16 --grid {grid}".split()
     vary = ["negatives=5,1", "lr=0.3,0.1"]
     EXPERIMENT.main([*line, "--vary", *vary])
     text = (tmp_path / "ablation.md").read_text()

@@ -132,18 +132,7 @@ def test_the_help_tells_what_each_setting_means(capsys):
 
 def test_everything_lies_under_the_results_folder_and_a_second_run_trains_nothing(tmp_path, capsys):
     experiment = compare_objectives.EXPERIMENT
-    line = [
-        "--preset",
-        "smoke",
-        "--results",
-        str(tmp_path),
-        "--max-words",
-        "20000",
-        "--vector-size",
-        "8",
-        "--epochs",
-        "1",
-    ]
+    line = f"--preset smoke --results {tmp_path} --max-words 20000 --vector-size 8 --epochs 1".split()
     line += ["--contenders", "skipgram/infonce", "glove"]
     experiment.main(line)
     shown = capsys.readouterr().out
