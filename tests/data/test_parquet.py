@@ -9,7 +9,7 @@ from jaxembed.evaluation import load_pairs
 
 @pytest.fixture
 def without_datasets(monkeypatch):
-    monkeypatch.setattr(hub, "library", lambda: None)
+    monkeypatch.setattr(hub, "installed", lambda: None)
 
 
 def read_all(tmp_path):
@@ -31,7 +31,7 @@ def test_files_are_read_as_datasets_reads_them(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
     (tmp_path / "mine").mkdir()
     expected = read_all(tmp_path)
-    monkeypatch.setattr(hub, "library", lambda: None)
+    monkeypatch.setattr(hub, "installed", lambda: None)
     assert isinstance(load("enwik8-small"), Rows)
     assert read_all(tmp_path) == expected
 
