@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import bench_encoders, bench_memory, many_seeds, roofline
+from experiments import bench_encoders, bench_memory, contrastive_images, many_seeds, roofline
 from experiments.settings import Row, measure
 from jaxembed.data.cache import content_digest
 from jaxembed.data.hub import local_names
@@ -171,16 +171,11 @@ def pictures(name: str, plan: Plan) -> Iterator[Row]:
 
 
 def simclr(name: str, plan: Plan) -> Recipe:
-    """The recipe as `contrastive_images` has it on a device."""
-    changes: dict[str, Any] = {"batch_size": 512, "encoder.dtype": "bfloat16", "projection": (512, 128)}
-    if plan.toy:  # a small ViT in the place of both, as a ResNet takes a CPU's compiler a minute
-        changes = {"data": "fashion-mnist-small", "max_images": 128, "batch_size": 32, "hidden_size": 16, "depth": 1,
-                   "heads": 2}  # fmt: skip
-    elif name == "cifar":
-        changes |= {"data": "cifar10-jpeg", "encoder": "resnet", "grayscale": 0.2, "crop": (0.2, 1.0)}
-    else:
-        changes |= {"data": here("fashion-mnist", "fashion-mnist-small"), "hidden_size": 192, "depth": 6, "patch": 4}
-    return recipe("simclr").with_(**changes)
+    """SimCLR as `contrastive_images` has it on a device; of a toy its smoke preset, for a ResNet takes a CPU long to compile."""
+    preset = contrastive_images.PRESETS["smoke" if plan.toy else {"cifar": "cifar10", "fashion": "gpu"}[name]]
+    toy = {"max_images": 128, "batch_size": 32} if plan.toy else {}
+    own = contrastive_images.EXPERIMENT.contender("simclr/infonce", preset, toy)
+    return own.with_(data=here(own.task.data, "fashion-mnist-small")) if name == "fashion" else own
 
 
 def encoders(plan: Plan) -> Iterator[Row]:

@@ -9,10 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from experiments.vary import read_axes
-from jaxembed.cli.train import asked_for, options, own_options, typed_kinds
 from jaxembed.encoders.functional import Encoder
 from jaxembed.fields import Setting, changed, settings
 from jaxembed.recipes import Recipe, recipe
@@ -133,6 +130,10 @@ class Experiment:
 
     def parse(self, line: Sequence[str]) -> tuple[Command, Preset, Changes]:
         """What a command line asks for: the command, its preset with what is given besides, and changes of settings."""
+        import tyro  # not before there is a line to parse: on a borrowed device presets are of use without it
+
+        from jaxembed.cli.train import asked_for, options, own_options, typed_kinds
+
         name = typed_kinds(line, ["preset"]).get("preset", list(self.presets)[-1])
         preset = self.presets.get(name, list(self.presets.values())[-1])
         kinds = {label: self.contender(label, preset) for label in preset.contenders}

@@ -22,9 +22,8 @@ class Where(Asked):
     """How often a recipe is trained, and where that is written."""
 
     seeds: tuple[int, ...] = (1,)  # Seeds, all trained at once: 1 2 3.
-    output: Path | None = (
-        None  # Folder of the runs, one folder a seed; default: runs/NAME, with another objective's name.
-    )
+    # Folder of the runs, one folder a seed; by default runs/NAME, with another objective's name behind it.
+    output: Path | None = None
 
 
 class Train:

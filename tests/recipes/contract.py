@@ -5,6 +5,7 @@ The files beside this one run it, a part of the registry each, so that they can 
 
 import json
 import re
+from dataclasses import fields
 
 import jax
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 import jaxembed
 from jaxembed.cli import main
-from jaxembed.fields import settings
+from jaxembed.cli.train import Where
+from jaxembed.fields import helps, settings
 from jaxembed.recipes import RECIPES
 from jaxembed.study import recorder
 from jaxembed.study.options import Options
@@ -98,6 +100,7 @@ def test_its_help_tells_every_setting(name, capsys):
     for one in settings(RECIPES[name]).values():
         assert re.search(rf"--(no-)?{re.escape(one.name.replace('_', '-'))}\b", shown), one.name
         assert one.help, f"{one.name} has no comment at its field"
+    assert all(field.name in helps(Where) for field in fields(Where))
 
 
 def test_its_settings_survive_json(name):
