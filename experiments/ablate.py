@@ -31,7 +31,7 @@ USUAL = ("vector_size", "window", "negative", "objective", "epochs", "learning_r
 PRESETS = {
     "smoke": Preset(
         ("skipgram",), Path("runs/ablate"), {"max_words": 100_000, "vector_size": 32, "epochs": 1}, seeds=(1, 2),
-        vary=("negatives=1,5", "window=2,5", "dim=16,32"), grid="one-at-a-time", checkpoint_seconds=10,
+        vary=("negatives=1,5", "window=2,5", "dim=16,32"), grid="one-at-a-time",
     ),
     "full": Preset(
         ("skipgram",), Path("results/ablate"), {"data": "enwik8-text", "epochs": 3}, {"glove": {"epochs": 8}},

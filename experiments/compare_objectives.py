@@ -34,9 +34,9 @@ ALL = (*FIVE[:3], "skipgram/margin", "skipgram/bpr", *FIVE[3:])
 PRESETS = {
     "smoke": Preset(
         FIVE, Path("runs/smoke"), {"max_words": 100_000, "vector_size": 32, "epochs": 1}, {"glove": {"epochs": 2}},
-        seeds=(1, 2), checkpoint_seconds=1,
+        seeds=(1, 2),
     ),
-    "demo": Preset(FIVE, Path("runs/demo"), {"max_words": 2_000_000, "epochs": 3}, {"glove": {"epochs": 8}}),
+    "demo": Preset(FIVE, Path("runs/demo"), {"max_words": 1_000_000, "epochs": 3}, {"glove": {"epochs": 8}}),
     # What is recorded was trained step by step, with every loss; three seeds fill two cores as well as replicas do.
     "enwik8": Preset(
         ALL, Path("results/compare_objectives"),

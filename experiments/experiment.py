@@ -39,7 +39,6 @@ class Preset:
     seeds: tuple[int, ...] = (1, 2, 3)
     vary: tuple[str, ...] = ()
     grid: str = "full"
-    checkpoint_seconds: float = 60
 
 
 @dataclass(frozen=True)
@@ -162,9 +161,7 @@ class Experiment:
         if asked.dry_run:
             print(study.dry_run())
             return
-        study.run(
-            Options.of(replace(asked, checkpoint_seconds=min(asked.checkpoint_seconds, preset.checkpoint_seconds)))
-        )
+        study.run(Options.of(asked))
         if not is_first():
             return
         print(f"\n{report(study.folder)}")

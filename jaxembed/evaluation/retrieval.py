@@ -63,13 +63,14 @@ def retrieval(
 
 
 def cross_retrieval(
-    a: ArrayLike, b: ArrayLike, ids: ArrayLike, *, ks: Sequence[int] = KS, batch: int = 1024
-) -> dict[str, float]:
-    """`retrieval` of pairs both ways: `{"a_to_b/recall@1": …, "b_to_a/recall@1": …, …}`.
+    a: ArrayLike, b: ArrayLike, ids: ArrayLike, *, names: tuple[str, str] = ("a", "b"), ks: Sequence[int] = KS,
+    batch: int = 1024,
+) -> dict[str, float]:  # fmt: skip
+    """`retrieval` of pairs both ways, by the `names` of the sides: `{"a_to_b/recall@1": …, "b_to_a/recall@1": …, …}`.
 
     Rows i of `a` and `b` [n, d] belong together and to every row whose id (or name) of `ids` [n] is the same.
     """
-    ways = {"a_to_b": (a, b), "b_to_a": (b, a)}
+    ways = {"{}_to_{}".format(*names): (a, b), "{1}_to_{0}".format(*names): (b, a)}
     return {
         f"{way}/{figure}": value
         for way, (queries, items) in ways.items()

@@ -56,15 +56,13 @@ class ImageTexts(Task):
         more = {"truncated": tokenized.truncated, "tokenizer": tokenizer.summary(), "test": test.summary()}
         judged = {"image": {"images": pixels}, "text": text.examples(test.texts)}
         inputs = {"image": ImageInput(*pixels.shape[1:]), "text": text}
-        return Read(
-            tokenized, len(train), train.fingerprint, train.summary() | more, inputs=inputs, judged=judged, rest=test
-        )
+        about = train.summary() | more
+        return Read(tokenized, len(train), train.fingerprint, about, inputs=inputs, judged=judged, rest=test)
 
     def probes(self) -> tuple[Any, Any]:
         """The shape of the watched vectors now and then; how well images find their texts after each pass."""
-        return shape_of_vectors, lambda vectors: {
-            "retrieval/watched/recall@10": np.array([*map(self._recall, vectors)])
-        }
+        found = lambda vectors: {"retrieval/watched/recall@10": np.array([*map(self._recall, vectors)])}
+        return shape_of_vectors, found
 
     def _recall(self, vectors: jax.Array) -> float:
         image, text = np.split(np.asarray(vectors), 2)  # the watched images come first, their texts after them
@@ -72,9 +70,8 @@ class ImageTexts(Task):
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """`retrieval/...` among all test pairs, both ways, an equal text counting as right; `geometry/...` of the images."""
-        ids, figures = self.found.rest.ids, {}
-        for key, value in cross_retrieval(vectors["image"], vectors["text"], ids).items():
-            figures[key.replace("a_to_b", "image_to_text").replace("b_to_a", "text_to_image")] = value
+        ids = self.found.rest.ids
+        figures = cross_retrieval(vectors["image"], vectors["text"], ids, names=("image", "text"))
         figures |= {f"random/{key}": value for key, value in random_recall(ids, ids).items()}
         return told(figures, "retrieval/") | told(geometry(vectors["image"]), "geometry/")
 
