@@ -15,6 +15,7 @@ Expect of `enwik8`: WordSim-353 .68, SimLex-999 .28 and Google .33 for Skip-gram
 GloVe. Finished runs are kept: a second call trains what is missing, and a killed one goes on where it was.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,10 @@ PRESETS = {
 
 def notes(recipes: Mapping[str, Any]) -> list[str]:
     """What the table should be read with."""
-    each = [f"{label} {one.training.epochs} passes at {one.training.learning_rate:g}" for label, one in recipes.items()]
+    each = [f"{label} {one.training.epochs} at {one.training.learning_rate:g}" for label, one in recipes.items()]
     words = next(iter(recipes.values())).task
     return [
-        "; ".join(each) + f"; min_count {words.min_count}"
+        f"Passes and learning rates: {'; '.join(each)}; min_count {words.min_count}"
         + (f", the first {words.max_words:,} words." if words.max_words else "."),
         "WordSim-353 and SimLex-999: Spearman's rho; Google: share of analogies right, 3CosAdd, among the 30,000 most "
         "frequent words. `enwik8-text` is the first 74 % of text8.",
@@ -61,7 +62,9 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
 
 def show(results: Path) -> None:
     """Neighbours of a few words, by the first run that has vectors here."""
-    folder = next((path.parent for path in sorted(results.glob("runs/*/*/vectors.safetensors"))), None)
+    declared = json.loads((results / "study.json").read_text(encoding="utf-8"))["runs"]  # in the order of the table
+    folders = [results / run["folder"] for run in declared]
+    folder = next((one for one in folders if (one / "vectors.safetensors").exists()), None)
     if folder is None:
         print("\nThere are no vectors here (results/ keeps none): --overwrite trains them anew.")
         return
