@@ -17,6 +17,7 @@ from jaxembed.report.report import report
 from jaxembed.study.options import Asked, Options
 from jaxembed.study.plan import Variant
 from jaxembed.study.study import Study
+from jaxembed.terminal import write_any_letter
 from jaxembed.training.host import start
 from jaxembed.training.loop import Interrupted
 from jaxembed.training.processes import initialize, is_first
@@ -172,6 +173,7 @@ class Experiment:
 
     def main(self, line: Sequence[str] | None = None) -> None:
         """The whole command: parses, runs, and tells errors in one line."""
+        write_any_letter()
         try:
             asked, preset, changes = self.parse(sys.argv[1:] if line is None else line)
             start(deterministic=asked.deterministic)

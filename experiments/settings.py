@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from jaxembed.files import write_text
 from jaxembed.study.environment import environment
+from jaxembed.terminal import write_any_letter
 from jaxembed.tracking import TensorBoard
 
 C = TypeVar("C")
@@ -18,6 +19,7 @@ def parse(presets: Mapping[str, C], arguments: Sequence[str] | None, about: str 
     """Settings from the command line: those of the preset (the last by default), and what is given besides."""
     import tyro
 
+    write_any_letter()
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", choices=list(presets), default=list(presets)[-1])
     default = presets[first.parse_known_args(arguments)[0].preset]

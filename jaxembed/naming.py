@@ -44,3 +44,29 @@ class UnknownKeyError(KeyError):
         near = near_matches(word, alike)
         hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
         return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
+
+
+class Renamed:
+    """An attribute that older code knows and that is gone: whoever reads, calls or assigns it learns its successor.
+
+    A class declares it as `index2word = Renamed("index_to_key")`. It raises AttributeError.
+    """
+
+    def __init__(self, successor: str):
+        self.successor, self.name = successor, ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Renamed":
+        if instance is None:
+            return self
+        raise self._error(instance)
+
+    def __set__(self, instance: object, value: object) -> None:
+        raise self._error(instance)
+
+    def _error(self, instance: object) -> AttributeError:
+        return AttributeError(
+            f"{type(instance).__name__} has no {self.name!r}, a name of gensim 3: use {self.successor}"
+        )

@@ -1,5 +1,8 @@
 """What the command line shows: tables in the terminal."""
 
+import codecs
+import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +12,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxembed.evaluation import neighbours
-
 if TYPE_CHECKING:
     from jaxembed.study.run import Run
 
 #: Words that are asked after, where a corpus knows them.
 _FAMILIAR = ("king", "water", "music", "computer", "france", "three")
+
+
+#: What stands for signs of our own where a terminal does not know them; other letters are shown as their numbers.
+_PLAIN = {"±": "+-", "–": "-", "—": "-", "×": "x", "→": "->", "…": "..."}
+
+
+def write_any_letter() -> None:
+    """Lets standard output take every letter, whatever its encoding: those that it lacks are written otherwise."""
+    codecs.register_error("jaxembed.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # and not what a notebook or a test has put there
+            stream.reconfigure(errors="jaxembed.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one) or one.encode("ascii", "backslashreplace").decode() for one in letters), error.end
 
 
 def show_table(title: str | None, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -75,6 +95,8 @@ def show_summaries(runs: Sequence["Run"]) -> None:
 
 def show_runs(runs: Sequence["Run"]) -> None:
     """Prints what finished runs, one a seed, came to; those that were not made now are marked."""
+    from jaxembed.evaluation import neighbours
+
     summaries = [run.summary for run in runs]
     groups = ("similarity/", "analogies/")
     measured = [name for name, value in summaries[0].items() if name.startswith(groups) and value is not None]

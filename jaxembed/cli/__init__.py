@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 
 from jaxembed.cli import embed, study, vectors
 from jaxembed.naming import spelled, unknown
+from jaxembed.terminal import write_any_letter
 
 ABOUT = """Trains, compares and questions embeddings.
 
@@ -26,13 +27,14 @@ ABOUT = """Trains, compares and questions embeddings.
     jaxembed reproduce results/compare_objectives/runs/glove/seed-1
     jaxembed --version
 
-VECTORS is a run's folder or a file: safetensors, word2vec (text or binary), GloVe; .gz too. What it is, is told by its
-content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it shows where."""
+VECTORS is a run's folder or a file: safetensors, word2vec (text or binary), GloVe, also compressed (gzip, bzip2, xz, zstd). What
+it is, is found from its content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it shows where."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    write_any_letter()
     if argv == ["--version"]:
         from jaxembed import __version__
 

@@ -5,13 +5,33 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
+if TYPE_CHECKING:
+    from jaxembed.vectors import KeyedVectors
 
-@dataclass(frozen=True)
-class Neighbors:
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What is looked at, and how its file is read."""
+
+    vectors: Positional[Path]  # A run's folder or a vector file.
+    limit: int | None = None  # Read the first so many vectors alone, the most frequent in most files.
+    encoding: str = "utf-8"  # How the words of a word2vec or GloVe file are encoded: latin-1, say.
+    # What to do about a word that is not of that encoding: strict (stop), replace, ignore, or backslashreplace.
+    unicode_errors: str = "strict"
+
+    def load(self) -> "KeyedVectors":
+        """The vectors."""
+        from jaxembed.vectors import load_vectors
+
+        return load_vectors(self.vectors, limit=self.limit, encoding=self.encoding, unicode_errors=self.unicode_errors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbors(Opened):
     """The nearest words by cosine; of an encoder, the nearest sentences or pictures that it has embedded.
 
     jaxembed neighbors vectors.bin king queen --topn 5
@@ -19,15 +39,14 @@ class Neighbors:
     jaxembed neighbors runs/clip/seed-1 shirt.png "a blue shirt" --among pictures.safetensors
     """
 
-    vectors: Positional[Path]  # A run's folder or a vector file.
     words: Positional[tuple[str, ...]]  # Words to look around; of an encoder sentences or pictures' files.
     topn: int = 10  # How many neighbours of each word.
     # Vectors that an encoder searches; by default those that `jaxembed embed` wrote last.
     among: Path | None = None
 
 
-@dataclass(frozen=True)
-class Analogy:
+@dataclass(frozen=True, kw_only=True)
+class Analogy(Opened):
     """The words nearest to a sum of words, each scaled to length 1, by cosine (3CosAdd).
 
     Signs may stand apart or before a word. A word that begins with a sign itself stands after one that stands apart,
@@ -38,13 +57,12 @@ class Analogy:
         jaxembed analogy --topn 3 vectors.bin -- kindly - kind + -ness
     """
 
-    vectors: Positional[Path]  # A run's folder or a vector file.
     terms: Positional[tuple[str, ...]]  # Words with + or - between them.
     topn: int = 10  # How many answers.
 
 
-@dataclass(frozen=True)
-class Evaluate:
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Opened):
     """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
 
     Items with a word that has no vector are left out and counted as oov; case is overlooked.
@@ -53,7 +71,6 @@ class Evaluate:
         jaxembed evaluate runs/glove/seed-1 --split dev --method 3cosmul --categories
     """
 
-    vectors: Positional[Path]  # A run's folder or a vector file.
     # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on.
     split: Literal["all", "dev", "test"] = "all"
     # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
@@ -69,7 +86,6 @@ def neighbors(asked: Neighbors) -> None:
     from jaxembed.cli.embed import search
     from jaxembed.evaluation import neighbours
     from jaxembed.terminal import show_near
-    from jaxembed.vectors import load_vectors
 
     if not asked.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
@@ -77,7 +93,7 @@ def neighbors(asked: Neighbors) -> None:
     if asked.among and not encoder:
         raise ValueError(f"{asked.vectors} has no encoder: --among is for runs of encoders")
     without = encoder and not (asked.vectors / "vectors.safetensors").exists()
-    vectors = None if without else load_vectors(asked.vectors)
+    vectors = None if without else asked.load()
     # An encoder's run also keeps vectors by key, test/0 and so on, which may be asked for as those of words.
     if vectors is None or (encoder and (asked.among or any(word not in vectors for word in asked.words))):
         return search(asked.vectors, asked.words, topn, asked.among)
@@ -88,10 +104,9 @@ def neighbors(asked: Neighbors) -> None:
 def analogy(asked: Analogy) -> None:
     """Prints the answers to an analogy."""
     from jaxembed.terminal import show_near
-    from jaxembed.vectors import load_vectors
 
     positive, negative = _sides(asked.terms)
-    near = load_vectors(asked.vectors).most_similar(positive, negative, topn=_positive(asked.topn))
+    near = asked.load().most_similar(positive, negative, topn=_positive(asked.topn))
     show_near(" ".join(asked.terms), "word", near)
 
 
@@ -122,18 +137,18 @@ def evaluate(asked: Evaluate) -> None:
     from jaxembed.evaluation import evaluate as measure
     from jaxembed.files import write_text
     from jaxembed.terminal import show_figures
-    from jaxembed.vectors import load_vectors
 
-    vectors = load_vectors(asked.vectors)
+    vectors = asked.load()
     options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
     rows = measure(vectors, **options)
-    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
-    print(f"{asked.vectors}: {size}; benchmarks: {asked.split}; analogies by {asked.method}")
-    show_figures(rows)
-    if asked.csv:
+    if asked.csv:  # before anything is shown: what has been measured is kept, whatever becomes of the terminal
         text = io.StringIO()
         writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
         write_text(asked.csv, text.getvalue())
+    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
+    print(f"{asked.vectors}: {size}; benchmarks: {asked.split}; analogies by {asked.method}")
+    show_figures(rows)
+    if asked.csv:
         print(f"written to {asked.csv}")

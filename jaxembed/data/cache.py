@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable
@@ -13,10 +14,16 @@ T = TypeVar("T")
 
 
 def cache_folder() -> Path:
-    """The folder that JAXEMBED_CACHE names, otherwise `jaxembed` in XDG_CACHE_HOME, otherwise in ~/.cache."""
+    """The folder that JAXEMBED_CACHE names, otherwise `jaxembed` in XDG_CACHE_HOME, otherwise in ~/.cache.
+
+    A user who has no home, as a number without a name in a container, has it in the folder of temporary files.
+    """
     if chosen := os.environ.get("JAXEMBED_CACHE"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxembed"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxembed"
+    except RuntimeError:  # neither HOME nor an entry for this user
+        return Path(tempfile.gettempdir()) / f"jaxembed-{os.getuid()}"
 
 
 def hasher(size: int = 16) -> "hashlib.blake2b":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from jaxembed.data.cache import cache_folder, file_digest
 from jaxembed.data.parquet import Rows
@@ -63,6 +63,16 @@ class Source:
     def load(self) -> "datasets.Dataset":
         """The dataset, memory-mapped. Raises as `jaxembed.data.load` does."""
         return _read_parquet(self) if self.path else _read_hub(self)
+
+    def rows(self) -> Rows:
+        """The rows of a file on this machine, read where it lies: nothing is cached. OSError for a damaged file."""
+        import pyarrow as pa
+
+        assert self.path is not None, "a dataset of the hub has no file here"
+        try:
+            return Rows.read(self.path)
+        except pa.ArrowException as error:
+            raise _damaged(self, error) from error
 
 
 def load(
@@ -155,14 +165,10 @@ def is_split(thing: Any) -> "TypeGuard[datasets.Dataset]":
 
 
 def _read_parquet(source: Source) -> "datasets.Dataset":
-    import pyarrow as pa
-
     if installed() is None:
-        try:
-            return Rows.read(cast(Path, source.path))  # pyright: ignore[reportReturnType]
-        except pa.ArrowException as error:
-            raise _damaged(source, error) from error
+        return source.rows()  # pyright: ignore[reportReturnType]
     import datasets
+    import pyarrow as pa
     from datasets.exceptions import DatasetGenerationError
 
     folder = cache_folder() / "datasets" / source.fingerprint

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxembed.evaluation.lookup import Words, first_rows, fold, keys_and_matrix, known_rows, words_of
-from jaxembed.evaluation.neighbours import WordVectors, cosines, unit
+from jaxembed.evaluation.neighbours import WordVectors, cosines, finite_rows, unit
 from jaxembed.naming import unknown
 
 Method = Literal["3cosadd", "3cosmul"]
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """Of `total` questions answered, `correct` were right; `oov` more had a word outside the vocabulary."""
+    """Of `total` questions answered, `correct` were right; `oov` more had a word without a (finite) vector."""
 
     correct: int
     total: int
@@ -79,20 +79,27 @@ class AnalogyTask:
 
     def correct(self, matrix: ArrayLike) -> jax.Array:
         """Whether each covered question is answered right, bool [q]."""
-        # A NumPy matrix is cut before it goes to the device: only the words that take part travel.
-        matrix = matrix if isinstance(matrix, np.ndarray) else jnp.asarray(matrix)
         if not len(self.rows):
             return jnp.zeros(0, bool)
-        return _correct(matrix[: len(self.group)], self.group, self.rows, self.method, min(self.batch, len(self.rows)))
+        return _correct(
+            _cut(matrix, len(self.group)), self.group, self.rows, self.method, min(self.batch, len(self.rows))
+        )
+
+    def covered(self, matrix: ArrayLike) -> np.ndarray:
+        """Which questions have finite vectors for all their words in `matrix` [n, d], bool [questions]."""
+        covered = self.known.copy()
+        covered[self.known] = finite_rows(_cut(matrix, len(self.group)))[self.rows].all(axis=1)
+        return covered
 
     def evaluate(self, matrix: ArrayLike) -> Analogies:
         """The answers counted, in all, by category and by kind."""
         right = np.zeros(len(self.known), bool)
         right[self.known] = np.asarray(self.correct(matrix))
+        covered = self.covered(matrix)
 
         def tally(chosen: np.ndarray) -> Tally:
-            known = self.known & chosen
-            return Tally(int((right & chosen).sum()), int(known.sum()), int((chosen & ~known).sum()))
+            known = covered & chosen
+            return Tally(int((right & known).sum()), int(known.sum()), int((chosen & ~known).sum()))
 
         category = np.array([question.category for question in self.questions])
         kind = np.array([question.kind for question in self.questions])
@@ -147,8 +154,9 @@ def evaluate_analogies(
 ) -> Analogies:
     """Answers each question from the first `restrict_vocab` words and counts, as gensim's evaluate_word_analogies does.
 
-    The words of a question (in any case) are no answers to it; a question with a word outside those first words is
-    skipped and counted in `oov`. `vectors` is a `KeyedVectors` or a pair (vocabulary, matrix [n, d]).
+    The words of a question (in any case) are no answers to it; a question with a word outside those first words, or
+    whose vector is not finite, is skipped and counted in `oov`. `vectors` is a `KeyedVectors` or a pair (vocabulary,
+    matrix [n, d]).
     """
     vocabulary, matrix = keys_and_matrix(vectors)
     task = analogy_task(
@@ -160,6 +168,11 @@ def evaluate_analogies(
         batch=batch,
     )
     return task.evaluate(matrix)
+
+
+def _cut(matrix: ArrayLike, words: int) -> jax.Array | np.ndarray:
+    # A NumPy matrix is cut before it goes to the device: only the words that take part travel.
+    return (matrix if isinstance(matrix, np.ndarray) else jnp.asarray(matrix))[:words]
 
 
 @partial(jax.jit, static_argnames=("method", "batch"))
@@ -174,6 +187,8 @@ def _correct(matrix: jax.Array, group: jax.Array, rows: jax.Array, method: Metho
             # Cosines are moved to [0, 1]: of negative ones a product would rank the unlike high.
             a, b, c = ((1 + cosines(word, vectors)) / 2 for word in (a, b, c))
             scores = b * c / (a + 1e-6)
+        # A word whose vector is not finite is no answer.
+        scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
         # The three words of the question are no answers; where the expected word is one of them, none is right.
         same = [group[None, :] == rows[:, word, None] for word in range(4)]
         asked = same[0] | same[1] | same[2]

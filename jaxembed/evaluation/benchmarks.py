@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 
 from jax.typing import ArrayLike
 
+from jaxembed.compression import reading
+from jaxembed.data.hub import resolve
 from jaxembed.evaluation.analogy import Analogies, AnalogyTask, Method, Question, Tally, analogy_task
 from jaxembed.evaluation.lookup import Words, keys_and_matrix
 from jaxembed.evaluation.neighbours import WordVectors
 from jaxembed.evaluation.similarity import Similarity, SimilarityTask, similarity_task
-from jaxembed.formats import reading
 from jaxembed.naming import unknown
 
 PAIRS = ("wordsim353", "wordsim353-similarity", "wordsim353-relatedness", "simlex999", "rg65")
@@ -42,9 +43,7 @@ def load_pairs(name: str | os.PathLike, *, delimiter: str | None = None) -> list
     read is a ValueError with its number.
     """
     if name in PAIRS:
-        from jaxembed.data import load
-
-        table = load("word-similarity", str(name))[:]
+        table = _shipped("word-similarity", str(name))
         return [Pair(*row) for row in zip(table["word1"], table["word2"], table["score"], strict=True)]
     pairs, started = [], False
     for number, line in _lines(name, PAIRS):
@@ -67,9 +66,7 @@ def load_questions(name: str | os.PathLike) -> list[Question]:
     question of four words. A line that cannot be read is a ValueError with its number.
     """
     if name in QUESTIONS:
-        from jaxembed.data import load
-
-        table = load("word-analogies", str(name))[:]
+        table = _shipped("word-analogies", str(name))
         return [Question(*row) for row in zip(*(table[field] for field in Question._fields), strict=True)]
     questions, category = [], None
     for number, line in _lines(name, QUESTIONS):
@@ -83,6 +80,11 @@ def load_questions(name: str | os.PathLike) -> list[Question]:
         elif words and category is not None:
             questions.append(Question(category, "syntactic" if category.startswith("gram") else "semantic", *words))
     return questions
+
+
+def _shipped(dataset: str, table: str) -> dict[str, list]:
+    """The columns of a shipped table, read where it lies: nothing is written, so that no cache folder is needed."""
+    return resolve(dataset, table).rows()[:]
 
 
 def _number(text: str) -> float | None:

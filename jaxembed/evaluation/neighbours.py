@@ -38,13 +38,20 @@ def cosines(queries: jax.Array, candidates: jax.Array) -> jax.Array:
     return jnp.matmul(queries, candidates.T, precision=jax.lax.Precision.HIGHEST)
 
 
+def finite_rows(matrix: ArrayLike) -> np.ndarray:
+    """Which rows of `matrix` [..., d] hold finite values alone, bool [...]."""
+    library = np if isinstance(matrix, np.ndarray) else jnp
+    return np.asarray(library.isfinite(matrix).all(axis=-1))
+
+
 def nearest(
     matrix: ArrayLike, queries: ArrayLike, k: int = 10, *, exclude: ArrayLike | None = None, chunk: int = 8192
 ) -> tuple[jax.Array, jax.Array]:
     """The `k` rows of `matrix` [n, d] with the highest cosine to each query [q, d]: cosines and rows, both [q, k].
 
-    `exclude` [q, m] holds rows that a query must not find (its own, say; negative: none); where fewer than k rows are
-    left, the cosine is -inf. Candidates pass by in blocks of `chunk`, so the memory does not grow with n.
+    `exclude` [q, m] holds rows that a query must not find (its own, say; negative: none); rows that are not finite are
+    not found either. Where fewer than k rows are left, the cosine is -inf. Candidates pass by in blocks of `chunk`, so the
+    memory does not grow with n.
     """
     matrix, queries = jnp.asarray(matrix), jnp.asarray(queries)
     if k < 1 or queries.ndim != 2 or matrix.ndim != 2 or queries.shape[1] != matrix.shape[1] or not len(matrix):
@@ -65,7 +72,7 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
         scores = cosines(queries, unit(jax.lax.dynamic_slice_in_dim(matrix, at, chunk)))
         # What must not be found becomes -inf instead of being cut out: shapes stay those that were compiled. A row number below
         # zero matches no row.
-        banned = (rows < start)[None, :] | (rows[None, None, :] == exclude[:, :, None]).any(1)
+        banned = (rows < start)[None, :] | (rows[None, None, :] == exclude[:, :, None]).any(1) | ~jnp.isfinite(scores)
         # The best so far compete with the block, so that one top_k of k + chunk numbers serves instead of one over all rows;
         # among equals it takes the first, which is the row that came first.
         scores = jnp.concatenate([best[0], jnp.where(banned, -jnp.inf, scores)], axis=1)
@@ -91,13 +98,16 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
 def neighbours(vectors: WordVectors, words: Sequence[str], topn: int = 10) -> dict[str, list[tuple[str, float]]]:
     """The `topn` nearest words of each of `words`, with their cosines, the word itself left out.
 
-    Raises KeyError for a word that is not in the vocabulary (near matches are named).
+    Raises KeyError for a word that is not in the vocabulary (near matches are named), and ValueError for one whose vector
+    is not finite: nothing is near to it.
     """
     keys = vectors.index_to_key
     place = {key: row for row, key in enumerate(keys)}
     if unknown := [word for word in words if word not in place]:
         raise UnknownKeyError(unknown[0], keys)
     rows = np.array([place[word] for word in words], np.int32)
+    if lost := [word for word, row in zip(words, rows, strict=True) if not np.isfinite(vectors.vectors[row]).all()]:
+        raise ValueError(f"the vector of {lost[0]!r} is not finite: nothing is near to it")
     scores, found = nearest(vectors.vectors, vectors.vectors[rows], topn, exclude=rows[:, None])
     near: dict[str, list[tuple[str, float]]] = {}
     for word, cosine, row in zip(words, np.asarray(scores), np.asarray(found), strict=True):

@@ -9,12 +9,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxembed.evaluation.lookup import Words, first_rows, keys_and_matrix, known_rows, words_of
-from jaxembed.evaluation.neighbours import WordVectors, unit
+from jaxembed.evaluation.neighbours import WordVectors, finite_rows, unit
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Agreement with the human scores over the `pairs` that the vocabulary covers; `oov` pairs are left out.
+    """Agreement with the human scores over the `pairs` that are covered; `oov` pairs are left out.
+
+    Not covered is a pair with a word that is not in the vocabulary, or whose vector is not finite.
 
     The correlations are NaN for fewer than two pairs, and where all cosines are equal.
     """
@@ -45,10 +47,18 @@ class SimilarityTask:
         """The cosine of each covered pair, [p]."""
         return _cosines(self._pairs(matrix))
 
+    def covered(self, matrix: ArrayLike) -> np.ndarray:
+        """Which pairs have finite vectors for both words in `matrix` [n, d], bool [pairs]."""
+        covered = self.known.copy()
+        covered[self.known] = finite_rows(self._pairs(matrix)).all(axis=1)
+        return covered
+
     def evaluate(self, matrix: ArrayLike) -> Similarity:
         """Both correlations and the counts."""
-        rank, linear = _agreement(self._pairs(matrix), self.scores)
-        return Similarity(float(rank), float(linear), pairs=len(self.scores), oov=int((~self.known).sum()))
+        covered = self.covered(matrix)
+        kept = covered[self.known]
+        rank, linear = _agreement(self._pairs(matrix)[kept], self.scores[kept])
+        return Similarity(float(rank), float(linear), pairs=int(covered.sum()), oov=int((~covered).sum()))
 
     def _pairs(self, matrix: ArrayLike) -> jax.Array | np.ndarray:
         # A NumPy matrix is gathered on the host: only the rows of the pairs travel to the device.

@@ -114,3 +114,22 @@ def test_bad_settings_are_told():
         analogy_task(["a"], [], method="4cos")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="restrict_vocab must be at least 1"):
         analogy_task(["a"], [], restrict_vocab=0)
+
+
+@pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_word_without_a_finite_vector_neither_asks_nor_answers(method, bad):
+    keys, vectors, questions = planted()
+    spoilt = vectors.copy()
+    spoilt[[300, 4]] = bad  # a word that nobody asks about, and one of some questions
+    found = evaluate_analogies((keys, spoilt), questions, method=method, case_insensitive=False)
+    kept = [question for question in questions if "w4" not in question[2:]]
+    assert 0 < len(kept) < len(questions)
+    gone = [row for row in range(len(keys)) if row not in (300, 4)]
+    expected = evaluate_analogies(
+        ([keys[row] for row in gone], vectors[gone]), questions, method=method, case_insensitive=False
+    )
+    assert (found.correct, found.total, found.oov) == (expected.correct, expected.total, expected.oov)
+    assert 0 < found.correct < found.total == len([q for q in kept if set(q[2:]) <= set(keys)])
+    task = analogy_task(keys, kept, method=method, case_insensitive=False)
+    assert float(task(spoilt)) == pytest.approx(found.accuracy)

@@ -151,3 +151,22 @@ def test_tasks_and_evaluate_agree(words):
     tasks = benchmark_tasks(words.index_to_key, names=names, split="dev")
     values = [row["value"] for row in evaluate(words, names=names, split="dev")]
     assert [float(task(words.vectors)) for task in tasks.values()] == values
+
+
+def test_shipped_sets_need_no_cache_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder can be made in here")
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "file" / "cache"))
+    assert len(load_pairs("rg65")) == 65
+    assert len(load_questions("google")) == 19544
+
+
+def test_a_vector_that_is_not_finite_costs_its_own_items_alone(words):
+    spoilt = KeyedVectors(words.index_to_key, words.vectors.copy())
+    spoilt.vectors[spoilt.get_index("tiger")] = np.nan
+    before, after = (evaluate(kv, names=["wordsim353", "google"]) for kv in (words, spoilt))
+    tiger = sum("tiger" in pair[:2] for pair in load_pairs("wordsim353"))
+    assert tiger > 1
+    assert after[0]["items"] == 353 - tiger
+    assert after[0]["oov"] == tiger
+    assert math.isfinite(after[0]["value"])
+    assert after[1]["value"] == pytest.approx(before[1]["value"], abs=0.01)

@@ -74,3 +74,18 @@ def test_bad_shapes_are_told():
     ):
         with pytest.raises(ValueError, match="expected a matrix"):
             nearest(matrix, queries, k)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("chunk", [10, 8192])
+def test_rows_that_are_not_finite_are_not_found(bad, chunk):
+    good = vectors()
+    spoilt = np.concatenate([good, np.full((2, 6), bad, np.float32)])
+    scores, rows = nearest(spoilt, good[:9], 4, chunk=chunk)
+    assert (np.asarray(rows) == by_sorting(good, good[:9], 4)).all()
+    assert np.isfinite(scores).all()
+    kv = KeyedVectors([f"w{i}" for i in range(105)], spoilt)
+    assert [key for key, _ in neighbours(kv, ["w3"], topn=1000)["w3"]].count("w104") == 0
+    assert len(neighbours(kv, ["w3"], topn=1000)["w3"]) == 102
+    with pytest.raises(ValueError, match="the vector of 'w104' is not finite"):
+        neighbours(kv, ["w3", "w104"])

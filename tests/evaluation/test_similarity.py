@@ -82,3 +82,18 @@ def test_a_task_runs_in_jit_and_over_seeds_without_compiling_again():
     compiled = _agreement._cache_size()
     assert float(task(matrix(9))) != alone[0]
     assert _agreement._cache_size() == compiled
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_word_without_a_finite_vector_is_no_word(bad):
+    spoilt, asked = matrix(), pairs()
+    spoilt[7, 2] = bad
+    found = evaluate_similarity((WORDS, spoilt), asked)
+    kept = [pair for pair in asked if "w7" not in pair[:2]]
+    assert 0 < len(kept) < len(asked)
+    expected = evaluate_similarity((WORDS, matrix()), kept)
+    assert (found.spearman, found.pearson) == pytest.approx((expected.spearman, expected.pearson), abs=1e-6)
+    assert (found.pairs, found.oov) == (len(kept), len(asked) - len(kept))
+    nothing = evaluate_similarity((WORDS, np.full((60, 8), bad)), asked)
+    assert (nothing.pairs, nothing.oov) == (0, len(asked))
+    assert np.isnan(nothing.spearman)

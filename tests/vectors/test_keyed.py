@@ -119,13 +119,10 @@ def test_lookups(ours, theirs):
     )
 
 
-def test_norms_follow_a_change_when_told():
-    changed = KeyedVectors(["a", "b"], np.array([[3, 4], [0, 0]], np.float32))
-    assert changed.norms[0] == 5
-    assert changed.similarity("a", "b") == 0  # of no direction, not NaN
-    changed.vectors[0] = 0, 2
-    changed.fill_norms(force=True)
-    assert changed.norms[0] == 2
+def test_a_vector_of_zeros_has_no_direction():
+    words = KeyedVectors(["a", "b"], np.array([[3, 4], [0, 0]], np.float32))
+    assert words.norms[0] == 5
+    assert words.similarity("a", "b") == 0  # and not NaN
 
 
 @pytest.mark.parametrize("options", [{}, {"restrict_vocab": 100}, {"case_insensitive": False}, {"dummy4unknown": True}])
@@ -193,6 +190,91 @@ def test_save_and_load(ours, tmp_path):
         assert read.most_similar("w3") == ours.most_similar("w3")
     with pytest.raises(KeyError, match="count"):
         ours.get_vecattr("w9", "count")
+
+
+def test_vectors_for_all(ours, theirs):
+    keys = ["w9", "nowhere", "W5", "w9", "w1"]
+    found, expected = ours.vectors_for_all(keys), theirs.vectors_for_all(keys)
+    assert found.index_to_key == expected.index_to_key == ["w9", "W5", "w1"]
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    found["w9"] = np.zeros(12)
+    assert ours["w9"].any()  # a table of its own
+    counted = KeyedVectors(["a", "b"], np.eye(2), [5, 3]).vectors_for_all(["b"], copy_vecattrs=True)
+    assert counted.get_vecattr("b", "count") == 3
+    assert len(ours.vectors_for_all(["nowhere"])) == 0
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_intersecting_with_a_file(tmp_path, ours, theirs, binary):
+    mine = [KeyedVectors(["w7", "own", "W5"], np.ones((3, 12))) for _ in range(2)]
+    ours.save_word2vec_format(tmp_path / "v", binary=binary)
+    mine[0].intersect_word2vec_format(tmp_path / "v", lockf=1.0, binary=binary)
+    with pytest.warns(UserWarning, match=r"lockf=0\.0 has no effect"):
+        mine[1].intersect_word2vec_format(fname=tmp_path / "v", binary=binary)
+    for kv in mine:
+        assert kv.index_to_key == ["w7", "own", "W5"]
+        np.testing.assert_array_equal(kv.vectors, [ours["w7"], np.ones(12), ours["W5"]])
+    if not binary:  # gensim reads binary ones with what NumPy has no more
+        peer = Gensim(12)
+        peer.add_vectors(["w7", "own", "W5"], np.ones((3, 12), np.float32))
+        peer.vectors_lockf = np.ones(3, np.float32)
+        peer.intersect_word2vec_format(str(tmp_path / "v"), lockf=1.0)
+        np.testing.assert_array_equal(mine[0].vectors, peer.vectors)
+    with pytest.raises(ValueError, match="12 dimensions, these 3"):
+        KeyedVectors(3).intersect_word2vec_format(tmp_path / "v", lockf=1.0, binary=binary)
+
+
+def test_keywords_are_gensims(tmp_path, ours, theirs):
+    place = str(tmp_path / "v")
+    ours.save_word2vec_format(fname=place, binary=True)
+    found, expected = (
+        kind.load_word2vec_format(fname=place, binary=True, datatype=np.float16) for kind in (KeyedVectors, Gensim)
+    )
+    np.testing.assert_array_equal(found.vectors, expected.vectors.astype(np.float32))
+    assert (found.vectors != ours.vectors).any()
+    ours.save(fname=place)
+    assert (KeyedVectors.load(fname=place).vectors == ours.vectors).all()
+    with pytest.raises(ValueError, match="datatype must be a type of floats"):
+        KeyedVectors.load_word2vec_format(place, datatype=np.int32)
+
+
+GENSIM_3 = {
+    "vocab": "key_to_index",
+    "index2word": "index_to_key",
+    "index2entity": "index_to_key",
+    "syn0": "vectors",
+    "syn0norm": "get_normed_vectors",
+    "vectors_norm": "get_normed_vectors",
+    "init_sims": "unit_normalize_all",
+    "word_vec": "get_vector",
+    "words_closer_than": "closer_than",
+    "accuracy": "evaluate_word_analogies",
+}
+
+
+@pytest.mark.parametrize(("name", "successor"), GENSIM_3.items(), ids=GENSIM_3)
+def test_names_of_gensim_3_name_their_successor(ours, name, successor):
+    message = rf"KeyedVectors has no '{name}', a name of gensim 3: use {successor}"
+    with pytest.raises(AttributeError, match=message):
+        getattr(ours, name)
+    with pytest.raises(AttributeError, match=message):
+        setattr(ours, name, {})
+    assert not hasattr(ours, name)
+    assert hasattr(ours, successor)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_benchmarks_leave_out_vectors_that_are_not_finite(tmp_path, ours, bad):
+    (tmp_path / "pairs").write_text("".join(f"w{i} w{i + 40} {i % 7}\n" for i in range(30)))
+    (tmp_path / "questions").write_text(QUESTIONS)
+    without = KeyedVectors([key for key in ours.index_to_key if key != "w4"], np.delete(ours.vectors, 4, axis=0))
+    spoilt = KeyedVectors(ours.index_to_key, ours.vectors.copy())
+    spoilt.vectors[4, 3] = bad
+    for options in ({}, {"dummy4unknown": True}):
+        found, expected = (kv.evaluate_word_pairs(tmp_path / "pairs", **options) for kv in (spoilt, without))
+        np.testing.assert_allclose(np.hstack(found), np.hstack(expected), rtol=1e-5)
+        found, expected = (kv.evaluate_word_analogies(tmp_path / "questions", **options) for kv in (spoilt, without))
+        assert found == expected
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32])

@@ -1,0 +1,86 @@
+"""Vectors in a safetensors file, with their keys inside: our own format, exact, quick to open, for keys of any kind."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxembed.files import replacing
+from jaxembed.formats import check_finite, check_keys
+
+#: How safetensors calls the numbers that become float32 here. NumPy has no bfloat16: it is the upper half of a float32.
+_NUMBERS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+}  # fmt: skip
+
+
+def write_safetensors(
+    path: str | os.PathLike, keys: Sequence[str], vectors: np.ndarray, counts: np.ndarray | None = None
+) -> None:
+    """Writes one safetensors file: `vectors` float32 [n, d], `keys` (UTF-8 between newlines) and `counts` if known."""
+    from safetensors.numpy import save_file
+
+    check_keys(keys)
+    tensors = {
+        "vectors": np.ascontiguousarray(vectors, np.float32),
+        "keys": np.frombuffer("\n".join(keys).encode(), np.uint8),
+    }
+    if counts is not None:
+        tensors["counts"] = np.ascontiguousarray(counts, np.int64)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"format": "jaxembed.vectors 1"})  # several keys would come in random order
+
+
+def read_safetensors(path: str | os.PathLike, *, mmap: bool = False) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """Reads what `write_safetensors` wrote: keys, vectors float32 [n, d], counts [n] or None.
+
+    With `mmap` vectors in float32 stay on disk, are read, page by page, when they are touched, and are not checked for
+    values that are not finite. Other types of numbers are converted, in memory.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
+            if not {"vectors", "keys"} <= names:
+                raise ValueError(
+                    f"{path}: expected the tensors 'vectors' and 'keys', found {sorted(names)}: these are not vectors "
+                    "saved by jaxembed"
+                )
+            blob = file.get_tensor("keys").tobytes()
+            counts = file.get_tensor("counts") if "counts" in names else None
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); fetch or write it again") from error
+    if counts is not None and counts.dtype.kind not in "iu":
+        raise ValueError(f"{path}: the tensor 'counts' holds {counts.dtype}, expected integers")
+    vectors = _numbers_of(path, mmap)
+    try:
+        keys = blob.decode().split("\n") if len(vectors) else []
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the tensor 'keys' is not UTF-8 ({error.reason}); write it again") from error
+    if len(keys) != len(vectors):
+        raise ValueError(f"{path}: {len(keys)} keys but {len(vectors)} vectors; write it again")
+    if not isinstance(vectors, np.memmap):
+        check_finite(path, keys, vectors)
+    return keys, vectors, counts
+
+
+def _numbers_of(path: str | os.PathLike, mmap: bool) -> np.ndarray:
+    """The tensor `vectors` in float32: the file itself with `mmap`, if it holds float32, and otherwise a copy."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(size))["vectors"]
+    kind, shape, start = entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
+    if kind not in _NUMBERS or len(shape) != 2:
+        raise ValueError(f"{path}: expected vectors [n, d] of {', '.join(_NUMBERS)}, found {kind} of the shape {shape}")
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    found = np.memmap(path, _NUMBERS[kind], mode="r", offset=start, shape=shape)
+    if kind == "F32" and mmap:
+        return found
+    if kind == "BF16":
+        return (np.asarray(found).astype("<u4") << 16).view("<f4")
+    with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is told with its key
+        return np.array(found, np.float32)
