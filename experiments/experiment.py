@@ -132,7 +132,7 @@ class Experiment:
         """What a command line asks for: the command, its preset with what is given besides, and changes of settings."""
         import tyro  # not before there is a line to parse: on a borrowed device presets are of use without it
 
-        from jaxembed.cli.train import asked_for, options, own_options, typed_kinds
+        from jaxembed.cli.train import asked_for, options, own_options, switched_off, typed_kinds
 
         name = typed_kinds(line, ["preset"]).get("preset", list(self.presets)[-1])
         preset = self.presets.get(name, list(self.presets.values())[-1])
@@ -148,7 +148,8 @@ class Experiment:
         made: Any = make_dataclass(
             "Experiment", [choice, *own_options(Command), *options(known, optional=True)], frozen=True
         )
-        asked = tyro.cli(made, args=list(line), description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
+        words = switched_off(line, known)
+        asked = tyro.cli(made, args=words, description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
         own = {
             name: getattr(asked, name)
             for name in ("results", "seeds", "contenders", "vary", "grid")

@@ -19,6 +19,7 @@ import numpy as np
 from jaxembed.encoders.functional import ENCODERS, OF_DATA, Encoder, parameters
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import family_of
+from jaxembed.ranges import Range, declared
 from jaxembed.training.method import Method
 
 T = TypeVar("T")
@@ -33,6 +34,12 @@ class Setting:
     kind: Any
     value: Any
     help: str
+    range: Range | None = None  # of a number that has one
+
+    @property
+    def is_share(self) -> bool:
+        """Whether this is a probability or a share that may be 0."""
+        return self.kind is float and self.range is not None and (self.range.least, self.range.most) == (0, 1)
 
     @property
     def shown(self) -> Any:
@@ -120,11 +127,11 @@ def _walk(owner: Any, path: tuple[str, ...]) -> Iterator[Setting]:
         value, here, text = getattr(owner, field.name), (*path, field.name), told.get(field.name, "")
         if isinstance(value, Encoder):
             yield Setting("", here, str, value, f"{text} One of {', '.join(ENCODERS)}.".strip())
-            meaning = helps(ENCODERS[value.kind])
-            for name, parameter in parameters(value.kind).items():
+            meaning, kinds = helps(ENCODERS[value.kind]), _hints(ENCODERS[value.kind].__init__)
+            for name in parameters(value.kind):
                 if name not in OF_DATA:
                     now = np.dtype(value[name]).name if name == "dtype" else value[name]
-                    yield Setting("", (*here, name), _type(parameter.annotation, now), now, meaning.get(name, ""))
+                    yield Setting("", (*here, name), _type(kinds.get(name, Any), now), now, meaning.get(name, ""))
         elif (family := family_of(value)) is not None:
             yield Setting("", here, str, value, f"{text} One of {', '.join(family)}.".strip())
             yield from _of_family(value, family, here)
@@ -135,7 +142,9 @@ def _walk(owner: Any, path: tuple[str, ...]) -> Iterator[Setting]:
         elif any(is_dataclass(one) for one in typing.get_args(hints.get(field.name))):
             continue  # left out here: only code can put it there
         else:
-            yield Setting("", here, _type(hints.get(field.name, type(value)), value), value, text)
+            ranged = declared(type(owner)).get(field.name)
+            kind = _type(hints.get(field.name, type(value)), value)
+            yield Setting("", here, kind, value, text, ranged and ranged.range)
 
 
 def _of_family(value: Any, family: Mapping[str, type], path: tuple[str, ...]) -> Iterator[Setting]:
@@ -191,13 +200,13 @@ def named_as(old: Any, name: str, family: Mapping[str, type]) -> Any:
     return family[name](**kept)
 
 
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
 def _type(hint: Any, value: Any) -> Any:
     """A type that a command line can read: what an annotation leaves open is as the value is."""
-    if isinstance(hint, str) or hint is Any or hint is inspect.Parameter.empty:
+    if isinstance(hint, str) or hint is Any:
         return type(value) if isinstance(value, bool | int | float | str) else str
     return hint
 

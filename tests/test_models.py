@@ -226,7 +226,7 @@ def test_bad_settings_of_word2vec_are_told(few):
         Word2Vec(few, objective="infonse")
     with pytest.raises(ValueError, match="choose hierarchical_softmax"):
         Word2Vec(few, negative=0)
-    with pytest.raises(ValueError, match="sample must be 0"):
+    with pytest.raises(ValueError, match="sample must be at least 0"):
         Word2Vec(few, sample=-1)
     with pytest.raises(ValueError, match="alpha must be above 0"):
         Word2Vec(few, alpha=-0.1)

@@ -85,13 +85,15 @@ def _app(argv: list[str]) -> SubcommandApp:
 
 def _methods(argv: list[str]) -> SubcommandApp:
     """A command a recipe, of which only the one that is asked for has its options."""
-    from jaxembed.cli.train import brief, command
+    from jaxembed.cli.train import brief, command, switched_off
+    from jaxembed.fields import settings
     from jaxembed.recipes import RECIPES
 
     asked = spelled(argv[1]) if len(argv) > 1 else ""
     if len(argv) > 1 and not asked.startswith("_") and asked not in RECIPES:
         raise unknown("recipe", argv[1], RECIPES)
-    argv[1:2] = [asked] if asked in RECIPES else argv[1:2]
+    if asked in RECIPES:
+        argv[1:] = [asked, *switched_off(argv[2:], settings(RECIPES[asked]))]
     methods: Any = SubcommandApp()
     for name in RECIPES:
         if name == asked:

@@ -83,6 +83,12 @@ def asked_for(asked: Any, known: Mapping[str, Setting], optional: bool = False) 
     return {name: value for name, value in values.items() if value != same(known[name])}
 
 
+def switched_off(line: Sequence[str], known: Mapping[str, Setting]) -> list[str]:
+    """A command line in which `--no-flip` reads `--flip 0`, and likewise for every number that is a share."""
+    shares = {f"--no-{name.replace('_', '-')}": one for name, one in known.items() if one.is_share}
+    return [part for word in line for part in ((f"--{word[5:]}", "0") if word.replace("_", "-") in shares else (word,))]
+
+
 def _field(name: str) -> str:
     return name.replace(".", "__")
 

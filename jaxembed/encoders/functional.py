@@ -14,10 +14,14 @@ from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
 from jaxembed.naming import unknown
+from jaxembed.ranges import declared_by
 
 Variables = dict[str, Any]
 
 ENCODERS: dict[str, type[nnx.Module]] = {"vit": ViT, "resnet": ResNet, "transformer": Transformer, "head": Head}
+
+#: Variables of encoders that are vectors of places and no maps, in tables though they stand: weight decay leaves them alone.
+PLACES = ("class_token", "position_embedding")
 
 #: Settings of encoders that are the data's, whatever is asked for.
 OF_DATA = ("image_size", "channels", "vocab_size")
@@ -35,9 +39,11 @@ class Encoder:
             raise unknown("encoder", self.kind, ENCODERS)
         object.__setattr__(self, "settings", tuple(sorted((name, _frozen(value)) for name, value in self.settings)))
         known = parameters(self.kind)
-        for name, _ in self.settings:
+        for name, value in self.settings:
             if name not in known:
                 raise unknown(f"{self.kind} setting", name, known)
+            if ranged := declared_by(known[name].annotation):
+                ranged.check(name, value)
 
     def __getitem__(self, name: str) -> Any:
         """A setting, or its default."""

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxembed.encoders.attention import ACTIVATIONS, LayerNorm, Linear, chosen
 from jaxembed.encoders.resnet import batch_norm
+from jaxembed.ranges import Count
 
 
 class Head(nnx.Module):
@@ -21,7 +22,7 @@ class Head(nnx.Module):
     """
 
     def __init__(
-        self, sizes: tuple[int, ...], norm: Literal["batch", "layer", "none"] = "batch", final_norm: bool = False,
+        self, sizes: tuple[Count, ...], norm: Literal["batch", "layer", "none"] = "batch", final_norm: bool = False,
         activation: str = "relu", *, dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
     ):  # fmt: skip
         if len(sizes) < 2 or min(sizes) < 1:

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxembed.encoders.attention import Linear, chosen
 from jaxembed.encoders.vit import checked, patchified
+from jaxembed.ranges import Count
 
 STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -71,9 +72,9 @@ class ResNet(nnx.Module):
         depth: Literal[18, 50] = 18,  # Layers.
         # 3x3 as SimCLR for small pictures; 7x7 of stride 2 and 3x3 max pooling; or a patch to a place, one matrix product.
         stem: Literal["cifar", "imagenet", "patch"] = "cifar",
-        channels: int = 3,  # Of the pictures.
-        width: int = 64,  # Of the first stage; vectors are 8 x that wide, or 32 x at depth 50.
-        patch: int = 4,  # Side of a patch, for that stem.
+        channels: Count = 3,  # Of the pictures.
+        width: Count = 64,  # Of the first stage; vectors are 8 x that wide, or 32 x at depth 50.
+        patch: Count = 4,  # Side of a patch, for that stem.
         zero_init_residual: bool = False,  # Blocks start as the identity (Goyal et al. 2017).
         *,
         dtype: Any = jnp.float32,  # Of the computation; parameters and statistics are float32.

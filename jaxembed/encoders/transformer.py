@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key
 from jaxembed.encoders.positions import sinusoidal
+from jaxembed.ranges import Count, CountOrZero, ShareBelowOne
 
 
 class Transformer(nnx.Module):
@@ -18,14 +19,14 @@ class Transformer(nnx.Module):
 
     def __init__(
         self,
-        vocab_size: int,  # Tokens that there are.
-        hidden_size: int = 256,  # Width, and dimension of the vectors.
-        depth: int = 4,  # Layers; 0 is a bag of words.
-        heads: int = 4,  # Of attention.
-        mlp_size: int | None = None,  # Width inside a layer; by default 4 x hidden_size.
-        max_length: int = 64,  # Tokens of a text at most.
-        segments: int = 2,  # Kinds of segment; 0 for none.
-        dropout: float = 0.1,  # Share of activations that are left out in training.
+        vocab_size: Count,  # Tokens that there are.
+        hidden_size: Count = 256,  # Width, and dimension of the vectors.
+        depth: CountOrZero = 4,  # Layers; 0 is a bag of words.
+        heads: Count = 4,  # Of attention.
+        mlp_size: Count | None = None,  # Width inside a layer; by default 4 x hidden_size.
+        max_length: Count = 64,  # Tokens of a text at most.
+        segments: CountOrZero = 2,  # Kinds of segment; 0 for none.
+        dropout: ShareBelowOne = 0.1,  # Share of activations that are left out in training.
         causal: bool = False,  # A token sees only those before it.
         pooling: Literal[
             "mean", "cls", "last"
@@ -33,7 +34,7 @@ class Transformer(nnx.Module):
         positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
         norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
         activation: str = "gelu",  # Inside a layer.
-        token_dim: int | None = None,  # Width of token vectors where it is not hidden_size; a linear map lifts them.
+        token_dim: Count | None = None,  # Width of token vectors where it is not hidden_size; a linear map lifts them.
         *,
         dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
         remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.

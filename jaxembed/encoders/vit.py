@@ -19,6 +19,7 @@ from jaxembed.encoders.attention import (
     dropout_key,
 )
 from jaxembed.encoders.positions import axial_rotary, resized_grid, sincos_2d
+from jaxembed.ranges import Count, ShareBelowOne
 
 
 def patchified(images: jax.Array, patch: int, channels: int) -> jax.Array:
@@ -52,20 +53,20 @@ class ViT(nnx.Module):
 
     def __init__(
         self,
-        image_size: int | tuple[int, int] = 28,  # Height and width that it is trained at; one number is a square.
-        channels: int = 1,  # Of the pictures.
-        patch: int = 7,  # Side of a patch.
-        hidden_size: int = 192,  # Width, and dimension of the vectors where there are no features.
-        depth: int = 6,  # Layers.
-        heads: int = 3,  # Of attention.
-        mlp_size: int | None = None,  # Width inside a layer; by default 4 x hidden_size.
+        image_size: Count | tuple[Count, Count] = 28,  # Height and width that it is trained at; one number is a square.
+        channels: Count = 1,  # Of the pictures.
+        patch: Count = 7,  # Side of a patch.
+        hidden_size: Count = 192,  # Width, and dimension of the vectors where there are no features.
+        depth: Count = 6,  # Layers.
+        heads: Count = 3,  # Of attention.
+        mlp_size: Count | None = None,  # Width inside a layer; by default 4 x hidden_size.
         # A vector a place, fixed waves (MAE), axial rotations, or none.
         positions: Literal["learned", "sincos2d", "rotary", "none"] = "learned",
         pooling: Literal["mean", "cls"] = "mean",  # The mean of the patches, or a token of its own.
-        dropout: float = 0.0,  # Share of activations that are left out in training.
+        dropout: ShareBelowOne = 0.0,  # Share of activations that are left out in training.
         activation: str = "gelu_tanh",  # Inside a layer.
         # Width of a last layer with the activation, before pooling, as EfficientNet's last convolution widens.
-        features: int | None = None,
+        features: Count | None = None,
         *,
         dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
         remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.

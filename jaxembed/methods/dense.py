@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.objectives import cached, pairwise
+from jaxembed.ranges import Count, Range
 from jaxembed.training.method import Batch, Loss, Method, Params, Shard, Source
 
 Examples = Mapping[str, np.ndarray]
@@ -20,22 +21,13 @@ class DenseMethod(Method):
     """Methods that train encoders: what the engine asks, made of what such a method says of itself."""
 
     # Examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
-    batch_size: int = 256
-    watch: int = 1024  # Examples, the first of the data, whose vectors are watched in training.
+    batch_size: Annotated[int, Range(least=2, why="an example needs others to differ from")] = 256
+    # Examples, the first of the data, whose vectors are watched in training.
+    watch: Annotated[int, Range(least=2)] = 1024
     # Examples that take more come to the device in pieces of that size, the next while one is trained on.
-    device_bytes: int = 2 << 30
+    device_bytes: Count = 2 << 30
     # Rows encoded at a time, for batches whose activations do not fit (gradient caching); None: all at once.
-    encode_chunk: int | None = None
-
-    def __post_init__(self):
-        if self.batch_size < 2:
-            raise ValueError(
-                f"batch_size must be at least 2, not {self.batch_size}: an example needs others to differ from"
-            )
-        if self.encode_chunk is not None and self.encode_chunk < 1:
-            raise ValueError(f"encode_chunk must be at least 1 row, or None for all at once, not {self.encode_chunk}")
-        if self.watch < 2 or self.device_bytes < 1:
-            raise ValueError(f"watch must be at least 2, and device_bytes 1, not {self.watch} and {self.device_bytes}")
+    encode_chunk: Count | None = None
 
     # What a method says of itself.
 

@@ -12,6 +12,7 @@ from jaxembed.data.cooccurrence import Cooccurrences, count_cooccurrences
 from jaxembed.data.text import Corpus
 from jaxembed.encoders.tables import GloVeModel
 from jaxembed.objectives import glove_weight, weighted_squares
+from jaxembed.ranges import Count, NotNegative, Positive
 from jaxembed.sampling import random
 from jaxembed.tables import lanes
 from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source
@@ -28,27 +29,25 @@ class GloVe(Method):
     A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
     """
 
-    vector_size: int = 100  # Dimension of the vectors.
-    window: int = 10  # Farthest co-occurrence that counts; a pair at distance d counts 1 / d.
-    x_max: float = 10.0  # An entry weighs `min(1, count / x_max)^alpha`.
-    alpha: float = 0.75  # See x_max.
+    vector_size: Count = 100  # Dimension of the vectors.
+    window: Count = 10  # Farthest co-occurrence that counts; a pair at distance d counts 1 / d.
+    x_max: Positive = 10.0  # An entry weighs `min(1, count / x_max)^alpha`.
+    alpha: NotNegative = 0.75  # See x_max.
     # "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would have if they
     # met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     bias_start: Literal["independence", "random"] = "independence"
-    step_entries: int = 2048  # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
-    shard_entries: int = 1 << 23  # Entries of the triangle on the device at a time.
-    run: int = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
+    step_entries: Count = (
+        2048  # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
+    )
+    shard_entries: Count = 1 << 23  # Entries of the triangle on the device at a time.
+    run: Count = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
 
     traced: ClassVar[tuple[str, ...]] = ("x_max", "alpha")
 
     def __post_init__(self):
-        for name in ("vector_size", "window", "step_entries", "shard_entries", "run"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        super().__post_init__()
         if self.bias_start not in ("independence", "random"):
             raise ValueError(f"bias_start must be 'independence' or 'random', not {self.bias_start!r}")
-        if not (self.x_max > 0 and self.alpha >= 0):
-            raise ValueError(f"x_max must be above 0 and alpha at least 0, not {self.x_max} and {self.alpha}")
 
     def read(self, data: Corpus | Cooccurrences) -> Cooccurrences:
         """The counts of a corpus, or counts as they are."""

@@ -14,6 +14,7 @@ from jaxembed.objectives import InfoNCE, Softmax
 from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import two_views, wants_everybody
 from jaxembed.objectives.prediction import Regression
+from jaxembed.ranges import Count, CountOrZero, Share
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
 from jaxembed.training.method import Batch, Loss, Params
@@ -39,7 +40,7 @@ class ImageMethod(DenseMethod):
     # Of images; their size and channels are the data's.
     encoder: Encoder = field(default_factory=lambda: encoder("vit"))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    projection: tuple[int, ...] = (512, 128)  # Widths of the head's layers.
+    projection: tuple[Count, ...] = (512, 128)  # Widths of the head's layers.
 
     @property
     def vector_size(self) -> int:
@@ -96,7 +97,7 @@ class SimCLR(ImageMethod):
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.2))
     # What images of one label are to each other: "ignore" labels, "exclude" such pairs from the negatives, or "positive".
     labels: str = "ignore"
-    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
+    chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
 
@@ -133,7 +134,7 @@ class Decorrelating(ImageMethod):
     """The two views must agree, and the dimensions of the projections differ; no negatives."""
 
     objective: Any = field(default_factory=VICRegLoss)  # Of the decorrelation family.
-    projection: tuple[int, ...] = (512, 512, 512)
+    projection: tuple[Count, ...] = (512, 512, 512)
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
         """The objective of the batch: a scalar."""
@@ -156,8 +157,8 @@ class BarlowTwins(Decorrelating):
 class SimSiam(ImageMethod):
     """From one view, a predictor tells the other's projection, which takes no gradient (Chen and He 2021)."""
 
-    projection: tuple[int, ...] = (512, 512)
-    prediction: tuple[int, ...] = (128,)  # Widths of the predictor's hidden layers.
+    projection: tuple[Count, ...] = (512, 512)
+    prediction: tuple[Count, ...] = (128,)  # Widths of the predictor's hidden layers.
     objective: Any = field(default_factory=Regression)  # Of the prediction family.
 
     def nets(self) -> dict[str, Encoder]:
@@ -189,7 +190,7 @@ class SimSiam(ImageMethod):
 class Averaged:
     """A second net that follows the trained one: `target = momentum target + (1 - momentum) net` after each step."""
 
-    momentum: float = 0.99  # How slowly the second net follows.
+    momentum: Share = 0.99  # How slowly the second net follows.
 
     followed: ClassVar[tuple[str, ...]] = ("encoder", "head")
 
@@ -232,7 +233,7 @@ class MoCo(Averaged, SimCLR):
     encoder: a ResNet's are not shuffled here.
     """
 
-    queue: int = 4096  # How many earlier images there are; a multiple of the batch.
+    queue: Count = 4096  # How many earlier images there are; a multiple of the batch.
 
     def __post_init__(self):
         super().__post_init__()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jaxembed.data.text import Corpus
 from jaxembed.encoders.tables import SkipGramModel
 from jaxembed.objectives import Logistic, pairwise
+from jaxembed.ranges import Count, CountOrZero, Finite, NotNegative, Range
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import lanes
@@ -22,26 +23,30 @@ from jaxembed.training.method import Method, Params, Shard, Source, Static, shar
 class WordMethod(Method):
     """Methods that learn words from their windows."""
 
-    vector_size: int = 100  # Dimension of the vectors.
+    vector_size: Count = 100  # Dimension of the vectors.
     # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
-    window: int = 5
-    negative: float = 5  # Negatives that each positive is weighed against (objectives with sampled negatives).
-    ns_exponent: float = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
-    sample: float = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
+    window: Count = 5
+    # Negatives that each positive is weighed against (objectives with sampled negatives).
+    negative: Annotated[float, Range(above=0, why="for none, choose hierarchical_softmax")] = 5
+    ns_exponent: Finite = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
+    sample: NotNegative = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
     objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
-    block: int = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
-    tile: int = 0  # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    block: Count = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
+    tile: CountOrZero = (
+        0  # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    )
     # Neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile or a
     # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
-    halo: int = -1
-    shared_negatives: int = 32  # Negatives drawn for each block, reweighted to `negative` a positive.
-    step_tokens: int = 1024  # Tokens in a step; fewer where a pass would have less than 200 steps.
-    shard_tokens: int = 1 << 24  # Tokens on the device at a time.
+    halo: Annotated[int, Range(least=-1)] = -1
+    shared_negatives: Count = 32  # Negatives drawn for each block, reweighted to `negative` a positive.
+    step_tokens: Count = 1024  # Tokens in a step; fewer where a pass would have less than 200 steps.
+    shard_tokens: Count = 1 << 24  # Tokens on the device at a time.
 
     traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")
 
     def __post_init__(self):
+        super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", pairwise(self.objective))
         objective: Any = self.objective
@@ -50,11 +55,6 @@ class WordMethod(Method):
         if self.halo == -1:
             short = objective.negatives != "path" and 2 * self.window <= self.tile
             object.__setattr__(self, "halo", 0 if short else self.window)
-        for name in ("vector_size", "window", "block", "tile", "shared_negatives", "step_tokens", "shard_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.negative <= 0:
-            raise ValueError(f"negative must be above 0, not {self.negative}; for none, choose hierarchical_softmax")
         if self.block % self.tile:
             raise ValueError(f"block must be a multiple of tile, but {self.block} is not one of {self.tile}")
         if not self.window < self.tile + self.halo <= self.tile + self.window:
@@ -62,8 +62,6 @@ class WordMethod(Method):
                 f"halo must be from 0 to window and tile + halo above window, not halo {self.halo}, tile {self.tile} and "
                 f"window {self.window}"
             )
-        if self.sample < 0:
-            raise ValueError(f"sample must be 0 (keep every word) or more, not {self.sample}")
 
     def suited_to(self, corpus: Corpus) -> Self:
         """With steps small enough that a pass has a few hundred of them."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from jaxembed.ranges import Checked, NotNegative, Positive
+
 
 def _views(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     if a.shape != b.shape or a.ndim != 2:
@@ -24,7 +26,7 @@ def _off_diagonal_squares(matrix: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class VICRegLoss:
+class VICRegLoss(Checked):
     """Views agree, every dimension keeps a deviation of at least one, dimensions do not go together (Bardes et al. 2022).
 
     `invariance mean (a - b)^2 + variance [v(a) + v(b)] / 2 + covariance [c(a) + c(b)]`, with `v` the mean over dimensions of
@@ -32,10 +34,10 @@ class VICRegLoss:
     code has it, whose weights these are (the paper's eq. 1-6 sum the first over dimensions and do not halve the second).
     """
 
-    invariance: float = 25.0
-    variance: float = 25.0
-    covariance: float = 1.0
-    epsilon: float = 1e-4
+    invariance: NotNegative = 25.0
+    variance: NotNegative = 25.0
+    covariance: NotNegative = 1.0
+    epsilon: Positive = 1e-4
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Loss of the batch; the contract is the module's."""
@@ -52,14 +54,14 @@ class VICRegLoss:
 
 
 @dataclass(frozen=True)
-class BarlowTwinsLoss:
+class BarlowTwinsLoss(Checked):
     """The views' cross-correlation is pulled to the identity: `sum_i (1 - C_ii)^2 + weight sum_(i != j) C_ij^2`.
 
     Zbontar et al. 2021, eq. 1 and 2; `epsilon` is added to variances, as the batch normalisation in the authors' code does.
     """
 
-    weight: float = 5e-3
-    epsilon: float = 1e-5
+    weight: NotNegative = 5e-3
+    epsilon: Positive = 1e-5
 
     def __call__(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Loss of the batch; the contract is the module's."""

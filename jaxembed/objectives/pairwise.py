@@ -22,6 +22,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxembed.ranges import Checked, NotNegative, Positive
+
 
 @jax.custom_jvp
 def softplus(x: jax.Array) -> jax.Array:
@@ -62,7 +64,7 @@ def _folded(neg, neg_weight, temperature):
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Checked):
     """Each score classified on its own: `sum_p w softplus(-s) + sum_n w softplus(s)`.
 
     Negative sampling (Mikolov et al. 2013b, eq. 4); with a Huffman path for candidates, hierarchical softmax (ibid., eq. 3);
@@ -86,7 +88,7 @@ class HierarchicalSoftmax(Logistic):
 
 
 @dataclass(frozen=True)
-class InfoNCE:
+class InfoNCE(Checked):
     """Each positive against all negatives: `sum_p w_p log(1 + sum_n w_n exp((s_n - s_p) / temperature))`.
 
     van den Oord et al. 2018, eq. 4; with negatives weighted 1 / (N q) it is the sampled softmax with logQ correction
@@ -94,7 +96,7 @@ class InfoNCE:
     Positives are not negatives of one another.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     negatives: ClassVar[str] = "importance"
     additive: ClassVar[bool] = False
 
@@ -111,14 +113,14 @@ class InfoNCE:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Checked):
     """Cross-entropy of each positive among all candidates: `sum_p w_p (log sum_n w_n exp(s_n / t) - s_p / t)`.
 
     The candidates `neg` include the positive itself: the full softmax when they are everybody; SupCon's L_out when they are
     the rest of the batch and each of the positives P weighs 1 / |P| (Khosla et al. 2020, eq. 2).
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     negatives: ClassVar[str] = "everybody"
     additive: ClassVar[bool] = False
 
@@ -150,10 +152,10 @@ class DecoupledContrastive(Softmax):
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Checked):
     """A hinge on every gap: `sum_n w_n mean_p max(0, margin - s_p + s_n)` (Weston et al. 2011; TransE, eq. 1)."""
 
-    margin: float = 1.0
+    margin: NotNegative = 1.0
     negatives: ClassVar[str] = "noise"
     additive: ClassVar[bool] = True
 
@@ -170,7 +172,7 @@ class Triplet(Margin):
     hardest: only the negative of the highest score counts, with its own weight (as in Hermans et al. 2017, eq. 5).
     """
 
-    margin: float = 0.2
+    margin: NotNegative = 0.2
     hardest: bool = False
 
     @property
@@ -192,7 +194,7 @@ class Triplet(Margin):
 
 
 @dataclass(frozen=True)
-class BPR:
+class BPR(Checked):
     """Bayesian personalised ranking: `sum_n w_n mean_p softplus(s_n - s_p)` (Rendle et al. 2009, section 4.1)."""
 
     negatives: ClassVar[str] = "noise"
@@ -204,7 +206,7 @@ class BPR:
 
 
 @dataclass(frozen=True)
-class Spectral:
+class Spectral(Checked):
     """Factorises the graph of positives: `sum_p w_p (-2 s_p + mean_n s_n^2)`, of inner products (HaoChen et al. 2021, eq. 6).
 
     The mean is weighted, so that only the proportions of the weights of an anchor's negatives matter.
@@ -230,7 +232,7 @@ class Spectral:
 
 
 @dataclass(frozen=True)
-class AlignmentUniformity:
+class AlignmentUniformity(Checked):
     """`sum_p w_p (|a - p|^alpha + weight log mean_n exp(-t |a - n|^2))` of unit vectors (Wang and Isola 2020, section 4.1).
 
     Scores are cosines: `|a - b|^2 = 2 - 2 s`. The mean is weighted, so that only the proportions of the weights of an
@@ -239,9 +241,9 @@ class AlignmentUniformity:
     An anchor without negatives has no uniformity.
     """
 
-    alpha: float = 2.0
-    t: float = 2.0
-    weight: float = 1.0
+    alpha: Positive = 2.0
+    t: Positive = 2.0
+    weight: NotNegative = 1.0
     negatives: ClassVar[str] = "noise"
     additive: ClassVar[bool] = False
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from jaxembed.ranges import Checked
 from jaxembed.scores import normalized
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(Checked):
     """`2 - 2 cos(prediction, target)` (BYOL: Grill et al. 2020, eq. 2; twice SimSiam's and two more: Chen and He 2021, eq. 1).
 
     normalize: of unit vectors, as above; without, the squared distance of the vectors as they are.

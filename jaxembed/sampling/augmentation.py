@@ -7,23 +7,21 @@ the pixels is written: float32 in [0, 1], [C, H, W]; `jax.vmap` makes it a batch
 import math
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxembed.ranges import Checked, Count, Finite, NotNegative, Positive, Range, Share
 from jaxembed.sampling import pixels
 from jaxembed.sampling.pixels import Box, Size
 from jaxembed.sampling.random import uniform
 
 _TRIES = 10  # as torchvision
-_MOST = dict.fromkeys(("flip", "jitter", "grayscale", "blur", "solarize"), 1.0) | {
-    "brightness": math.inf,
-    "contrast": math.inf,
-    "saturation": math.inf,
-    "hue": 0.5,
-}
+_AREA, _RATIO, _SIGMA = Range(above=0, most=1), Range(above=0), Range(least=1e-3)
+_CHANCE, _STRENGTH, _TURN = Range(least=0, most=1), Range(least=0), Range(least=0, most=0.5)
 
 
 def crop_box(
@@ -39,8 +37,8 @@ def crop_box(
     torchvision's ten tries are drawn at once and the first that fits is taken, so the distribution is the same. Where
     none fits, it is the largest box in the middle whose ratio lies within `ratio`.
     """
-    _between("scale", scale, 1e-6, 1)
-    _between("ratio", ratio, 1e-6, math.inf)
+    _ascending("scale", scale, _AREA)
+    _ascending("ratio", ratio, _RATIO)
     u = uniform(key, (2 * _TRIES + 2,))
     area = height * width * (scale[0] + (scale[1] - scale[0]) * u[:_TRIES])
     logs = math.log(ratio[0]), math.log(ratio[1])
@@ -67,7 +65,7 @@ def random_resized_crop(
     flip: float = 0.0,
 ) -> jax.Array:
     """A `crop_box` of the image at `size`, mirrored left to right with probability `flip`."""
-    _between("flip", (flip, flip), 0, 1)
+    _CHANCE.check("flip", flip)
     place, side = jax.random.split(key)
     box = crop_box(place, image.shape[1], image.shape[2], scale, ratio)
     return pixels.resized_crop(image, box, size, uniform(side, (1,))[0] < flip)
@@ -92,9 +90,9 @@ def color_jitter(
     Factors are uniform in [max(0, 1 - s), 1 + s] for a strength `s`, the hue's turn in [-hue, hue]; a strength of zero
     leaves that change out. Grey images have brightness and contrast only.
     """
-    given = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
-    for name, strength in given.items():
-        _between(name, (strength, strength), 0, _MOST[name])
+    for name, strength in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
+        _STRENGTH.check(name, strength)
+    _TURN.check("hue", hue)
     changes = [(pixels.adjust_brightness, brightness), (pixels.adjust_contrast, contrast)]
     if image.shape[0] == 3:
         changes += [(pixels.adjust_saturation, saturation), (pixels.adjust_hue, hue)]
@@ -130,62 +128,67 @@ def random_blur(
     radius: int | None = None,
 ) -> jax.Array:
     """`gaussian_blur` with probability `p`, its sigma uniform in `sigma` (pixels)."""
-    _between("sigma", sigma, 1e-3, math.inf)
+    _ascending("sigma", sigma, _SIGMA)
     u = uniform(key, (2,))
     return _maybe(u[0], p, lambda x: pixels.gaussian_blur(x, sigma[0] + (sigma[1] - sigma[0]) * u[1], radius), image)
 
 
 def random_solarize(key: jax.Array, image: jax.Array, p: float = 0.2, threshold: float = 0.5) -> jax.Array:
     """`solarize` with probability `p`."""
-    _between("threshold", (threshold, threshold), 0, 1)
+    _CHANCE.check("threshold", threshold)
     return _maybe(uniform(key, (1,))[0], p, lambda x: pixels.solarize(x, threshold), image)
 
 
 def _maybe(u, p, change, image):
-    _between("p", (p, p), 0, 1)
+    _CHANCE.check("p", p)
     return image if p == 0 else jnp.where(u < p, change(image), image)
 
 
-def _between(name: str, given: tuple[float, float], low: float, high: float) -> None:
-    """Raises ValueError unless `low <= given[0] <= given[1] <= high`."""
-    if not low <= given[0] <= given[1] <= high:
-        shown = given[0] if given[0] == given[1] else given
-        raise ValueError(f"{name} must lie between {low} and {high} (a range: the smaller first), got {shown}")
+def _ascending(name: str, given: tuple[float, float], allowed: Range) -> None:
+    """Raises ValueError unless both numbers are `allowed` and the first is not the larger one."""
+    for one in given:
+        allowed.check(name, one)
+    if given[0] > given[1]:
+        raise ValueError(f"{name} must be a range with the smaller number first, not {given}")
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Checked):
     """How a training view of an image is drawn; the defaults are SimCLR's for small images (Chen et al. 2020, appendix A).
 
     In this order: crop and flip, colour jitter, greyscale, blur, solarise (BYOL, appendix B), then `(x - mean) / std`.
     Raises ValueError for a setting out of its range.
     """
 
-    size: Size | None = None  # Side, or height and width, of a view; none is the image's own.
-    crop: tuple[float, float] | None = (0.08, 1.0)  # Range of a crop's share of the area; none takes the whole image.
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # Range of a crop's width / height.
-    flip: float = 0.5  # Probability of a mirror image.
-    brightness: float = 0.4  # Strength of the change of brightness, where colours are jittered.
-    contrast: float = 0.4  # Strength of the change of contrast.
-    saturation: float = 0.4  # Strength of the change of saturation.
-    hue: float = 0.1  # Strength of the change of hue.
-    jitter: float = 0.8  # Probability of colour jitter.
-    grayscale: float = 0.2  # Probability of greyscale.
-    blur: float = 0.0  # Probability of a blur.
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # Range of the blur, pixels of the view.
-    solarize: float = 0.0  # Probability of solarising.
-    mean: float | tuple[float, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.
-    std: float | tuple[float, ...] = 0.5  # By which pixels are divided then.
+    size: Count | tuple[Count, Count] | None = None  # Side, or height and width, of a view; none is the image's own.
+    # Range of a crop's share of the area; none takes the whole image.
+    crop: tuple[Annotated[float, _AREA], Annotated[float, _AREA]] | None = (0.08, 1.0)
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)  # Range of a crop's width / height.
+    # Probability of a mirror image; 0, or --no-flip, for pictures in which left and right differ, as in digits and letters.
+    flip: Share = 0.5
+    brightness: NotNegative = 0.4  # Strength of the change of brightness, where colours are jittered.
+    contrast: NotNegative = 0.4  # Strength of the change of contrast.
+    saturation: NotNegative = 0.4  # Strength of the change of saturation.
+    hue: Annotated[float, _TURN] = 0.1  # Strength of the change of hue: turns of the colour wheel.
+    jitter: Share = 0.8  # Probability of colour jitter.
+    grayscale: Share = 0.2  # Probability of greyscale.
+    blur: Share = 0.0  # Probability of a blur.
+    # Range of the blur, pixels of the view.
+    blur_sigma: tuple[Annotated[float, _SIGMA], Annotated[float, _SIGMA]] = (0.1, 2.0)
+    blur_radius: Count | None = (
+        None  # Pixels on each side of the blur's kernel; none is a twentieth of the shorter side.
+    )
+    solarize: Share = 0.0  # Probability of solarising.
+    solarize_threshold: Share = 0.5  # Pixels from here on, of 0 to 1, are inverted by solarising.
+    mean: Finite | tuple[Finite, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.
+    std: Positive | tuple[Positive, ...] = 0.5  # By which pixels are divided then.
 
     def __post_init__(self) -> None:
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            _between(name, (value, value), 0, most)
-        _between("crop", self.crop or (1, 1), 1e-6, 1)
-        _between("ratio", self.ratio, 1e-6, math.inf)
-        _between("blur_sigma", self.blur_sigma, 1e-3, math.inf)
-        lowest = float(np.min(self.std))
-        _between("std", (lowest, lowest), 1e-6, math.inf)
+        super().__post_init__()
+        if self.crop is not None:
+            _ascending("crop", self.crop, _AREA)
+        _ascending("ratio", self.ratio, _RATIO)
+        _ascending("blur_sigma", self.blur_sigma, _SIGMA)
         if self.size is not None:
             pixels.sides(self.size)
 
@@ -210,8 +213,8 @@ class Augmentation:
             x = random_resized_crop(crop, x, self._size(x), self.crop, self.ratio, self.flip)
         x = color_jitter(jitter, x, self.brightness, self.contrast, self.saturation, self.hue, self.jitter)
         x = random_grayscale(grey, x, self.grayscale)
-        x = random_blur(blur, x, self.blur, self.blur_sigma)
-        return self._finished(random_solarize(solar, x, self.solarize))
+        x = random_blur(blur, x, self.blur, self.blur_sigma, self.blur_radius)
+        return self._finished(random_solarize(solar, x, self.solarize, self.solarize_threshold))
 
     def _size(self, x: jax.Array) -> tuple[int, int]:
         return (x.shape[1], x.shape[2]) if self.size is None else pixels.sides(self.size)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
 
 from jaxembed.data.text import hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
+from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import Figures, Read, Task, told
 from jaxembed.vectors import KeyedVectors
 
@@ -26,11 +27,11 @@ class Words(Task):
 
     split: str | None = None  # Split of the dataset; may be left out where there is only one.
     column: str = "text"  # Column of the dataset that holds the text.
-    min_count: int = 5  # Words that occur less often are left out.
+    min_count: Count = 5  # Words that occur less often are left out.
     lowercase: bool = False  # Fold words to lower case.
     # Share of the documents (0 to 0.5) that is not trained on: the loss on it is measured after each pass.
-    held_out: float | None = None
-    max_words: int = 0  # Only so many words of the corpus; 0 takes all.
+    held_out: Annotated[float, Range(above=0, most=0.5)] | None = None
+    max_words: CountOrZero = 0  # Only so many words of the corpus; 0 takes all.
 
     unit: ClassVar[str] = "words"
     columns: ClassVar[Mapping[str, str]] = {

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import jax
 import numpy as np
 
+from jaxembed.ranges import Checked
+
 Batch = Any
 Lookups = dict[str, tuple[str, jax.Array]]
 
@@ -118,8 +120,10 @@ def share_of(length: int, share: int, shares: int) -> tuple[int, int]:
     return share * size, size
 
 
-class Method:
+class Method(Checked):
     """A frozen dataclass of hyper-parameters with pure functions; the engine does the rest.
+
+    Ranges of numbers stand in the annotations of its fields (`jaxembed.ranges`) and are checked when it is made.
 
     A method says `source`, `init`, `steps`, `batch`, `loss` and `vectors`, and of the others what it needs.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxembed.ranges import declared
+
 _OF_TRAINING = ("learning_rate", "final_rate")
 
 Numbers = dict[str, Any]
@@ -29,7 +31,8 @@ def numbers_of(method: Any, training: Any) -> dict[str, float]:
 def table_of(method: Any, training: Any, vary: Mapping[str, Any], members: int) -> dict[str, np.ndarray]:
     """The numbers of each of `members` runs: float32 `[members]` by name; `vary` gives those that differ.
 
-    Raises ValueError for a name that this method does not take as a number, and for another count of values.
+    Raises ValueError for a name that this method does not take as a number, for another count of values, and for a value
+    out of the range that its field declares.
     """
     own = numbers_of(method, training)
     for name, values in vary.items():
@@ -37,7 +40,17 @@ def table_of(method: Any, training: Any, vary: Mapping[str, Any], members: int) 
             raise ValueError(f"{name!r} cannot vary within one program: the numbers that can are {', '.join(own)}")
         if len(values) != members:
             raise ValueError(f"{name!r} has {len(values)} values for {members} runs: give one a run")
+        for value in values:
+            _check(training if name in _OF_TRAINING else method, name.split("."), value)
     return {name: np.broadcast_to(np.float32(vary.get(name, value)), members) for name, value in own.items()}
+
+
+def _check(owner: Any, path: list[str], value: Any) -> None:
+    """Checks a number as making its owner with it would, without making it."""
+    if len(path) > 1:
+        _check(getattr(owner, path[0]), path[1:], value)
+    elif ranged := declared(type(owner)).get(path[0]):
+        ranged.check(path[0], value)
 
 
 def with_numbers(method: Any, numbers: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxembed.naming import unknown
+from jaxembed.ranges import Checked, Count, CountOrZero, NotNegative, Positive
 from jaxembed.tables import ROW_OPTIMIZERS
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
@@ -15,34 +16,27 @@ from jaxembed.training.step import Optimizers
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Checked):
     """How a method is trained."""
 
-    epochs: int = 5  # Passes over the data.
-    learning_rate: float = 0.3  # Step size at the start.
-    final_rate: float = 1e-4  # Share of the learning rate that is left at the end.
+    epochs: Count = 5  # Passes over the data.
+    learning_rate: Positive = 0.3  # Step size at the start.
+    final_rate: NotNegative = 1e-4  # Share of the learning rate that is left at the end.
     optimizer: str = "row_adagrad"  # Of the tables: sgd, row_adagrad, adagrad or lazy_adam.
-    initial_accumulator: float = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
-    reports: int = 100  # How often the loss is reported over the whole run.
+    initial_accumulator: Positive = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
+    reports: Count = 100  # How often the loss is reported over the whole run.
     # The loss is counted at one of so many steps, which makes the others faster; what is reported is the mean of those that
     # were counted. 1 counts every step, 0 none: losses are then NaN. What is trained does not depend on it.
-    loss_every: int = 1
+    loss_every: CountOrZero = 1
     # Copies of the tables that train side by side on parts of each pass, a core each, and are merged now and then (local SGD:
     # Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The result depends on their number, not on
     # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
-    replicas: int = 1
-    merge_steps: int = 512  # Steps of a replica between two merges, at most.
+    replicas: Count = 1
+    merge_steps: Count = 512  # Steps of a replica between two merges, at most.
     dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
     def __post_init__(self):
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
-        if self.loss_every < 0:
-            raise ValueError(f"loss_every must be 0 (never) or more steps, not {self.loss_every}")
-        if self.replicas < 1 or self.merge_steps < 1:
-            raise ValueError(f"replicas and merge_steps must be at least 1, not {self.replicas} and {self.merge_steps}")
+        super().__post_init__()
         if self.replicas > 1 and self.optimizer == "lazy_adam":
             raise ValueError("lazy_adam cannot merge replicas: choose sgd or an Adagrad, or replicas=1")
         if self.optimizer not in ROW_OPTIMIZERS:

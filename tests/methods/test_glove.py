@@ -159,7 +159,7 @@ def test_counts_are_factorised(counts):
     [
         ({"vector_size": 0}, "vector_size must be at least 1, not 0"),
         ({"x_max": 0}, "x_max must be above 0"),
-        ({"alpha": -1}, "alpha at least 0"),
+        ({"alpha": -1}, "alpha must be at least 0"),
         ({"bias_start": "zero"}, "bias_start must be 'independence' or 'random', not 'zero'"),
     ],
 )

@@ -110,7 +110,7 @@ def test_real_text_is_learnt(method, text):
         ({"window": 0}, "window must be at least 1, not 0"),
         ({"negative": 0}, "negative must be above 0, not 0"),
         ({"block": 60, "tile": 16}, "block must be a multiple of tile"),
-        ({"sample": -1}, "sample must be 0"),
+        ({"sample": -1}, "sample must be at least 0, not -1"),
         ({"shard_tokens": 0}, "shard_tokens must be at least 1"),
     ],
 )

@@ -1,5 +1,7 @@
 """Augmentation against Pillow, colorsys, scipy and NumPy; and the laws of its draws."""
 
+from dataclasses import fields
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 
+from jaxembed.fields import settings as settings_of
+from jaxembed.recipes import RECIPES
 from jaxembed.sampling import augmentation, pixels
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.sampling.random import uniform
@@ -217,20 +221,35 @@ def test_plain_images_are_resized_as_pillow_does():
         np.testing.assert_allclose(jax.jit(still.__call__)(keys(2), images), expected, atol=2e-5)
 
 
+def test_every_strength_is_a_setting():
+    images = random_images(2, 12, 17, 3)
+    still = {"crop": None, "flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "mean": 0.0, "std": 1.0}
+    view = lambda **settings: jax.jit(Augmentation(**still, **settings).__call__)(keys(2), images)
+    np.testing.assert_allclose(view(), images / 255, atol=1e-6)  # nothing is mirrored
+    solarized = [pixels_last(pixels.solarize(planes(image), 0.25)) for image in images]
+    np.testing.assert_allclose(view(solarize=1.0, solarize_threshold=0.25), solarized, atol=1e-6)
+    blurred = [reference.blur(image / 255, 0.8, 3) for image in images]
+    np.testing.assert_allclose(view(blur=1.0, blur_sigma=(0.8, 0.8), blur_radius=3), blurred, atol=1e-5)
+    changed = {
+        name: kind for name, kind in settings_of(RECIPES["simclr"]).items() if kind.path[1:2] == ("augmentation",)
+    }
+    assert {one.path[-1] for one in changed.values()} == {field.name for field in fields(Augmentation)}
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"flip": 1.5}, "flip must lie between 0 and 1"),
-        ({"jitter": -0.1}, "jitter must lie"),
-        ({"brightness": -1}, "brightness must lie"),
-        ({"hue": 0.6}, r"hue must lie between 0 and 0\.5"),
-        ({"crop": (0.0, 1.0)}, "crop must lie"),
-        ({"crop": (0.9, 0.5)}, "the smaller first"),
-        ({"ratio": (0, 1)}, "ratio must lie"),
-        ({"blur_sigma": (0.0, 1.0)}, "blur_sigma must lie"),
-        ({"solarize": float("nan")}, "solarize must lie"),
-        ({"std": (1.0, 0.0, 1.0)}, "std must lie"),
-        ({"size": 0}, "size must be a side"),
+        ({"flip": 1.5}, "flip must be from 0 to 1, not 1.5"),
+        ({"jitter": -0.1}, "jitter must be from 0 to 1"),
+        ({"brightness": -1}, "brightness must be at least 0"),
+        ({"hue": 0.6}, r"hue must be from 0 to 0\.5"),
+        ({"crop": (0.0, 1.0)}, "crop must be above 0 and at most 1, not 0.0"),
+        ({"crop": (0.9, 0.5)}, "crop must be a range with the smaller number first"),
+        ({"ratio": (0, 1)}, "ratio must be above 0"),
+        ({"blur_sigma": (0.0, 1.0)}, "blur_sigma must be at least 0.001"),
+        ({"solarize": float("nan")}, "solarize must be from 0 to 1, not nan"),
+        ({"std": (1.0, 0.0, 1.0)}, "std must be above 0, not 0.0"),
+        ({"size": 0}, "size must be at least 1, not 0"),
         ({"size": (3, 4, 5)}, "size must be a side"),
     ],
 )
@@ -246,5 +265,5 @@ def test_images_of_another_kind_are_told():
                 way(wrong)
     with pytest.raises(ValueError, match="mean must be one number, or one for each of 1 channels"):
         Augmentation(mean=(0.1, 0.2, 0.3)).plain(np.zeros((2, 8, 8, 1), np.uint8))
-    with pytest.raises(ValueError, match="p must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="p must be from 0 to 1, not 2"):
         augmentation.random_flip(jax.random.key(0), jnp.zeros((1, 2, 2)), 2.0)
