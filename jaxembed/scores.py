@@ -60,8 +60,12 @@ weighted_sums.defvjp(lambda weights, rows: (weighted_sums(weights, rows), (weigh
 
 
 def normalized(x: jax.Array, epsilon: float = 1e-12) -> jax.Array:
-    """Rows of `x [..., d]` divided by their Euclidean norm; a row of zeros stays zero and has a finite gradient."""
-    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon))
+    """Rows of `x [..., d]` divided by their Euclidean norm, or by `epsilon` where the norm is smaller.
+
+    A row of zeros stays zero, and its gradient is that of a division by `epsilon`.
+    """
+    # The root of a larger number is the larger root: the bound is set on the square, so that no root of zero is taken.
+    return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:

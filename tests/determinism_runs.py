@@ -1,4 +1,4 @@
-"""Trains each word method for a moment, and prints a digest of all bits that came out: a script, run in several surroundings.
+"""Trains word methods and an encoder for a moment, and prints a digest of all bits: a script, run in several surroundings.
 
 python determinism_runs.py [CORES]
 """
@@ -15,9 +15,13 @@ import numpy as np
 
 from jaxembed.data import read_corpus
 from jaxembed.data.cooccurrence import count_cooccurrences
+from jaxembed.data.images import read_images
+from jaxembed.encoders.functional import encoder
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
+from jaxembed.methods.images import MoCo
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.training.dense import Dense
 from jaxembed.training.host import start
 from jaxembed.training.loop import fit
 from jaxembed.training.settings import Training
@@ -46,4 +50,11 @@ if __name__ == "__main__":
     ):
         result = fit(method, data, short, held_out=few.head(2000) if data is not counts else None, **settings)
         told[name] = digest(result.vectors, result.losses)
+    # Of encoders MoCo has the most parts: views, batches without replacement, dropout, an average of the net, and a queue.
+    images = read_images("fashion-mnist-small", split="test", cache=False).head(192)
+    net = encoder("vit", hidden_size=32, depth=2, heads=2, patch=7, dropout=0.1)
+    moco = MoCo(encoder=net, projection=(32, 16), batch_size=64, queue=128, watch=64)
+    dense = Dense(optimizer="adamw", weight_decay=0.05, warmup=0.1, clip=1.0)
+    result = fit(moco, images, Training(epochs=2, learning_rate=1e-3, dense=dense), seeds=(0, 1))
+    told["moco"] = digest(result.vectors, result.losses)
     print(json.dumps(told))

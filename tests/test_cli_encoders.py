@@ -35,7 +35,7 @@ def test_simclr_from_the_command_line(capsys):
     assert "probe/knn" in told
     run = Run.open("runs/simclr-dcl/seed-2")
     assert run.settings["method"]["objective"] == {"class": "DecoupledContrastive", "temperature": 0.2}
-    assert run.vectors().vectors.shape == (1000 + 64, 16)
+    assert run.vectors().vectors.shape == (1000 + 64 + 7, 16)  # a tenth is set apart
     assert main(line) == 0
     assert "finished before and kept" in capsys.readouterr().out
 
@@ -62,6 +62,41 @@ def test_simcse_on_plain_texts(capsys):
     assert run.settings["task"]["start"] is None
 
 
+def test_settings_are_chosen_by_what_was_set_apart(capsys, tmp_path, monkeypatch):
+    class Guess:
+        """Stands for a probe, whose fit on all pixels takes long."""
+
+        def accuracy(self, vectors, labels):
+            return len(vectors) / 2000
+
+    monkeypatch.setattr("jaxembed.tasks.images.fit_probe", lambda *_, **__: Guess())
+    assert main(["train", "pixels", "--max-images", "64"]) == 0
+    capsys.readouterr()
+    summary = Run.open("runs/pixels/seed-1").summary
+    shown = {}
+    for split in ("dev", "test", "all"):
+        assert main(["evaluate", "runs/pixels/seed-1", "--split", split, "--csv", "figures.csv"]) == 0
+        assert f"figures: {split}" in capsys.readouterr().out
+        lines = (tmp_path / "figures.csv").read_text().splitlines()[1:]
+        shown[split] = {line.split(",")[1]: float(line.split(",")[2]) for line in lines}
+    assert shown["dev"] == {name: summary[name] for name in ("probe/knn-dev", "probe/linear-dev")}
+    assert not shown["test"].keys() & shown["dev"].keys()
+    assert shown["all"] == shown["test"] | shown["dev"]
+    assert main(["train", "pixels", "--max-images", "64", "--validation", "0", "--output", "whole"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "whole/seed-1", "--split", "dev"]) == 1
+    assert "no part of its data was set apart" in capsys.readouterr().err
+
+
+def test_mirror_images_can_be_left_out(capsys):
+    line = ["train", "simclr", *SMALL, "--features", "None", "--no-flip", "--no-grayscale", "--solarize", "0.25"]
+    assert main(line) == 0
+    capsys.readouterr()
+    views = Run.open("runs/simclr/seed-1").settings["method"]["augmentation"]
+    assert (views["flip"], views["grayscale"], views["solarize"], views["jitter"]) == (0, 0, 0.25, 0.8)
+    assert main(["train", "simclr", "--no-temperature"]) == 2
+
+
 def test_another_kind_of_encoder_has_its_own_options(capsys):
     assert main(["train", "simclr", "--encoder", "resnet", "--help"]) == 0
     assert "--stem" in capsys.readouterr().out
@@ -81,6 +116,8 @@ def test_bad_input_is_told_in_a_line(capsys):
         (["simclr", "--objective", "infonse"], "did you mean 'infonce'"),
         (["simclr", "--objective", "triplet", "--temperature", "1"], "has no temperature"),
         (["simclr", "--batch-size", "1"], "needs others to differ from"),
+        (["simclr", "--temperature", "0"], "temperature must be above 0, not 0.0"),
+        (["byol", "--momentum", "1.5"], "momentum must be from 0 to 1, not 1.5"),
         (["simclr", "--column", "picture"], "picture"),
         (["simclr", "--encoder", "resnett"], "did you mean 'resnet'"),
         (["simcrl"], "did you mean 'simclr'"),

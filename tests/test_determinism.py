@@ -34,6 +34,7 @@ def usual(tmp_path_factory):
     ids=["one core", "more threads than cores"],
 )
 def test_vectors_and_losses_are_the_same_bit_for_bit(tmp_path, usual, arguments, environment):
-    assert len(usual) == 7
+    assert len(usual) == 8
+    assert len(set(usual.values())) == 8
     # In another working directory, too.
     assert digests(tmp_path / "elsewhere", *arguments, **environment) == usual

@@ -81,6 +81,24 @@ def test_zero_vectors_under_cosine():
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("norm", [1e-9, 5e-7, 1e-3, 1e6])
+def test_a_short_vector_has_a_direction_too(norm):
+    x, pull = (row.astype(np.float64) for row in np.random.default_rng(3).normal(size=(2, 1, 6)))
+    x *= norm / np.linalg.norm(x)
+    unit = x / np.linalg.norm(x)
+    np.testing.assert_allclose(normalized(jnp.float32(x)), unit, rtol=1e-5)
+    gradient = jax.grad(lambda x: jnp.sum(normalized(x) * jnp.float32(pull)))(jnp.float32(x))
+    np.testing.assert_allclose(gradient * norm, pull - unit * (unit @ pull.T), rtol=1e-4, atol=1e-5)
+
+
+def test_the_bound_is_on_the_norm_and_the_gradient_below_it_is_that_of_a_division():
+    pull = jnp.float32([[3.0, -1.0, 2.0]])
+    for x in (jnp.zeros((1, 3)), jnp.float32([[0.3, 0.0, 0.4]]) * 1e-3):
+        of = lambda x: jnp.sum(normalized(x, 1e-2) * pull)
+        np.testing.assert_allclose(normalized(x, 1e-2), x / 1e-2, rtol=1e-6)
+        np.testing.assert_allclose(jax.grad(of)(x), pull / 1e-2, rtol=1e-5)
+
+
 def test_cosine_overlooks_length():
     a, b = (jnp.float32(x) for x in vectors())
     np.testing.assert_allclose(cosine(100 * a, b), cosine(a, 0.01 * b), rtol=1e-5, atol=1e-6)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -65,13 +65,16 @@ class Analogy(Opened):
 class Evaluate(Opened):
     """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
 
-    Items with a word that has no vector are left out and counted as oov; case is overlooked.
+    Items with a word that has no vector are left out and counted as oov; case is overlooked. Of an encoder's run, the
+    figures of its task are measured again.
 
         jaxembed evaluate GoogleNews-vectors-negative300.bin.gz --csv google-news.csv
         jaxembed evaluate runs/glove/seed-1 --split dev --method 3cosmul --categories
+        jaxembed evaluate runs/simclr/seed-1 --split dev
     """
 
-    # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on.
+    # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on. Of an encoder's run, dev are the
+    # figures on what was set apart of the training data (STS-B: its validation split).
     split: Literal["all", "dev", "test"] = "all"
     # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
     restrict_vocab: int = 30_000
@@ -134,21 +137,41 @@ def _positive(topn: int) -> int:
 
 def evaluate(asked: Evaluate) -> None:
     """Prints the benchmarks' figures, and writes them where asked."""
-    from jaxembed.evaluation import evaluate as measure
     from jaxembed.files import write_text
-    from jaxembed.terminal import show_figures
+    from jaxembed.terminal import show_figures, show_table
 
-    vectors = asked.load()
-    options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
-    rows = measure(vectors, **options)
+    encoder = (asked.vectors / "encoder.safetensors").exists()
+    rows, heading = _of_encoder(asked) if encoder else _of_words(asked)
     if asked.csv:  # before anything is shown: what has been measured is kept, whatever becomes of the terminal
         text = io.StringIO()
         writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
         write_text(asked.csv, text.getvalue())
-    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
-    print(f"{asked.vectors}: {size}; benchmarks: {asked.split}; analogies by {asked.method}")
-    show_figures(rows)
+    print(f"{asked.vectors}: {heading}")
+    if encoder:
+        written = lambda value: f"{value:.4f}" if value != "" else "–"
+        show_table(None, ["figure", "value"], [[row["figure"], written(row["value"])] for row in rows])
+    else:
+        show_figures(rows)
     if asked.csv:
         print(f"written to {asked.csv}")
+
+
+def _of_words(asked: Evaluate) -> tuple[list[dict[str, Any]], str]:
+    """The benchmarks' figures, and what they are of."""
+    from jaxembed.evaluation import evaluate as measure
+
+    vectors = asked.load()
+    options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
+    size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
+    return measure(vectors, **options), f"{size}; benchmarks: {asked.split}; analogies by {asked.method}"
+
+
+def _of_encoder(asked: Evaluate) -> tuple[list[dict[str, Any]], str]:
+    """The figures of the task of an encoder's run, measured again, and what they are of."""
+    from jaxembed.study.judged import judged
+
+    figures = judged(asked.vectors, asked.split)
+    rows = [{"figure": name, "value": "" if value is None else value} for name, value in figures.items()]
+    return rows, f"figures: {asked.split}"

@@ -151,11 +151,14 @@ def upright(image: "Image") -> "Image":
 
 
 def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
-    """The image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth]."""
+    """The image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
+
+    Raises ValueError for grey levels whose scale is not known; `narrowed` says which these are.
+    """
     from PIL import Image
 
-    if image.mode in _WIDE:
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F", *_WIDE):
+        image = Image.fromarray(narrowed(image))
     elif image.mode in _CLEAR or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -164,6 +167,42 @@ def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
     height, width = shape
     image = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(height, width, depth)
+
+
+def narrowed(image: "Image") -> np.ndarray:
+    """Grey levels of more than 8 bits as uint8 [height, width]; Pillow itself would cut them off at 255.
+
+    Of 16 bits the upper byte is taken; floats from 0 to 1 are scaled; whole numbers of 32 bits stay what they are where none
+    is above 255. Raises ValueError for all others, whose scale nobody can know.
+    """
+    levels = np.asarray(image)
+    low, high = levels.min(), levels.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):  # also where one is NaN
+            raise ValueError(
+                f"its floats lie between {low:g} and {high:g}: scale them to 0 to 1, or save it with 8 bits"
+            )
+        return np.round(levels * 255).astype(np.uint8)
+    if low < 0:
+        raise ValueError(f"its levels go down to {low}: save it with levels from 0 up")
+    if _bits(image) == 16:
+        return (levels >> 8).astype(np.uint8)
+    if high > 255:
+        raise ValueError(
+            f"its levels of 32 bits go up to {high}, and what is white is not known: save it with 8 or 16 bits"
+        )
+    return levels.astype(np.uint8)
+
+
+def _bits(image: "Image") -> int:
+    """Bits of a grey level, in the file where that is known: Pillow opens some files of 16 bits in its mode of 32."""
+    from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+
+    if (
+        image.mode in _WIDE or image.format == "PPM"
+    ):  # Pillow brings levels of a PGM file that has more than 8 bits to 16
+        return 16
+    return image.tag_v2.get(BITSPERSAMPLE, (32,))[0] if isinstance(image, TiffImageFile) else 32
 
 
 def reason(error: Exception) -> str:

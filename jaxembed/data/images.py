@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import datasets
 
 FORMAT = 1  # part of every cache key: raise it when the meaning of a cached file changes
+DECODING = 2  # part of a cached file's place alone: raise it when some images come to be decoded in another way
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,8 @@ def read_images(
     split where another split may lack a class and the dataset itself does not name them.
     `size` (a side, or height and width) brings images of another size to it: the whole image, bilinear with
     anti-aliasing, proportions not kept. `channels` is 1 (grey), 3 (colour), or None: 1 where all images are grey.
-    What is transparent becomes white, 16-bit grey its upper byte; an EXIF orientation is followed.
+    What is transparent becomes white, 16-bit grey its upper byte, and grey floats are scaled from 0 to 1; other grey levels
+    of more than 8 bits are refused. An EXIF orientation is followed.
     The first `max_images` rows are read, or all.
 
     Decoded images of named datasets are kept in the cache (see `jaxembed.data.cache`) under a hash of the content and the
@@ -131,7 +133,7 @@ def read_images(
     else:
         key = _digest(opened.fingerprint, [FORMAT, settings])
         if cache:
-            entry, origin = cache_folder() / "images" / key, opened.record | settings
+            entry, origin = cache_folder() / "images" / f"{key}-{DECODING}", opened.record | settings
             images = cached(entry, partial(_read, key, origin), partial(_write, opened, settings), "images")
         else:
             images = _hold(opened, settings, key)

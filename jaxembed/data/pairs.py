@@ -1,6 +1,8 @@
 """Things that belong together: texts that mean the same, scored pairs of texts, images and their texts."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import unicodedata
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -17,9 +19,24 @@ if TYPE_CHECKING:
 
 
 def text_ids(texts: Iterable[str]) -> np.ndarray:
-    """A number for each text, int32 [n], the same for texts that differ in case at most, by their first appearance."""
-    seen: dict[str, int] = {}
-    return np.array([seen.setdefault(text.casefold(), len(seen)) for text in texts], np.int32)
+    """A number for each text, int32 [n], by first appearance.
+
+    Texts have the same number where a reader would call them the same: they differ in case, in white space, or in how
+    Unicode composes a letter (NFC or NFD), and in nothing else.
+    """
+    composed = lambda text: unicodedata.normalize("NFC", text)
+    return numbered(composed(composed(" ".join(text.split())).casefold()) for text in texts)
+
+
+def row_ids(rows: np.ndarray) -> np.ndarray:
+    """A number for each row of an array [n, ...], int32 [n], by first appearance; rows of equal bytes have the same."""
+    return numbered(hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows)
+
+
+def numbered(keys: Iterable[Hashable]) -> np.ndarray:
+    """A number for each key, int32 [n], by first appearance."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +88,7 @@ class Sentences:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """The `text_ids`, int32 [n]: what false negatives are told by."""
+        """The `text_ids`, int32 [n]."""
         return text_ids(self.texts)
 
     def __len__(self) -> int:
@@ -197,25 +214,43 @@ def read_scored_pairs(
 class ImageTexts:
     """Images and a text for each.
 
-    texts: [n]. ids: int32 [n], as `text_ids` numbers them, so that any image with the same text counts as right and not as
-    a negative. fingerprint: 32 hexadecimal digits that depend on the images and texts alone.
+    texts: [n]. ids: int32 [n], as `text_ids` numbers them, so that any image with the same text counts as right.
+    pictures: int32 [n], the same number for the same picture: a picture may stand once for each of its captions.
+    named: whether a column told pictures apart, and not their pixels.
+    fingerprint: 32 hexadecimal digits that depend on the images and texts alone, and on what a column says of them.
     """
 
     images: Images
     texts: tuple[str, ...]
     ids: np.ndarray
+    pictures: np.ndarray
     fingerprint: str
     origin: dict[str, Any] = field(default_factory=dict)
+    named: bool = False
 
     @classmethod
-    def build(cls, images: Images, texts: Iterable[str], origin: dict[str, Any] | None = None) -> "ImageTexts":
-        """From images and their texts. Raises ValueError where their numbers differ, and for a blank text."""
+    def build(
+        cls,
+        images: Images,
+        texts: Iterable[str],
+        origin: dict[str, Any] | None = None,
+        names: Iterable[Hashable] | None = None,
+    ) -> "ImageTexts":
+        """From images and their texts; `names` tell pictures apart, by default their pixels do.
+
+        Raises ValueError where numbers differ, and for a blank text.
+        """
         texts = tuple(texts)
         if len(texts) != len(images):
             raise ValueError(f"expected a text for each of the {len(images)} images, found {len(texts)}")
         if len(blank := [row for row, text in enumerate(texts) if not text.strip()]):
             raise ValueError(f"image {blank[0]} has a blank text: leave it out")
-        return cls(images, texts, text_ids(texts), digest(images.fingerprint, texts), origin or images.origin)
+        pictures = row_ids(images.images) if names is None else numbered(names)
+        if len(pictures) != len(images):
+            raise ValueError(f"expected a name for each of the {len(images)} images, found {len(pictures)}")
+        content = images.fingerprint if names is None else [images.fingerprint, pictures.tolist()]
+        key = digest(content, texts)
+        return cls(images, texts, text_ids(texts), pictures, key, origin or images.origin, names is not None)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -224,13 +259,22 @@ class ImageTexts:
         """The first `n` pairs; all where that is 0 or more than there are."""
         if n < 1 or n >= len(self):
             return self
-        return ImageTexts.build(self.images.head(n), self.texts[:n], self.origin | {"pairs": n})
+        names = self.pictures[:n].tolist() if self.named else None
+        return ImageTexts.build(self.images.head(n), self.texts[:n], self.origin | {"pairs": n}, names)
+
+    def take(self, rows: np.ndarray, note: dict[str, Any]) -> "ImageTexts":
+        """The pairs at `rows`; `note`, which must tell these rows from others, joins the origin and the fingerprint."""
+        names = self.pictures[rows].tolist() if self.named else None
+        return ImageTexts.build(
+            self.images.take(rows, note), [self.texts[row] for row in rows], self.origin | note, names
+        )
 
     def summary(self) -> dict[str, Any]:
         """What a run's environment.json records of its data."""
         sizes = {
             "pairs": len(self),
             "distinct_texts": int(self.ids.max()) + 1,
+            "distinct_pictures": int(self.pictures.max()) + 1,
             "shape": list(self.images.images.shape[1:]),
         }
         return {**self.origin, **sizes, "fingerprint": self.fingerprint}
@@ -244,6 +288,7 @@ def read_image_texts(
     revision: str | None = None,
     image: str = "image",
     text: str = "name",
+    picture: str | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     max_images: int = 0,
@@ -254,25 +299,38 @@ def read_image_texts(
 
     `text` names a column (of a list of captions the first is taken), or is a template of columns, such as
     "{name}, {base_colour} {article_type}", filled in by `str.format`: a missing value is left blank and white space that
-    doubles is closed up. Rows without a text are left out; the origin counts them.
+    doubles is closed up. Rows without a text are left out; the origin counts them. `picture` names a column that tells
+    pictures apart where one stands in several rows, such as image_id; by default pictures of equal pixels are the same.
 
     Raises as `read_images` does, and ValueError for an unknown column, one that holds no text, a template that cannot be
     read, and where no row has a text.
     """
     opened = open_split(data, split, config, revision)
     texts = _captions(opened, text, max_images)
+    names = None if picture is None else _names(opened, picture, max_images)
     options: dict[str, Any] = {"size": size, "channels": channels, "skip_corrupt": skip_corrupt, "cache": cache}
     where: dict[str, Any] = {"split": split, "config": config, "revision": revision}
     images = read_images(data, **where, column=image, label=None, max_images=max_images, **options)
     skipped = set(images.origin["skipped"])
     texts = [one for row, one in enumerate(texts) if row not in skipped]
+    names = names and [one for row, one in enumerate(names) if row not in skipped]
     kept = np.flatnonzero([bool(one) for one in texts])
     if not len(kept):
         raise ValueError(f"no image of {opened.title} has a text in {text!r}")
     origin = images.origin | {"text": text, "without_text": len(texts) - len(kept)}
+    origin |= {"picture": picture} if picture else {}
     if len(kept) < len(texts):
         images = images.take(kept, {"rows": digest(kept.tolist())})
-    return ImageTexts.build(images, [texts[row] for row in kept], origin)
+    return ImageTexts.build(images, [texts[row] for row in kept], origin, names and [names[row] for row in kept])
+
+
+def _names(opened: Opened, column: str, most: int) -> list[Hashable]:
+    """What tells the picture of each row from others."""
+    values = read_values(rows_of(opened, [column], most), column)
+    for row, value in enumerate(values):
+        if value is None or not isinstance(value, Hashable):
+            raise ValueError(f"row {row} of {opened.title} has {value!r:.40} in {column!r}, which names no picture")
+    return values
 
 
 def _captions(opened: Opened, text: str, most: int) -> list[str]:

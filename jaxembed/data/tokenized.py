@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxembed.data.pairs import ImageTexts, Sentences
+from jaxembed.data.pairs import ImageTexts, Sentences, row_ids
 from jaxembed.data.tokens import Tokenizer, Tokens, encode
 
 
@@ -14,7 +14,8 @@ class TokenGroups:
     """Sentences in groups of one meaning.
 
     ids: int32 `[n, g, l]`, 0 is padding; sizes: how many sentences each group has, int32 `[n]`; texts: int32 `[n, g]`, the
-    same number for the same text. negatives: `[n, l]`, a hard negative for each group, or None.
+    same number for the same token ids, below zero for a sentence that is like no other. negatives: `[n, l]`, a hard negative
+    for each group, or None; negative_texts: their numbers, int32 `[n]`, or None where they are like no other.
     start: float32 `[vocabulary_size, d]`, token vectors to start from, or None. truncated: texts that were cut.
     max_length: what they were cut to, and others will be. special: ids that are no words (padding, ends, unknown).
     """
@@ -28,11 +29,16 @@ class TokenGroups:
     truncated: int = 0
     max_length: int = 0
     special: tuple[int, ...] = (0, 1, 2, 3)
+    negative_texts: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizedImages:
-    """Images and their texts: uint8 `[n, h, w, c]`, ids int32 `[n, l]`; texts int32 `[n]`, the same number for the same."""
+    """Images and their texts: uint8 `[n, h, w, c]`, ids int32 `[n, l]`.
+
+    texts: int32 `[n]`, the same number for the same token ids. pictures: int32 `[n]`, the same number for the same picture,
+    or None where each stands once.
+    """
 
     images: np.ndarray
     ids: np.ndarray
@@ -40,12 +46,17 @@ class TokenizedImages:
     vocabulary_size: int
     truncated: int = 0
     max_length: int = 0
+    pictures: np.ndarray | None = None
 
 
 def token_groups(
     sentences: Sentences, tokenizer: Tokenizer, max_length: int, start: np.ndarray | None = None
 ) -> TokenGroups:
-    """Groups of sentences as ids, each cut to `max_length`; `start [len(tokenizer), d]` as TokenGroups has it."""
+    """Groups of sentences as ids, each cut to `max_length`; `start [len(tokenizer), d]` as TokenGroups has it.
+
+    Sentences are numbered by their ids and not by their letters: two that an encoder cannot tell apart ("café" and "cafe"
+    where accents are dropped, texts that are alike up to `max_length`, texts of unknown words alone) are one.
+    """
     tokens = encode(tokenizer, [*sentences.texts, *sentences.negatives], max_length)
     ids = padded_by_zero(tokens, tokenizer)
     sizes = np.bincount(sentences.group).astype(np.int32)
@@ -53,19 +64,23 @@ def token_groups(
     shape = (len(sizes), int(sizes.max()))
     packed, numbers = np.zeros((*shape, ids.shape[1]), np.int32), np.full(shape, -1, np.int32)
     packed[sentences.group, place] = ids[: len(sentences)]
-    numbers[sentences.group, place] = sentences.ids
-    negatives = ids[len(sentences) :] if sentences.negatives else None
+    told_apart = row_ids(ids)
+    numbers[sentences.group, place] = told_apart[: len(sentences)]
+    negatives, hard = (x[len(sentences) :] if sentences.negatives else None for x in (ids, told_apart))
     swapped = {0: tokenizer.pad, tokenizer.pad: 0}  # as `padded_by_zero` does
     named = (tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.unk)
     special = tuple(sorted({swapped.get(i, i) for i in named if i is not None}))
-    return TokenGroups(packed, sizes, numbers, len(tokenizer), negatives, start, tokens.truncated, max_length, special)
+    return TokenGroups(
+        packed, sizes, numbers, len(tokenizer), negatives, start, tokens.truncated, max_length, special, hard
+    )
 
 
 def tokenized_images(pairs: ImageTexts, tokenizer: Tokenizer, max_length: int) -> TokenizedImages:
-    """Images with the ids of their texts, each cut to `max_length`."""
+    """Images with the ids of their texts, each cut to `max_length`; texts are numbered as in `token_groups`."""
     tokens = encode(tokenizer, pairs.texts, max_length)
     ids = padded_by_zero(tokens, tokenizer)
-    return TokenizedImages(pairs.images.images, ids, pairs.ids, len(tokenizer), tokens.truncated, max_length)
+    images, texts = pairs.images.images, row_ids(ids)
+    return TokenizedImages(images, ids, texts, len(tokenizer), tokens.truncated, max_length, pairs.pictures)
 
 
 def text_rows(texts: Iterable[str], tokenizer: Tokenizer, max_length: int) -> np.ndarray:

@@ -68,7 +68,7 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
 
     def visit(best, start, queries, exclude):
         at = jnp.minimum(start, last)  # the last block is moved back to be whole: its first rows were seen before
-        rows = at + jnp.arange(chunk)
+        rows = at + jnp.arange(chunk, dtype=jnp.int32)
         scores = cosines(queries, unit(jax.lax.dynamic_slice_in_dim(matrix, at, chunk)))
         # What must not be found becomes -inf instead of being cut out: shapes stay those that were compiled. A row number below
         # zero matches no row.
@@ -82,8 +82,9 @@ def _nearest(matrix: jax.Array, queries: jax.Array, exclude: jax.Array, k: int, 
 
     def search(block):
         queries, exclude = unit(block[0]), block[1]
-        best = jnp.full((len(queries), k), -jnp.inf), jnp.zeros((len(queries), k), jnp.int32)
-        starts = jnp.arange(0, len(matrix), chunk)
+        # Types are named, as they are carried: with JAX_ENABLE_X64 the defaults would be 64 bits wide.
+        best = jnp.full((len(queries), k), -jnp.inf, jnp.float32), jnp.zeros((len(queries), k), jnp.int32)
+        starts = jnp.arange(0, len(matrix), chunk, dtype=jnp.int32)
         return jax.lax.scan(lambda best, start: visit(best, start, queries, exclude), best, starts)[0]
 
     # A block of scores, size x chunk, has at most 8 M numbers (32 MB). Queries are filled up to whole blocks with zeros, whose

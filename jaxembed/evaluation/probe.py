@@ -53,6 +53,14 @@ class LinearProbe:
         """The most likely label of each of `vectors` [n, d], [n]."""
         return np.asarray(self.logits(vectors).argmax(axis=1))
 
+    def accuracy(self, vectors: ArrayLike, labels: ArrayLike) -> float:
+        """The share of `vectors` [n, d] whose most likely label is theirs [n].
+
+        A label above all training labels is a ValueError, as are those of `logits`.
+        """
+        found = self.predict(vectors)
+        return float(np.mean(found == labels_of("test_labels", labels, len(found), self.weight.shape[1])))
+
 
 def linear_probe(
     train: ArrayLike,
@@ -84,7 +92,7 @@ def linear_probe(
         iterations=iterations,
         seed=seed,
     )
-    return float(np.mean(probe.predict(test) == test_labels))
+    return probe.accuracy(test, test_labels)
 
 
 def fit_probe(

@@ -63,33 +63,57 @@ def retrieval(
 
 
 def cross_retrieval(
-    a: ArrayLike, b: ArrayLike, ids: ArrayLike, *, names: tuple[str, str] = ("a", "b"), ks: Sequence[int] = KS,
-    batch: int = 1024,
+    a: ArrayLike, b: ArrayLike, ids: ArrayLike, *, groups: ArrayLike | None = None, names: tuple[str, str] = ("a", "b"),
+    ks: Sequence[int] = KS, batch: int = 1024,
 ) -> dict[str, float]:  # fmt: skip
     """`retrieval` of pairs both ways, by the `names` of the sides: `{"a_to_b/recall@1": …, "b_to_a/recall@1": …, …}`.
 
     Rows i of `a` and `b` [n, d] belong together and to every row whose id (or name) of `ids` [n] is the same.
+    groups [n]: ids (or names) of what the rows of `a` show, where one thing stands in several rows, as a picture does that
+    has several captions. It is then asked once and found once, by the vector of its first row, and belongs to all of its
+    rows and to those of the same ids.
     """
-    ways = {"{}_to_{}".format(*names): (a, b), "{1}_to_{0}".format(*names): (b, a)}
+    seen, to_b, to_a = a, (ids, ids), (ids, ids)
+    if groups is not None and len(np.unique(groups)) < len(np.asarray(groups)):
+        first, relevant = _of_groups(groups, ids)
+        seen, to_b, to_a = np.asarray(a)[first], relevant, relevant.T
+    ways = {"{}_to_{}".format(*names): (seen, b, to_b), "{1}_to_{0}".format(*names): (b, seen, to_a)}
     return {
         f"{way}/{figure}": value
-        for way, (queries, items) in ways.items()
-        for figure, value in retrieval(queries, items, (ids, ids), ks=ks, batch=batch).items()
+        for way, (queries, items, right) in ways.items()
+        for figure, value in retrieval(queries, items, right, ks=ks, batch=batch).items()
     }
 
 
-def random_recall(query_ids: ArrayLike, item_ids: ArrayLike, ks: Sequence[int] = KS) -> dict[str, float]:
+def _of_groups(groups: ArrayLike, ids: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each group [g], and which rows belong to it: bool [g, n]."""
+    of, known = _codes(groups, groups)[0], _codes(ids, ids)[0]
+    if len(of) != len(known):
+        raise ValueError(f"expected a group for each of the {len(known)} ids, found {len(of)}")
+    has = np.zeros((int(of.max()) + 1, int(known.max()) + 1), bool)
+    has[of, known] = True
+    return np.unique(of, return_index=True)[1], has[:, known]
+
+
+def random_recall(
+    query_ids: ArrayLike, item_ids: ArrayLike, ks: Sequence[int] = KS, *, groups: ArrayLike | None = None
+) -> dict[str, float]:
     """The recall@k to expect of a random ranking, `{"recall@1": …}`.
 
     Of n items R are relevant to a query: none of them is among k with probability C(n - R, k) / C(n, k).
+    groups: of the queries, as `cross_retrieval` has them; each group then asks once.
     """
     _check_ks(ks)
     asked, answers = _codes(query_ids, item_ids)
-    found = np.bincount(answers, minlength=int(asked.max()) + 1)[asked]
+    sizes = np.bincount(answers, minlength=int(asked.max()) + 1)
+    found = sizes[asked]
+    if groups is not None:
+        pairs = np.unique(np.stack([_codes(groups, groups)[0], asked]), axis=1)  # each id of a group counts once
+        found = np.bincount(pairs[0], sizes[pairs[1]]).astype(np.int64)
     n, figures = len(answers), {}
     for k in ks:
         drawn = np.arange(min(k, n))
-        missed = np.ones(len(asked))
+        missed = np.ones(len(found))
         for relevant in np.unique(found):
             missed[found == relevant] = np.prod(np.maximum(n - relevant - drawn, 0) / (n - drawn))
         figures[f"recall@{k}"] = float(np.mean(1 - missed))

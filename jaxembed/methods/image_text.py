@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,15 @@ from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
 from jaxembed.methods.images import sized
 from jaxembed.objectives import InfoNCE, Logistic
 from jaxembed.objectives.in_batch import Same, two_towers
+from jaxembed.ranges import Count, CountOrZero, Finite, Range
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
 from jaxembed.training.method import Batch, Loss, Params
 
 if TYPE_CHECKING:
     from jaxembed.data.tokenized import TokenizedImages
+
+LARGEST_SCALE = 100.0  # of cosines (Radford et al. 2021, section 2.5)
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,17 @@ class CLIP(DenseMethod):
 
     image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # The images' tower.
     text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # The texts' tower.
-    vector_size: int = 128  # Of the space that both are projected into, linearly.
+    vector_size: Count = 128  # Of the space that both are projected into, linearly.
     objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale cosine + bias`, or its name.
-    scale: float = 1 / 0.07  # What the scale starts from; it is learned, up to 100.
+    # What the scale starts from; it is learned, up to 100.
+    scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
     # What a bias starts from that is learned too (SigLIP: Zhai et al. 2023); none for no bias.
-    bias: float | None = None
+    bias: Finite | None = None
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
-    # What an image is to the texts of others that say the same: "positive", or "exclude" for neither.
+    # What a picture is to the texts of other pairs that have its text, or the same picture: "positive", or "exclude" for
+    # neither positive nor negative.
     same_text: str = "exclude"
-    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
-
-    most: ClassVar[float] = 100.0
+    chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,8 +49,6 @@ class CLIP(DenseMethod):
             object.__setattr__(self, "objective", named_objective(self.objective, 1.0))
         if self.same_text not in ("exclude", "positive"):
             raise ValueError(f"same_text must be 'exclude' or 'positive', not {self.same_text!r}")
-        if not 0 < self.scale <= self.most:
-            raise ValueError(f"scale must be above 0 and at most {self.most:g}, not {self.scale}")
 
     def suited_to(self, data: "TokenizedImages") -> Self:
         """The same for images and a vocabulary such as the data's, with batches no larger than the data."""
@@ -59,8 +60,9 @@ class CLIP(DenseMethod):
         )
 
     def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:
-        """Pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and a number for each text `[n]`, the same for the same text."""
-        return {"images": data.images, "ids": data.ids, "texts": data.texts}
+        """Pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and numbers by which equal texts and pictures are known, `[n]`."""
+        pictures = np.arange(len(data.images), dtype=np.int32) if data.pictures is None else data.pictures
+        return {"images": data.images, "ids": data.ids, "texts": data.texts, "pictures": pictures}
 
     def nets(self) -> dict[str, Encoder]:
         """Both towers and their projections."""
@@ -106,15 +108,17 @@ class CLIP(DenseMethod):
         a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
         # The bound holds the scale and not its gradient: what has come to it can come back.
         log_scale = net["log_scale"]
-        bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(self.most)) - log_scale)
+        bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(LARGEST_SCALE)) - log_scale)
         how = {
             "scale": jnp.exp(log_scale + bound),
             "bias": net.get("bias", 0.0),
             "chunk": self.chunk,
         }
+        # Pairs of one text match each other, and so do pairs of one picture: none of these is a negative.
+        ids = (batch["texts"], batch["pictures"])
         if self.same_text == "positive":
-            how["positive"] = Same(batch["texts"], batch["texts"])
-        loss = two_towers(self.objective, a, b, ids=batch["texts"], **how)
+            how["positive"] = [Same(one, one) for one in ids]
+        loss = two_towers(self.objective, a, b, ids=ids, **how)
         return summed(jnp.mean(loss), n, {**kept, "image": of_image, "text": of_text})
 
 
@@ -123,8 +127,8 @@ class SigLIP(CLIP):
     """CLIP by a logistic loss of every pair on its own, with a learned bias (Zhai et al. 2023)."""
 
     objective: Any = field(default_factory=Logistic)
-    scale: float = 10.0
-    bias: float | None = -10.0
+    scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 10.0
+    bias: Finite | None = -10.0
     same_text: str = "positive"
 
 

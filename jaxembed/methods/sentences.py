@@ -12,6 +12,7 @@ from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
 from jaxembed.objectives import InfoNCE
 from jaxembed.objectives.in_batch import Same, contrast
+from jaxembed.ranges import Count, CountOrZero
 from jaxembed.training.method import Batch, Loss, Params, Source
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class SimCSE(DenseMethod):
     )  # Its vocabulary and length are the data's.
     # Any pairwise objective over cosines, or the name of one, which then has the temperature .05 if it has any.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.05))
-    projection: tuple[int, ...] = ()  # Widths of a head that is trained and then left out; () for none.
-    chunk: int = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
+    projection: tuple[Count, ...] = ()  # Widths of a head that is trained and then left out; () for none.
+    chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
 
@@ -50,9 +51,16 @@ class SimCSE(DenseMethod):
         )
 
     def examples(self, data: "TokenGroups") -> dict[str, np.ndarray]:
-        """Token ids of each group's sentences `[n, g, l]`, how many they are `[n]`, and ids of what they say `[n, g]`."""
+        """Token ids of each group's sentences `[n, g, l]`, how many they are `[n]`, and a number for each `[n, g]`.
+
+        With hard negatives, their token ids `[n, l]` and numbers `[n]` as well. Equal sentences have equal numbers.
+        """
         columns = {"ids": data.ids, "sizes": data.sizes, "texts": data.texts}
-        return columns if data.negatives is None else {**columns, "negatives": data.negatives}
+        if data.negatives is None:
+            return columns
+        unlike = np.full(len(data.negatives), -1, np.int32)
+        numbers = unlike if data.negative_texts is None else data.negative_texts
+        return {**columns, "negatives": data.negatives, "negative_texts": numbers}
 
     def nets(self) -> dict[str, Encoder]:
         """The encoder, and a head if it has one."""
@@ -103,15 +111,15 @@ class SimCSE(DenseMethod):
         if self.projection:
             z, kept["head"] = self.run("head", net, kept, z, train=True)
         # One pass of the encoder made all rows: `n` of either side and then the hard negatives, which are candidates of
-        # every anchor. A text that comes twice in a batch is no negative of itself (`alike`); hard negatives have no number,
-        # so -1 keeps them negatives. Both directions count, for a member is an anchor as good as the other.
-        texts, none = jnp.split(texts, 2), jnp.full(len(z) - 2 * n, -1)
+        # every anchor. Sentences of equal token ids are one to the encoder, so they are no negatives of each other (`alike`).
+        # Both directions count, for a member is an anchor as good as the other.
+        texts, hard = jnp.split(texts, 2), batch.get("negative_texts", jnp.zeros(0, jnp.int32))
         both = [
             contrast(
                 self.objective,
                 one,
                 jnp.concatenate([other, z[2 * n :]]),
-                alike=Same(own, jnp.concatenate([their, none])),
+                alike=Same(own, jnp.concatenate([their, hard])),
                 chunk=self.chunk,
             )
             for one, other, own, their in ((z[:n], z[n : 2 * n], *texts), (z[n : 2 * n], z[:n], *texts[::-1]))

@@ -3,13 +3,13 @@
 Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Which pairs are what is said by
 
 * `positive`: `[A]` ints, the place in `b` of each anchor's one positive (-1: it has none; None: the anchor's own place),
-  or a relation, where an anchor may have many;
+  or relations, where an anchor may have many;
 * `exclude`: relations; such a pair is left out altogether (an anchor and itself);
 * `alike`: relations; such a pair is no negative, since it may well be a positive (same label, same text, same id).
 
 A relation is `Same(a [A], b [B])`: pairs of equal numbers, where a number below zero is like no other; or bool `[A, B]`.
-`exclude` and `alike` take one or a list of them. As everything here is plain jnp over the whole batch, the negatives are
-global where the batch is spread over devices.
+Each of the three takes one relation or a list of them; a pair is related where any of these relates it. As everything here
+is plain jnp over the whole batch, the negatives are global where the batch is spread over devices.
 """
 
 import functools
@@ -41,7 +41,7 @@ class Anchors(NamedTuple):
 
     vector: jax.Array
     mate: jax.Array | None
-    positive: jax.Array
+    positive: list[jax.Array]
     exclude: list[jax.Array]
     alike: list[jax.Array]
 
@@ -50,7 +50,7 @@ class Candidates(NamedTuple):
     """What is known of each candidate, by row; None is the side of a relation that anchors tell in full."""
 
     vector: jax.Array
-    positive: jax.Array | None
+    positive: list[jax.Array | None]
     exclude: list[jax.Array | None]
     alike: list[jax.Array | None]
     log_q: jax.Array | None
@@ -102,24 +102,25 @@ def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = Non
     if positive is None:
         if A > B:
             raise ValueError(f"{A} anchors have no positives at their own places among {B} candidates: name `positive`")
-        positive, mate = jnp.arange(A), b[:A]
-    elif not isinstance(positive, Same) and jnp.ndim(positive) == 1:
+        positive, mate = Same(jnp.arange(A), jnp.arange(B)), b[:A]
+    elif isinstance(positive, jax.Array | np.ndarray) and positive.ndim == 1:
         if not jnp.issubdtype(positive.dtype, jnp.integer):
             raise ValueError(f"places of positives must be whole numbers, not {positive.dtype}")
         # An anchor without a positive (-1) gets any row, and the weight 0 in `positives`.
-        mate = b[jnp.maximum(positive, 0)]
-    if mate is not None and not isinstance(positive, Same):
-        positive = Same(positive, jnp.arange(B))
-    exclude, alike = _listed(exclude), _listed(alike)
-    for name, relation in [("positive", positive), *(("exclude", r) for r in exclude), *(("alike", r) for r in alike)]:
-        shapes = tuple(map(jnp.shape, relation)) if isinstance(relation, Same) else jnp.shape(relation)
-        if shapes not in (((A,), (B,)), (A, B)):
-            raise ValueError(f"{name} must be Same([{A}], [{B}]) or of shape [{A}, {B}], not of shape {shapes}")
+        positive, mate = Same(jnp.asarray(positive), jnp.arange(B)), b[jnp.maximum(positive, 0)]
+    positive, exclude, alike = _listed(positive), _listed(exclude), _listed(alike)
+    if not positive:
+        raise ValueError("positive must be at least one relation, or None for each anchor's own place")
+    for name, relations in (("positive", positive), ("exclude", exclude), ("alike", alike)):
+        for relation in relations:
+            shapes = tuple(map(jnp.shape, relation)) if isinstance(relation, Same) else jnp.shape(relation)
+            if shapes not in (((A,), (B,)), (A, B)):
+                raise ValueError(f"{name} must be Same([{A}], [{B}]) or of shape [{A}, {B}], not of shape {shapes}")
     anchor = lambda relation: jnp.asarray(relation.a if isinstance(relation, Same) else relation)
     candidate = lambda relation: jnp.asarray(relation.b) if isinstance(relation, Same) else None
     return (
-        Anchors(a, mate, anchor(positive), [*map(anchor, exclude)], [*map(anchor, alike)]),
-        Candidates(b, candidate(positive), [*map(candidate, exclude)], [*map(candidate, alike)], log_q),
+        Anchors(a, mate, [*map(anchor, positive)], [*map(anchor, exclude)], [*map(anchor, alike)]),
+        Candidates(b, [*map(candidate, positive)], [*map(candidate, exclude)], [*map(candidate, alike)], log_q),
     )
 
 
@@ -143,9 +144,9 @@ def positives(compare: Compare, anchors: Anchors, candidates: Candidates) -> tup
     """`pos, pos_weight`: `[A, 1]` where each anchor has its one mate, else `[A, B]`, the weights of an anchor adding to 1."""
     if anchors.mate is not None:
         pos = compare.pairs(anchors.vector, anchors.mate)
-        return pos, (anchors.positive >= 0)[:, None].astype(pos.dtype)
+        return pos, (anchors.positive[0] >= 0)[:, None].astype(pos.dtype)
     pos = compare(anchors.vector, candidates.vector)
-    there = _related(anchors.positive, candidates.positive)
+    there = _any_related(anchors.positive, candidates.positive)
     if anchors.exclude:
         there &= ~_any_related(anchors.exclude, candidates.exclude)
     weight = there.astype(pos.dtype)
@@ -157,7 +158,7 @@ def negatives(
 ) -> tuple[jax.Array, jax.Array]:
     """`neg, neg_weight`, `[A, B]`: with `everybody` the positives are among them."""
     neg = compare(anchors.vector, candidates.vector)
-    positive = _related(anchors.positive, candidates.positive)
+    positive = _any_related(anchors.positive, candidates.positive)
     # Negatives are struck out by a weight of 0: scores stay finite, whatever an objective and its gradient do with them.
     # With `everybody` (softmax, spectral) the positives count among them, so `alike` must not strike those.
     out = jnp.zeros_like(positive) if everybody else positive
@@ -278,12 +279,12 @@ def two_views(
 
 def two_towers(
     objective: Any, a: jax.Array, b: jax.Array, *, ids: jax.Array | Sequence[jax.Array] = (), score: Score = cosine,
-    positive: Same | None = None, scale: Any = 1.0, bias: Any = 0.0, chunk: int = 0,
+    positive: Relations = None, scale: Any = 1.0, bias: Any = 0.0, chunk: int = 0,
 ) -> jax.Array:  # fmt: skip
     """Loss `[B]` of pairs `a, b [B, d]`, the mean of both directions (CLIP: Radford et al. 2021, figure 3).
 
     ids: `[B]` ints, or several of them (of texts, of images; below zero: unlike all others); pairs that share one are no
-    negatives of each other. score: a symmetric one. positive: None for the pairs alone, or a symmetric relation. The other
+    negatives of each other. score: a symmetric one. positive: None for the pairs alone, or symmetric relations. The other
     arguments are `contrast`'s. The logistic objective adds up to the same both ways: only the first is computed.
     Raises ValueError for a batch of one.
     """

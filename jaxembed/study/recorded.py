@@ -60,6 +60,11 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
         task["class"] = _RENAMED.get(task["class"], task["class"])
         if "window" in task:  # counting was the task's, and is GloVe's own now
             method["window"] = task.pop("window")
+    if task.get("class") in ("Images", "ImageTexts"):
+        task.setdefault("validation", 0.0)  # all was trained on
+    dense = training.get("dense") or {}
+    if dense.get("weight_decay") and ("method" not in parts or classes()[method["class"]].trained):
+        training["dense"] = {"decay_places": True, **dense}
     if "track_loss" in training:
         training["loss_every"] = int(training.pop("track_loss"))
     return {**settings, **parts}

@@ -1,9 +1,11 @@
 """What a kind of data has to say: how it is read, and how vectors made from it are judged."""
 
+import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -11,10 +13,13 @@ import numpy as np
 from jaxembed.data.inputs import Input
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.methods.dense import embed
+from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
 Figures = dict[str, float | None]
+DEV = "-dev"  # what figures of the validation part end in
+Channels = Annotated[int, Range(least=1, most=3)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +27,7 @@ class Read:
     """What a task has read.
 
     train: what methods train on; held_out: the same, on which the loss is measured and which is never trained.
+    dev: what settings are chosen on, where the data have no split for it: examples that are judged and never trained.
     examples: of a pass, by which speed is told. fingerprint: of what is trained on. about: for environment.json.
     inputs: what turns raw things into examples of a method, which a run keeps. judged: examples by the names of their parts,
     whose vectors are the product of an encoder: `{"test": {"images": [n, h, w, c]}}`; {} where the product is a table.
@@ -33,13 +39,14 @@ class Read:
     fingerprint: str
     about: Mapping[str, Any]
     held_out: Any = None
+    dev: Any = None
     inputs: Mapping[str, Input] = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Checked):
     """Data by name and how they are read, as settings alone; the data themselves are read when they are first asked for.
 
     A task says `read` and `judge`; the rest of this class serves most tasks as it is.
@@ -76,6 +83,10 @@ class Task:
         """How a dataset is found, as the readers of `jaxembed.data` take it."""
         return {"config": self.config, "revision": self.revision}
 
+    def half(self, figure: str) -> str:
+        """ "dev" where settings may be chosen by this figure of a summary, "test" where it only confirms them."""
+        return "dev" if figure.endswith(DEV) else "test"
+
     def settings(self) -> dict[str, Any]:
         """What of this task decides a result, and how to read the data again."""
         return {"data": self.data, "data_fingerprint": self.found.fingerprint, "task": self}
@@ -106,6 +117,21 @@ class Task:
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """What TensorBoard's projector shows of the product."""
         return product
+
+
+def set_apart(n: int, share: float, most: int = sys.maxsize) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the things to train on, and of those to choose settings on: a `share` of `n`, and no more than `most`.
+
+    They are spread evenly, so that data sorted by class lose some of each, and are the same for every run.
+    """
+    count = min(int(n * share), most)
+    dev = np.arange(count) * n // max(count, 1)
+    return np.delete(np.arange(n), dev), dev
+
+
+def with_dev(wanted: int, share: float, most: int = sys.maxsize) -> int:
+    """How many things to read so that `wanted` are left when a `share` is set apart; 0 stands for all."""
+    return wanted and wanted + min(math.ceil(wanted * share / (1 - share)), most)
 
 
 def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
 
 from jaxembed.data.inputs import ImageInput, TextInput
+from jaxembed.data.pairs import ImageTexts as Pairs
 from jaxembed.data.pairs import read_image_texts
 from jaxembed.data.tokenized import tokenized_images
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import cross_retrieval, random_recall
-from jaxembed.tasks.base import Figures, Read, Task, shape_of_vectors, told
+from jaxembed.ranges import Count, CountOrZero, Range
+from jaxembed.tasks.base import DEV, Channels, Figures, Read, Task, set_apart, shape_of_vectors, told, with_dev
 from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
@@ -26,12 +28,17 @@ class ImageTexts(Task):
     test_split: str = "test"  # What is searched.
     image: str = "image"  # Column of the images.
     text: str = "name"  # Column of the texts, or a template of columns: "{name}, {base_colour}".
-    size: tuple[int, int] | None = (48, 36)  # Height and width that images are brought to.
-    channels: int | None = 3  # 1 for grey, 3 for colour.
-    max_images: int = 0  # Only so many of the training images; 0 takes all.
+    # Column that tells pictures apart where one stands in several rows, such as image_id; by default their pixels do.
+    picture: str | None = None
+    size: tuple[Count, Count] | None = (48, 36)  # Height and width that images are brought to.
+    channels: Channels | None = 3  # 1 for grey, 3 for colour.
+    max_images: CountOrZero = 0  # Only so many of the training pairs; 0 takes all.
+    # Share of the training pictures that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
+    validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the training texts, or a tokenizer.json.
-    vocab_size: int = 4000  # Of a tokenizer that is trained.
-    max_length: int = 24  # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    vocab_size: Count = 4000  # Of a tokenizer that is trained.
+    # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 24
 
     unit: ClassVar[str] = "pairs"
     columns: ClassVar[Mapping[str, str]] = {
@@ -46,18 +53,30 @@ class ImageTexts(Task):
     unranked: ClassVar[tuple[str, ...]] = ("random R@10",)
 
     def read(self) -> Read:
-        """Both splits, and the tokenizer that is trained on the first."""
-        how: dict[str, Any] = {"image": self.image, "text": self.text, "size": self.size, "channels": self.channels}
-        train = read_image_texts(self.data, split=self.train_split, max_images=self.max_images, **how, **self.origin)
-        test = read_image_texts(self.data, split=self.test_split, **how, **self.origin)
+        """Both splits, the first in two parts where settings are to be chosen, and the tokenizer that is trained on it."""
+        how: dict[str, Any] = {"image": self.image, "text": self.text, "picture": self.picture}
+        how |= {"size": self.size, "channels": self.channels}
+        how |= self.origin
+        wanted = with_dev(self.max_images, self.validation)
+        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **how), None
+        held = set_apart(int(train.pictures.max()) + 1, self.validation)[1]
+        if len(held):  # whole pictures, so that none is trained on with another of its texts
+            apart = np.isin(train.pictures, held)
+            part = lambda rows, name: train.take(np.flatnonzero(rows), {"validation": self.validation, "part": name})
+            train, dev = part(~apart, "train"), part(apart, "dev")
+        train = train.head(self.max_images)
+        test = read_image_texts(self.data, split=self.test_split, **how)
         tokenizer = tokenizer_for(train.texts, self.tokenizer, self.vocab_size)
         text, pixels = TextInput(tokenizer, self.max_length), test.images.images
         tokenized = tokenized_images(train, tokenizer, self.max_length)
         more = {"truncated": tokenized.truncated, "tokenizer": tokenizer.summary(), "test": test.summary()}
         judged = {"image": {"images": pixels}, "text": text.examples(test.texts)}
+        if dev:
+            more["dev"] = dev.summary()
+            judged |= {"dev/image": {"images": dev.images.images}, "dev/text": text.examples(dev.texts)}
         inputs = {"image": ImageInput(*pixels.shape[1:]), "text": text}
         about = train.summary() | more
-        return Read(tokenized, len(train), train.fingerprint, about, inputs=inputs, judged=judged, rest=test)
+        return Read(tokenized, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test)
 
     def probes(self) -> tuple[Any, Any]:
         """The shape of the watched vectors now and then; how well images find their texts after each pass."""
@@ -66,13 +85,20 @@ class ImageTexts(Task):
 
     def _recall(self, vectors: jax.Array) -> float:
         image, text = np.split(np.asarray(vectors), 2)  # the watched images come first, their texts after them
-        return cross_retrieval(image, text, self.found.train.texts[: len(image)])["a_to_b/recall@10"]
+        texts, pictures = (ids[: len(image)] for ids in (self.found.train.texts, self.found.train.pictures))
+        return cross_retrieval(image, text, texts, groups=pictures)["a_to_b/recall@10"]
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`retrieval/...` among all test pairs, both ways, an equal text counting as right; `geometry/...` of the images."""
-        ids = self.found.rest.ids
-        figures = cross_retrieval(vectors["image"], vectors["text"], ids, names=("image", "text"))
-        figures |= {f"random/{key}": value for key, value in random_recall(ids, ids).items()}
+        """`retrieval/...` among all test pairs, both ways, `geometry/...` of the images.
+
+        An equal text counts as right, and so do all texts of a picture, which is searched once however many it has. Where
+        pairs were set apart, the same among these, `retrieval/...-dev`.
+        """
+        test, dev = self.found.rest, self.found.dev
+        figures = _retrieval(vectors["image"], vectors["text"], test)
+        if dev:
+            among = _retrieval(vectors["dev/image"], vectors["dev/text"], dev)
+            figures |= {f"{name}{DEV}": value for name, value in among.items()}
         return told(figures, "retrieval/") | told(geometry(vectors["image"]), "geometry/")
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -84,3 +110,10 @@ class ImageTexts(Task):
         test = self.found.rest
         keys = [f"{i} {' '.join(text.split())}" for i, text in enumerate(test.texts[:PROJECTED])]
         return with_thumbnails(keys, product.vectors, test.images.images)
+
+
+def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> dict[str, float]:
+    """Figures of retrieval among pairs, both ways, and of a random ranking."""
+    ids, pictures = pairs.ids, pairs.pictures
+    figures = cross_retrieval(image, text, ids, groups=pictures, names=("image", "text"))
+    return figures | {f"random/{key}": value for key, value in random_recall(ids, ids, groups=pictures).items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from jaxembed.data.images import read_images
 from jaxembed.data.inputs import ImageInput
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
-from jaxembed.evaluation.probe import linear_probe
-from jaxembed.tasks.base import Figures, Read, Task, told
+from jaxembed.evaluation.probe import fit_probe
+from jaxembed.ranges import Count, CountOrZero, Range
+from jaxembed.tasks.base import DEV, Channels, Figures, Read, Task, set_apart, told, with_dev
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
 ITERATIONS = 100  # of the linear probe
+MOST_DEV = 5_000  # images that settings are chosen on
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,15 @@ class Images(Task):
 
     train_split: str = "train"  # What is trained on.
     test_split: str = "test"  # What the vectors are judged on.
-    max_images: int = 0  # Only so many of the training images; 0 takes all.
-    k: int = 200  # Neighbours that vote on a class.
+    max_images: CountOrZero = 0  # Only so many of the training images; 0 takes all.
+    # Share of the training images, and 5,000 at most, that is not trained on: settings are chosen by the figures on it.
+    # 0 sets none apart; images that are larger than the memory need that.
+    validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
+    k: Count = 200  # Neighbours that vote on a class.
     column: str = "image"  # Column of the images.
     label: str | None = "label"  # Column of their classes, by which vectors are judged; none where there is none.
-    size: int | tuple[int, int] | None = None  # Side, or height and width, that images are brought to.
-    channels: int | None = None  # 1 for grey, 3 for colour; by default 1 where all images are grey.
+    size: Count | tuple[Count, Count] | None = None  # Side, or height and width, that images are brought to.
+    channels: Channels | None = None  # 1 for grey, 3 for colour; by default 1 where all images are grey.
 
     unit: ClassVar[str] = "images"
     columns: ClassVar[Mapping[str, str]] = {
@@ -40,14 +45,22 @@ class Images(Task):
     unranked: ClassVar[tuple[str, ...]] = ("effective rank",)
 
     def read(self) -> Read:
-        """Both splits."""
+        """Both splits, the first in two parts where settings are to be chosen."""
         how: dict[str, Any] = {"column": self.column, "label": self.label, "size": self.size, "channels": self.channels}
-        train = read_images(self.data, split=self.train_split, max_images=self.max_images, **how, **self.origin)
-        test = read_images(self.data, split=self.test_split, names=train.names or None, **how, **self.origin)
-        about = {**train.summary(), "test": test.summary()}
-        judged = {"test": {"images": test.images}, "train": {"images": train.images}}
+        how |= self.origin
+        wanted = with_dev(self.max_images, self.validation, MOST_DEV)
+        train, dev = read_images(self.data, split=self.train_split, max_images=wanted, **how), None
+        places, held = set_apart(len(train), self.validation, MOST_DEV)
+        if len(held):
+            part = lambda rows, name: train.take(rows, {"validation": self.validation, "part": name})
+            train, dev = part(places, "train"), part(held, "dev")
+        train = train.head(self.max_images)
+        test = read_images(self.data, split=self.test_split, names=train.names or None, **how)
+        parts = {"test": test, "train": train, **({"dev": dev} if dev else {})}
+        about = {**train.summary(), **{name: one.summary() for name, one in parts.items() if name != "train"}}
+        judged = {name: {"images": one.images} for name, one in parts.items()}
         inputs = {"image": ImageInput(*train.images.shape[1:])}
-        return Read(train, len(train), train.fingerprint, about, inputs=inputs, judged=judged, rest=test)
+        return Read(train, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test)
 
     @cached_property
     def _known(self) -> dict[int, Figures]:
@@ -55,15 +68,21 @@ class Images(Task):
         return {}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors."""
-        train, test = self.found.train, self.found.rest
+        """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors.
+
+        Where images were set apart, the same on these, `probe/linear-dev` and `probe/knn-dev`.
+        """
+        train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
         if key not in self._known:
             figures = told(geometry(vectors["test"]), "geometry/")
             if train.labels is not None and test.labels is not None:
-                sides = (vectors["train"], train.labels, vectors["test"], test.labels)
-                figures["probe/knn"] = knn_accuracy(*sides, k=min(self.k, len(train)))
-                figures["probe/linear"] = linear_probe(*sides, iterations=ITERATIONS)
+                known, k = (vectors["train"], train.labels), min(self.k, len(train))
+                probe = fit_probe(*known, iterations=ITERATIONS)
+                asked = {"": (vectors["test"], test.labels)} | ({DEV: (vectors["dev"], dev.labels)} if dev else {})
+                for name, sides in asked.items():
+                    figures[f"probe/knn{name}"] = knn_accuracy(*known, *sides, k=k)
+                    figures[f"probe/linear{name}"] = probe.accuracy(*sides)
             self._known[key] = figures
         return dict(self._known[key])
 

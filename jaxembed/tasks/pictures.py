@@ -76,15 +76,22 @@ def of_classes(train: Images, test: Images, vectors: dict[str, np.ndarray]) -> d
 
 def of_pairs(pairs: ImageTexts, image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
     """Some texts and the images nearest to each; some images and the images nearest to them."""
-    asked = np.linspace(0, len(pairs) - 1, min(PICTURED, len(pairs))).astype(int)
-    pixels, count = pairs.images.images, min(NEIGHBOURS, len(pairs))
-    found = nearest_items(text[asked], image, count)
-    right, captions = pairs.ids[found] == pairs.ids[asked][:, None], [pairs.texts[i] for i in asked]
-    others = nearest_items(image[asked], image, min(count + 1, len(pairs)))[:, 1:]  # the nearest is itself
-    return {
-        "pictures/retrieval-text-to-image": retrieval_grid(None, pixels[found], right, captions),
-        "pictures/retrieval-images": retrieval_grid(pixels[asked], pixels[others]),
-    }
+    pixels, asked = pairs.images.images, _spaced(len(pairs))
+    shown = np.unique(pairs.pictures, return_index=True)[1]  # a picture that has several captions is shown once
+    found = shown[nearest_items(text[asked], image[shown], min(NEIGHBOURS, len(shown)))]
+    right = (pairs.ids[found] == pairs.ids[asked][:, None]) | (pairs.pictures[found] == pairs.pictures[asked][:, None])
+    captions = [pairs.texts[i] for i in asked]
+    grids = {"pictures/retrieval-text-to-image": retrieval_grid(None, pixels[found], right, captions)}
+    if len(shown) > 1:
+        asked = shown[_spaced(len(shown))]
+        others = shown[nearest_items(image[asked], image[shown], min(NEIGHBOURS + 1, len(shown)))[:, 1:]]
+        grids["pictures/retrieval-images"] = retrieval_grid(pixels[asked], pixels[others])  # the nearest is itself
+    return grids
+
+
+def _spaced(n: int) -> np.ndarray:
+    """Places of some of `n` things, evenly apart."""
+    return np.linspace(0, n - 1, min(PICTURED, n)).astype(int)
 
 
 def spread(images: Images, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from jaxembed.data.tokenized import token_groups
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import alignment, geometry
 from jaxembed.evaluation.sts import sts_spearman
+from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import Figures, Read, Task, told
 from jaxembed.tasks.start import Start
 from jaxembed.vectors import KeyedVectors
 
+WHOLE = "all"  # what a set of scored pairs is called that is not split
 _SHOWN = 2000  # sentences that stand for all where there are no pairs
 
 
@@ -27,22 +29,36 @@ class Sentences(Task):
     column: str = "captions"  # Column of texts, or of lists of texts that mean the same.
     pair: tuple[str, str] | None = None  # Two columns whose texts mean the same, instead.
     negative: str | None = None  # Column of texts that mean something else.
-    max_rows: int = 0  # Only so many rows; 0 takes all.
+    max_rows: CountOrZero = 0  # Only so many rows; 0 takes all.
     tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the texts, or a tokenizer.json.
-    vocab_size: int = 8000  # Of a tokenizer that is trained.
-    max_length: int = 32  # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    vocab_size: Count = 8000  # Of a tokenizer that is trained.
+    # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 32
     start: Start | None = None  # Token vectors to start from; none is noise.
     sts: str = "stsb"  # Pairs with people's scores; "" for none.
-    splits: tuple[str, ...] = ("validation", "test")  # Of these pairs; the last is what results are told of.
+    # Splits of these pairs: results are reported on the last, and settings are chosen on those before it. Without any
+    # (--splits alone) the set is taken whole.
+    splits: tuple[str, ...] = ("validation", "test")
 
     unit: ClassVar[str] = "sentences"
-    columns: ClassVar[Mapping[str, str]] = {
-        "STS-B": "sts/test", "STS-B dev": "sts/validation", "alignment": "geometry/alignment",
-        "uniformity": "geometry/uniformity", "effective rank": "geometry/effective_rank",
-    }  # fmt: skip
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank", "geometry/uniformity")
     unranked: ClassVar[tuple[str, ...]] = ("effective rank",)
     lower_is_better: ClassVar[tuple[str, ...]] = ("alignment", "uniformity")
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Of a table: the splits of the scored pairs, the last first, and the shape of the vectors."""
+        title = "STS-B" if self.sts == "stsb" else self.sts
+        headers = {"test": title, WHOLE: title, "validation": f"{title} dev"}
+        splits = reversed(self.splits or (WHOLE,)) if self.sts else ()
+        shape = ("alignment", "uniformity", "effective rank")
+        return {headers.get(split, f"{title} {split}"): f"sts/{split}" for split in splits} | {
+            header: f"geometry/{header.replace(' ', '_')}" for header in shape
+        }
+
+    def half(self, figure: str) -> str:
+        """ "dev" for the splits of the scored pairs before the last, by which settings are chosen."""
+        return "dev" if figure in {f"sts/{split}" for split in self.splits[:-1]} else super().half(figure)
 
     def read(self) -> Read:
         """The sentences, their tokenizer and the vectors that tokens start from, and the scored pairs."""
@@ -56,7 +72,8 @@ class Sentences(Task):
         groups = token_groups(sentences, tokenizer, self.max_length, start)
         about = sentences.summary() | {"truncated": groups.truncated, "tokenizer": tokenizer.summary()}
         about |= {"tokens_that_start_as_words": known} if self.start else {}
-        pairs = {name: read_scored_pairs(self.sts, split=name) for name in self.splits} if self.sts else {}
+        splits = dict(zip(self.splits, self.splits, strict=True)) or {WHOLE: None}
+        pairs = {name: read_scored_pairs(self.sts, split=one) for name, one in splits.items()} if self.sts else {}
         about |= {name: scored.summary() for name, scored in pairs.items()}
         sides = {f"{name}/{side}": getattr(scored, side) for name, scored in pairs.items() for side in "ab"}
         parts, text = sides or {"train": sentences.texts[:_SHOWN]}, TextInput(tokenizer, self.max_length)

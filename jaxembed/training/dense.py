@@ -1,42 +1,45 @@
 """How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the course of the rate."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import DictKey, tree_map_with_path
 
+from jaxembed.encoders.functional import PLACES
 from jaxembed.naming import unknown
+from jaxembed.ranges import Checked, NotNegative, ShareBelowOne
 
 OPTIMIZERS = ("adam", "adamw", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Checked):
     """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`."""
 
     # Of nets: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
     optimizer: str = "adam"
-    # Of matrices and kernels alone, not of biases and norms. Only adamw, lars and sgd take one.
-    weight_decay: float = 0.0
-    momentum: float = 0.9  # Of lars and sgd.
-    b1: float = 0.9  # Of adam and adamw.
-    b2: float = 0.999  # Of adam and adamw.
-    clip: float = 0.0  # The gradient is scaled down to this norm where it is longer; 0 never.
-    warmup: float = 0.0  # Share of all steps in which the rate rises linearly from 0.
+    # Of matrices and kernels alone: not of biases and norms, nor of class tokens and position embeddings, which stand for
+    # places. Only adamw, lars and sgd take one.
+    weight_decay: NotNegative = 0.0
+    decay_places: bool = False  # Class tokens and position embeddings decay too, as they did in runs of older versions.
+    momentum: ShareBelowOne = 0.9  # Of lars and sgd.
+    b1: ShareBelowOne = 0.9  # Of adam and adamw.
+    b2: ShareBelowOne = 0.999  # Of adam and adamw.
+    clip: NotNegative = 0.0  # The gradient is scaled down to this norm where it is longer; 0 never.
+    warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
     # How the rate then falls to its share final_rate: linear, cosine, or constant, which keeps it.
     schedule: str = "linear"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
-        if self.weight_decay < 0 or self.clip < 0:
-            raise ValueError(f"weight_decay and clip must be 0 (none) or more, not {self.weight_decay} and {self.clip}")
         if self.optimizer == "adam" and self.weight_decay:
             raise ValueError("adam takes no weight_decay: choose adamw")
 
@@ -44,7 +47,8 @@ class Dense:
         """The update before the learning rate, which the engine multiplies in last."""
         matrices = lambda tree: jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, tree)
         parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
-        decay = [optax.add_decayed_weights(self.weight_decay, matrices)] if self.weight_decay else []
+        decayed = matrices if self.decay_places else _maps
+        decay = [optax.add_decayed_weights(self.weight_decay, decayed)] if self.weight_decay else []
         if self.optimizer in ("adam", "adamw"):
             parts += [optax.scale_by_adam(self.b1, self.b2), *decay]
         elif self.optimizer == "lars":
@@ -62,3 +66,9 @@ class Dense:
         else:
             left = 1.0 - (1 - final) * after if self.schedule == "linear" else jnp.ones_like(after)
         return left * jnp.minimum(1.0, share / self.warmup) if self.warmup else left
+
+
+def _maps(tree: Any) -> Any:
+    """Which leaves of a net's parameters are matrices and kernels, and no vectors of places."""
+    of_place = lambda path: any(isinstance(key, DictKey) and key.key in PLACES for key in path)
+    return tree_map_with_path(lambda path, leaf: jnp.ndim(leaf) > 1 and not of_place(path), tree)

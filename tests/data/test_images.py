@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,54 @@ def test_modes_turns_and_sizes_against_pillow():
     assert np.array_equal(deep[0, ..., 0], GREY[0])  # 16 bits a pixel
     luma = read_images(table([encoded(COLOUR[0])]), label=None, channels=1).images[0, ..., 0]
     assert np.abs(luma - COLOUR[0] @ [0.299, 0.587, 0.114]).max() <= 1
+
+
+RAMP = np.arange(64).reshape(8, 8) * 512  # 64 levels of 16 bits, as files of many kinds hold them
+
+
+def tiff(levels: np.ndarray) -> bytes:
+    """A TIFF file of grey levels of any type, which Pillow itself cannot write."""
+    kind = {"u": 1, "i": 2, "f": 3}[levels.dtype.kind]
+    (height, width), bits, start = levels.shape, 8 * levels.itemsize, 8 + 2 + 10 * 12 + 4
+    tags = ((256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, start), (277, 1), (278, height),
+            (279, levels.nbytes), (339, kind))  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + np.ascontiguousarray(levels).tobytes()
+
+
+def pgm(levels: np.ndarray, most: int) -> bytes:
+    return b"P5 %d %d %d\n" % (*levels.shape[::-1], most) + levels.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(RAMP.astype(np.uint16)), tiff(RAMP.astype(np.uint16)), tiff(RAMP.astype(np.int16)),
+        tiff((RAMP / 256 / 255).astype(np.float32)), tiff((RAMP >> 8).astype(np.int32)), pgm(RAMP, 65535),
+    ],
+    ids=["png 16", "tiff 16", "tiff signed 16", "tiff float", "tiff 32 of 8", "pgm 16"],
+)  # fmt: skip
+def test_wide_grey_levels_keep_their_steps(content):
+    found = read_images(table([content]), label=None).images
+    assert found.shape == (1, 8, 8, 1)
+    assert np.array_equal(found[0, ..., 0], RAMP >> 8)
+    assert len(np.unique(found)) == 64
+    colour = read_images(table([content]), label=None, channels=3).images
+    assert np.array_equal(colour[0], np.repeat(found[0], 3, -1))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (RAMP.astype(np.int32), "its levels of 32 bits go up to 32256, .* save it with 8 or 16 bits"),
+        ((RAMP - 1).astype(np.int16), "its levels go down to -1"),
+        (RAMP.astype(np.float32), "its floats lie between 0 and 32256: scale them to 0 to 1"),
+        (np.full((2, 2), np.nan, np.float32), "its floats lie between nan and nan"),
+    ],
+)
+def test_grey_levels_of_an_unknown_scale_are_refused(pixels, message):
+    with pytest.raises(ValueError, match=f"row 0 of the dataset cannot be decoded: {message}"):
+        read_images(table([tiff(pixels)]), label=None)
 
 
 def test_grey_until_a_colour_image_comes(monkeypatch):

@@ -54,6 +54,8 @@ def pictures(**columns) -> datasets.Dataset:
 def test_equal_texts_share_a_number():
     ids = text_ids(["a", "b", "A", "c", "b", "STRASSE", "straße"])
     assert (ids.dtype, ids.tolist()) == (np.int32, [0, 1, 0, 2, 1, 3, 3])
+    composed, spaced = "caf\u00e9 noir", "Cafe\u0301  noir\n"
+    assert text_ids([composed, "cafe noir", spaced]).tolist() == [0, 1, 0]
 
 
 # -- sentences
@@ -233,11 +235,31 @@ def test_rows_without_text_or_image_are_left_out(keep):
         read_image_texts(pictures(name=["", None, "", " ", ""], kind=["", "", None, "", ""]), text="a {name} {kind}")
 
 
+def test_pictures_are_known_by_their_pixels_or_by_a_column(keep):
+    twice = PIXELS[[0, 1, 0, 2, 1]]
+    by_content = ImageTexts.build(Images(twice, None, (), "f"), "abcde")
+    assert (by_content.pictures.dtype, by_content.pictures.tolist()) == (np.int32, [0, 1, 0, 2, 1])
+    assert by_content.head(3).pictures.tolist() == [0, 1, 0]
+    data = pictures(name=["a", None, "c", "d", "e"], image_id=[7, 7, 8, 7, 9])
+    named = read_image_texts(data, picture="image_id")
+    assert named.texts == ("a", "c", "d", "e")
+    assert named.pictures.tolist() == [0, 1, 0, 2]
+    assert named.head(3).pictures.tolist() == [0, 1, 0]
+    assert named.summary()["distinct_pictures"] == 3
+    plain = read_image_texts(data)
+    assert plain.pictures.tolist() == [0, 1, 2, 3]
+    assert plain.fingerprint != named.fingerprint  # another identity is another set to train on
+    with pytest.raises(ValueError, match="row 1 of the dataset has None in 'image_id', which names no picture"):
+        read_image_texts(pictures(name=list("abcde"), image_id=["x", None, "y", "z", "w"]), picture="image_id")
+
+
 def test_image_texts_from_python():
     images = Images(PIXELS, None, (), "f")
     assert ImageTexts.build(images, list("abcab")).ids.tolist() == [0, 1, 2, 0, 1]
     with pytest.raises(ValueError, match="a text for each of the 5 images, found 4"):
         ImageTexts.build(images, "abcd")
+    with pytest.raises(ValueError, match="expected a name for each of the 5 images, found 2"):
+        ImageTexts.build(images, "abcde", names=[1, 2])
     with pytest.raises(ValueError, match="image 3 has a blank text"):
         ImageTexts.build(images, ["a", "b", "c", "\t", "d"])
 

@@ -78,6 +78,39 @@ def test_both_ways_are_two_retrievals():
     assert len(found) == 2 * (len(KS) + 2)
 
 
+def test_a_picture_with_several_captions_is_asked_once_and_found_once():
+    pictures = np.repeat(np.arange(12), 5)[np.random.default_rng(0).permutation(60)]
+    perfect = vectors(12, 5)[pictures]
+    found = cross_retrieval(perfect, perfect, np.arange(60), groups=pictures, names=("image", "text"))
+    # The five captions of a picture lie at one place: all of them are right, so that they fill the first five.
+    assert {found[f"{way}/recall@1"] for way in ("image_to_text", "text_to_image")} == {1.0}
+    assert found["image_to_text/map"] == found["text_to_image/mrr"] == pytest.approx(1)
+
+
+def test_groups_are_a_retrieval_among_distinct_things():
+    rng = np.random.default_rng(6)
+    pictures, ids = rng.integers(0, 9, N), rng.integers(0, 25, N)
+    distinct, first = np.unique(pictures, return_index=True)
+    a, b = vectors(len(distinct), 7)[np.searchsorted(distinct, pictures)], vectors(N, 8)
+    # A text is right for a picture where the picture has it, or another of the same id.
+    relevant = np.array([[ids[j] in ids[pictures == one] for j in range(N)] for one in distinct])
+    found = cross_retrieval(a, b, ids, groups=[f"p{one}" for one in pictures], ks=KS)
+    ways = (("a_to_b", cosines(a[first], b), relevant), ("b_to_a", cosines(b, a[first]), relevant.T))
+    for way, scores, right in ways:
+        expected = by_sorting(scores, right, KS)
+        assert {figure: found[f"{way}/{figure}"] for figure in expected} == pytest.approx(expected, abs=1e-6)
+    chance = [stats.hypergeom(N, row.sum(), 3).sf(0) for row in relevant]
+    assert random_recall(ids, ids, (3,), groups=pictures)["recall@3"] == pytest.approx(np.mean(chance), abs=1e-12)
+    with pytest.raises(ValueError, match="expected a group for each of the 41 ids, found 40"):
+        cross_retrieval(a, b, ids, groups=pictures[1:])
+
+
+def test_groups_of_one_are_as_none():
+    a, b, ids = ITEMS, vectors(N, 4), np.arange(N) // 3
+    assert cross_retrieval(a, b, ids, groups=np.arange(N)) == cross_retrieval(a, b, ids)
+    assert random_recall(ids, ids, groups=np.arange(N)) == random_recall(ids, ids)
+
+
 def test_random_recall_is_hypergeometric():
     queries, items = np.array([0, 1, 2, 9]), np.repeat([0, 1, 2, 3], [1, 4, 20, 5])
     expected = lambda k: np.mean([stats.hypergeom(30, relevant, k).sf(0) for relevant in (1, 4, 20, 0)])

@@ -61,6 +61,22 @@ def test_clip_leaves_out_others_of_the_same_text():
     np.testing.assert_allclose(loss, np.mean(both), rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [image_text.CLIP, image_text.SigLIP])
+def test_the_other_captions_of_a_picture_are_no_negatives(kind):
+    pictures = np.arange(N, dtype=np.int32) // 4
+    loss, cosines, _ = losses(kind(**HOW), replace(toy(), pictures=pictures))
+    same, own = pictures[:8, None] == pictures[None, :8], np.eye(8, dtype=bool)
+    if kind is image_text.CLIP:
+        scores = cosines / 0.07
+        both = [np.log(np.where(same & ~own, 0, np.exp(s)).sum(1)) - np.diag(s) for s in (scores, scores.T)]
+        expected = np.mean(both)
+    else:  # all captions of a picture share the weight of one positive
+        scores = 10 * cosines - 10
+        terms = np.where(same, np.log1p(np.exp(-scores)) / same.sum(1), np.log1p(np.exp(scores)))
+        expected = terms.sum() / 8
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
 def test_siglip_is_a_logistic_loss_of_every_pair():
     loss, cosines, _ = losses(image_text.SigLIP(**HOW), toy())
     sign = 2 * np.eye(8) - 1

@@ -91,6 +91,25 @@ def test_the_loss_is_infonce_both_ways_with_hard_negatives():
     assert float(metrics["weight"]) == 8
 
 
+def test_a_hard_negative_that_an_anchor_says_itself_is_no_negative_of_it():
+    data = toy(negatives=True)
+    data = replace(data, sizes=np.ones_like(data.sizes), ids=data.ids[:, :1], texts=data.texts[:, :1])
+    known = data.texts[:, 0].copy()
+    known[::2] = -1
+    data = replace(data, negative_texts=known)
+    method, params, batch = begun(METHOD, data)
+    loss = method.loss({}, params.net, params.kept, batch, jax.random.key(3))[0]
+    unit = lambda ids: (lambda z: z / np.linalg.norm(z, axis=1, keepdims=True))(
+        np.asarray(method.run("encoder", params.net, params.kept, ids)[0], np.float64)
+    )
+    own, hard = unit(batch["ids"][:, 0]), unit(batch["negatives"])
+    said = np.asarray(batch["texts"]) == np.asarray(batch["negative_texts"])[None]
+    assert said.any()
+    scores = np.exp(np.concatenate([own @ own.T, own @ hard.T], 1) / 0.1)
+    scores[:, 8:][said] = 0
+    np.testing.assert_allclose(loss, -np.log(np.diag(scores[:, :8]) / scores.sum(1)).mean(), rtol=1e-5)
+
+
 def test_token_vectors_start_where_they_are_told_and_their_mean_is_a_baseline():
     data = toy(start=True)
     _, params, _ = begun(METHOD, data)

@@ -56,6 +56,11 @@ def test_two_views_are_nt_xent():
     assert np.abs(np.subtract(nt_xent(both, LABELS), nt_xent(both))).max() > 0.01
 
 
+def test_short_vectors_are_compared_by_their_direction():
+    losses = jitted(lambda a, b: two_views(pairwise("infonce", temperature=T), a, b), 5e-7 * unit(X), 5e-7 * unit(Y))
+    assert_near(losses, nt_xent(np.concatenate([X, Y])))
+
+
 def test_supervised_views_are_supcon():
     # Khosla et al. 2020, eq. 2: positives share the label; everybody but the anchor is in the denominator.
     z, labels = unit(np.concatenate([X, Y])), np.concatenate([LABELS, LABELS])
@@ -68,6 +73,21 @@ def test_supervised_views_are_supcon():
     for chunk in (0, 5):
         loss = lambda a, b, c=chunk: two_views(pairwise("softmax", temperature=T), a, b, chunk=c, **how)
         assert_near(jitted(loss, X, Y), expected)
+
+
+def test_several_relations_of_positives_are_their_union():
+    pictures = np.array([0, 1, 2, 2, 4, 0])
+    same = (LABELS[:, None] == LABELS) & (LABELS[:, None] >= 0)
+    relations = [Same(*(jnp.asarray(ids),) * 2) for ids in (LABELS, pictures)]
+    whole = jnp.asarray(same | (pictures[:, None] == pictures))
+    for name in ("negative_sampling", "softmax"):
+        for chunk in (0, 4):
+            of = lambda positive, n=name, c=chunk: jitted(
+                lambda a, b: two_towers(pairwise(n), a, b, positive=positive, scale=7.0, chunk=c), X, Y
+            )
+            assert_near(of(relations), of(whole))
+    with pytest.raises(ValueError, match="positive must be at least one relation"):
+        contrast(pairwise("softmax"), jnp.float32(X), jnp.float32(Y), positive=[])
 
 
 def test_two_towers_are_clip():

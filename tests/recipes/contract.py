@@ -10,11 +10,12 @@ from dataclasses import fields
 import jax
 import numpy as np
 import pytest
+import tyro
 
 import jaxembed
 from jaxembed.cli import main
-from jaxembed.cli.train import Where
-from jaxembed.fields import helps, settings
+from jaxembed.cli.train import Where, asked_for, command
+from jaxembed.fields import changed, helps, settings
 from jaxembed.recipes import RECIPES
 from jaxembed.study import recorder
 from jaxembed.study.options import Options
@@ -103,6 +104,21 @@ def test_its_help_tells_every_setting(name, capsys):
     assert all(field.name in helps(Where) for field in fields(Where))
 
 
+def test_its_command_builds_its_method(name):
+    made = command(name)
+    known = settings(made.recipe)
+    untouched = tyro.cli(made, args=[], config=(tyro.conf.FlagCreatePairsOff,))
+    assert asked_for(untouched, known) == {}
+    line = ["--batch-size", "48"] if "batch_size" in known else ["--vector-size", "48"]
+    line += ["--data", "elsewhere", "--epochs", "2", "--seeds", "3", "4"]
+    asked = tyro.cli(made, args=line, config=(tyro.conf.FlagCreatePairsOff,))
+    one = changed(made.recipe, asked_for(asked, known))
+    assert asked.seeds == (3, 4)
+    assert (one.task.data, one.training.epochs) == ("elsewhere", 2)
+    size = {"batch_size": 48} if "batch_size" in known else {"vector_size": 48}
+    assert one.method == RECIPES[name].method.with_(**size)
+
+
 def test_its_settings_survive_json(name):
     for part in (RECIPES[name].method, RECIPES[name].task, RECIPES[name].training):
         assert rebuilt(json.loads(json.dumps(as_json(part, "x")))) == part
@@ -148,7 +164,7 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
 
 def texts_of(task, part):
     rest = task.found.rest
-    return rest[1][part] if isinstance(rest, tuple) else rest.texts
+    return rest[1][part] if isinstance(rest, tuple) else (task.found.dev if part.startswith("dev") else rest).texts
 
 
 def test_tables_train_in_replicas(name, world, monkeypatch):

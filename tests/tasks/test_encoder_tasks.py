@@ -19,6 +19,7 @@ from jaxembed.data.tokenized import token_groups, tokenized_images
 from jaxembed.data.tokens import train_tokenizer
 from jaxembed.encoders.functional import encoder
 from jaxembed.evaluation.knn import knn_accuracy
+from jaxembed.evaluation.probe import linear_probe
 from jaxembed.methods.image_text import CLIP
 from jaxembed.methods.images import BYOL, Pixels, SimCLR
 from jaxembed.methods.sentences import SimCSE
@@ -30,7 +31,7 @@ from jaxembed.study.study import Study
 from jaxembed.study.train import train_group
 from jaxembed.tasks.base import Read
 from jaxembed.tasks.image_texts import ImageTexts
-from jaxembed.tasks.images import Images
+from jaxembed.tasks.images import ITERATIONS, Images
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.training.dense import Dense
 from jaxembed.training.settings import Training
@@ -68,13 +69,16 @@ def runs(tmp_path_factory, task):
 
 
 def test_a_run_has_vectors_encoder_pictures_and_figures(runs, task):
-    train, test = task.found.train, task.found.rest
+    train, test, dev = task.found.train, task.found.rest, task.found.dev
     for run in runs:
         vectors = run.vectors()
-        assert len(vectors) == len(test) + 256
-        assert vectors.index_to_key[len(test)] == "train/0"
-        sides = vectors.vectors[len(test) :], train.labels, vectors.vectors[: len(test)], test.labels
-        assert run.summary["probe/knn"] == knn_accuracy(*sides) > 0.2  # of ten classes
+        assert len(vectors) == len(test) + 256 + len(dev)
+        assert (vectors.index_to_key[len(test)], vectors.index_to_key[-1]) == ("train/0", f"dev/{len(dev) - 1}")
+        of_test, of_train, of_dev = np.split(vectors.vectors, [len(test), len(test) + 256])
+        known = of_train, train.labels
+        assert run.summary["probe/knn"] == knn_accuracy(*known, of_test, test.labels) > 0.2  # of ten classes
+        assert run.summary["probe/knn-dev"] == knn_accuracy(*known, of_dev, dev.labels)
+        assert run.summary["probe/linear-dev"] == linear_probe(*known, of_dev, dev.labels, iterations=ITERATIONS)
         assert {"probe/linear", "geometry/effective_rank"} <= run.summary.keys()
         assert (run.folder / "retrieval.png").stat().st_size > 1000
         assert list(run.folder.glob("projector*.png"))  # thumbnails
@@ -85,7 +89,7 @@ def test_a_run_has_vectors_encoder_pictures_and_figures(runs, task):
 def test_figures_of_the_same_bits_are_worked_out_once(runs, task, monkeypatch):
     parts = task.parts(runs[0].vectors())
     expected = task.judge(parts)
-    monkeypatch.setattr("jaxembed.tasks.images.linear_probe", None)  # would fail if it were called
+    monkeypatch.setattr("jaxembed.tasks.images.fit_probe", None)  # would fail if it were called
     assert task.judge(parts) == expected
 
 
@@ -121,7 +125,7 @@ class Constant(Images):
     """Images of which all vectors are the same."""
 
     def product(self, method, params, vectors):
-        rows = len(self.found.rest) + len(self.found.train)
+        rows = sum(len(part["images"]) for part in self.found.judged.values())
         return KeyedVectors([str(i) for i in range(rows)], np.ones((rows, 4), np.float32))
 
 
