@@ -1,4 +1,4 @@
-"""Every recipe where JAX_ENABLE_X64 makes 64 bits the default: one process a group, since JAX reads the variable once."""
+"""Every recipe where JAX_ENABLE_X64 makes 64 bits the default: one process a kind of data, as JAX reads the variable once."""
 
 import os
 import subprocess
@@ -10,16 +10,21 @@ import pytest
 from .contract import GROUPS
 
 SCRIPT = Path(__file__).with_name("x64_runs.py")
+KINDS = {"words": GROUPS["words"], "images": GROUPS["images"] + GROUPS["views"], "sentences": GROUPS["sentences"],
+         "pairs": GROUPS["pairs"]}  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", GROUPS)
-def test_recipes_train_and_are_judged_with_64_bits(group):
+@pytest.mark.parametrize("kind", KINDS)
+def test_recipes_train_and_are_judged_with_64_bits(kind):
+    # An encoder as it starts is judged as all others are, and is compiled in a fraction of the time.
+    first, *others = sorted(KINDS[kind], key=lambda name: not name.startswith("untrained"))
     surroundings = {**os.environ, "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(SCRIPT), *GROUPS[group]]
+    command = [sys.executable, str(SCRIPT), first, *others]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    for line, name in zip(done.stdout.splitlines(), GROUPS[group], strict=True):
-        recipe, dtype, figures = line.split()
-        assert (recipe, dtype) == (name, "float32")
-        assert int(figures) > 0
+    told = {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
+    dtype, figures = told.pop(first)
+    assert dtype == "float32"
+    assert int(figures) > 0
+    assert told == {name: ["True"] for name in others}
