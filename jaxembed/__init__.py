@@ -4,15 +4,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxembed.data.lines import LineSentence, PathLineSentences
     from jaxembed.models import GloVe, Word2Vec
     from jaxembed.trained import Model, load
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
-__all__ = ["GloVe", "KeyedVectors", "Model", "Word2Vec", "load", "load_vectors"]
+__all__ = [
+    "GloVe",
+    "KeyedVectors",
+    "LineSentence",
+    "Model",
+    "PathLineSentences",
+    "Word2Vec",
+    "load",
+    "load_vectors",
+]
 
 _HOMES = {
     "GloVe": "jaxembed.models",
+    "LineSentence": "jaxembed.data.lines",
+    "PathLineSentences": "jaxembed.data.lines",
     "Word2Vec": "jaxembed.models",
     "Model": "jaxembed.trained",
     "load": "jaxembed.trained",

@@ -1,6 +1,7 @@
 """Columns of a dataset, named by the user: opened, checked, and read as plain Python and NumPy values."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -33,15 +34,18 @@ class Opened:
 
 
 def open_split(
-    data: "str | datasets.Dataset", split: str | None = None, config: str | None = None, revision: str | None = None
+    data: "str | os.PathLike | datasets.Dataset",
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
 ) -> Opened:
-    """Finds a dataset by name as `jaxembed.data.load` does, or takes a `datasets.Dataset`.
+    """Finds a dataset by name or path as `jaxembed.data.load` does, or takes a `datasets.Dataset`.
 
     Raises as `jaxembed.data.resolve` does, and ValueError for what is neither.
     """
-    if isinstance(data, str):
+    if isinstance(data, str | os.PathLike):
         found = hub.resolve(data, split, config=config, revision=revision)
-        title = "/".join(part for part in (data, config, found.split) if part)
+        title = "/".join(part for part in (found.name, config, found.split) if part)
         return Opened(title, found.record(), found.fingerprint, found.load)
     if not hub.is_split(data):
         raise ValueError(f"expected the name of a dataset or one split of one, not a {type(data).__name__}")

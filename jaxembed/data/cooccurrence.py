@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
-from jaxembed.data.cache import cache_folder, cached
+from jaxembed.data.cache import cached, mapped_file, temporary_folder
 from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
 
@@ -117,11 +116,11 @@ def count_cooccurrences(
             return _shuffle(counting.cells(folder), counting, folder, allocate)
 
     if cache:
-        entry = cache_folder() / "cooccurrences" / f"{corpus.fingerprint}-window{window}-v{FORMAT}"
-        rows, columns, counts = cached(entry, _read, partial(_write_entry, build), "count matrix")
+        place = f"cooccurrences/{corpus.fingerprint}-window{window}-v{FORMAT}"
+        rows, columns, counts = cached(place, _read, partial(_write_entry, build), "count matrix")
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            rows, columns, counts = build(Path(folder), lambda name, dtype, size: np.empty(size, dtype))
+        with temporary_folder("count matrix") as folder:
+            rows, columns, counts = build(folder, lambda name, dtype, size: np.empty(size, dtype))
     return Cooccurrences(rows, columns, counts, corpus.vocabulary, window, corpus.fingerprint)
 
 
@@ -130,7 +129,7 @@ def count_cooccurrences(
 
 def _write_entry(build: Callable, part: Path) -> None:
     with tempfile.TemporaryDirectory(dir=part) as folder:
-        arrays = build(Path(folder), lambda name, dtype, n: open_memmap(part / f"{name}.npy", "w+", dtype, (n,)))
+        arrays = build(Path(folder), lambda name, dtype, n: mapped_file(part / f"{name}.npy", dtype, (n,)))
     (part / "entries.json").write_text(json.dumps({"entries": len(arrays[0])}), encoding="utf-8")
 
 

@@ -1,7 +1,8 @@
 """One `load(name)` over Hugging Face datasets: a local folder, what the package ships, or the hub at a pinned revision.
 
 Local folders hold `<name>/<split>.parquet`, or `<name>/<config>/<split>.parquet`; where a dataset has several tables
-(the word-similarity sets, say), `split` names the table.
+(the word-similarity sets, say), `split` names the table. Files may be cut and lie as they do in a repository of the hub:
+`data/train-00000-of-00002.parquet`, `<config>/train-00000-of-00001.parquet`, `<config>/train/0000.parquet`.
 """
 
 import os
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from jaxembed.data.cache import cache_folder, file_digest
+from jaxembed.data.cache import content_digest, disk_errors, file_digest, writable_folder
 from jaxembed.data.parquet import Rows
 from jaxembed.naming import near_matches
 
@@ -29,21 +30,32 @@ REVISIONS = {  # commits of the hub, so that a run means the same tomorrow; othe
 }
 
 
-#: What the name of a text file ends in, and no dataset's does.
-TEXT_FILES = (".txt", ".text", ".tsv", ".csv", ".jsonl", ".json", ".md", ".gz", ".bz2", ".xz", ".zst", ".zip")
+#: What the name of a file ends in, and no dataset's does.
+FILES = (
+    ".parquet", ".txt", ".text", ".tsv", ".csv", ".jsonl", ".json", ".md", ".gz", ".bz2", ".xz", ".zst", ".zip",
+)  # fmt: skip
 
 
 def is_name(text: str) -> bool:
     """Whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); ".text", "/text", "~/text", "a.txt" may not."""
-    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.lower().endswith(TEXT_FILES)
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.lower().endswith(FILES)
+
+
+def is_dataset(source: Any) -> "TypeGuard[str | os.PathLike]":
+    """Whether this stands for a dataset: its name, or a folder of parquet files, or such a file, that is here."""
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        return False
+    named = isinstance(source, str) and is_name(source) and not os.path.isfile(source)
+    return named or bool(_tables(Path(source)))
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a split of a dataset comes from, fixed: it loads the same content every time.
 
-    origin: "JAXEMBED_DATA", "builtin", "hub", or "hub cache" (no network, an earlier download).
-    revision: the hub's commit, None for a file. fingerprint: BLAKE2b of the file, or the hub's commit.
+    origin: "JAXEMBED_DATA", "builtin", "path" (a folder or a file), "hub", or "hub cache" (no network, an earlier download).
+    revision: the hub's commit, None for files. fingerprint: BLAKE2b of the files, or the hub's commit.
+    paths: the files, parts of one table in their order; none for the hub.
     """
 
     name: str
@@ -52,33 +64,33 @@ class Source:
     origin: str
     fingerprint: str
     revision: str | None = None
-    path: Path | None = None
+    paths: tuple[Path, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """What a run's environment.json keeps, JSON-ready; the place on this machine is left out."""
-        return {key: value for key, value in asdict(self).items() if key not in ("path", "fingerprint")} | {
+        return {key: value for key, value in asdict(self).items() if key not in ("paths", "fingerprint")} | {
             "data_fingerprint": self.fingerprint
         }
 
     def load(self) -> "datasets.Dataset":
         """The dataset, memory-mapped. Raises as `jaxembed.data.load` does."""
-        return _read_parquet(self) if self.path else _read_hub(self)
+        return _read_parquet(self) if self.paths else _read_hub(self)
 
     def rows(self) -> Rows:
         """The rows of a file on this machine, read where it lies: nothing is cached. OSError for a damaged file."""
         import pyarrow as pa
 
-        assert self.path is not None, "a dataset of the hub has no file here"
+        assert self.paths, "a dataset of the hub has no file here"
         try:
-            return Rows.read(self.path)
+            return Rows.read(*self.paths)
         except pa.ArrowException as error:
             raise _damaged(self, error) from error
 
 
 def load(
-    name: str, split: str | None = None, *, config: str | None = None, revision: str | None = None
+    name: str | os.PathLike, split: str | None = None, *, config: str | None = None, revision: str | None = None
 ) -> "datasets.Dataset":
-    """Loads one split of a dataset by name.
+    """Loads one split of a dataset by name, or by the path of a folder of parquet files or of one such file.
 
     Looked for in the folder that JAXEMBED_DATA names, then in what the package ships (`enwik8-small`,
     `word-similarity`, `word-analogies`), then on the Hugging Face hub, always at one commit: `revision`, or the one
@@ -92,19 +104,28 @@ def load(
     return resolve(name, split, config=config, revision=revision).load()
 
 
-def resolve(name: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Source:
+def resolve(
+    name: str | os.PathLike, split: str | None = None, *, config: str | None = None, revision: str | None = None
+) -> Source:
     """Finds a dataset as `load` does, without loading it: what to record of a run so that it can be repeated."""
-    if not is_name(name):
-        raise ValueError(f"{name!r} cannot name a dataset: expected a name such as 'enwik8-small' or 'user/dataset'")
-    if revision is None:
+    name = os.fspath(name)
+    if not name or not (is_name(name) or _tables(Path(name))):
+        raise ValueError(
+            f"{name!r} cannot name a dataset: expected a name such as 'enwik8-small' or 'user/dataset', a parquet file, or a "
+            "folder of parquet files"
+        )
+    if revision is None or not is_name(name):
         tables: list[str] = []
         # Local folders are asked first, so that a run means the same without a network; who names a revision asks the hub.
-        for origin, root in _roots():
-            found = _tables(root / name)
+        for origin, folder in _places(name):
+            found = _tables(folder)
             wanted = _choose(found, config, split)
             if wanted is not None:
-                path = found[wanted]
-                return Source(name, wanted.split("/")[-1], config, origin, file_digest(path), path=path)
+                title = folder.resolve().name if origin == "path" else name
+                paths = _whole(found[wanted]) if folder.is_dir() else (folder,)
+                digests = [file_digest(path) for path in paths]
+                fingerprint = digests[0] if len(digests) == 1 else content_digest(*digests)
+                return Source(title, wanted.split("/")[-1], config, origin, fingerprint, paths=paths)
             tables += found
         if tables:
             asked = "/".join(part for part in (config, split) if part) or None
@@ -119,6 +140,13 @@ def resolve(name: str, split: str | None = None, *, config: str | None = None, r
     return _resolve_on_hub(name, split, config, revision)
 
 
+def _places(name: str) -> Iterator[tuple[str, Path]]:
+    """Where a dataset may lie on this machine, in the order in which it is looked for."""
+    if is_name(name):
+        yield from ((origin, root / name) for origin, root in _roots())
+    yield "path", Path(name)
+
+
 def _roots() -> Iterator[tuple[str, Path]]:
     if folder := os.environ.get("JAXEMBED_DATA"):
         if not Path(folder).is_dir():
@@ -127,27 +155,56 @@ def _roots() -> Iterator[tuple[str, Path]]:
     yield "builtin", BUILTIN
 
 
-def _tables(folder: Path) -> dict[str, Path]:
-    """The parquet files of a dataset's folder by "split" or "config/split"."""
-    files = [*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(files)}
+_PART = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")  # a table that the hub keeps in several files
+_NUMBER = re.compile(r"0\d{3}")  # the same in the hub's own copies, a folder a table
 
 
-def _choose(tables: dict[str, Path], config: str | None, split: str | None) -> str | None:
+def _tables(place: Path) -> dict[str, list[Path]]:
+    """The parquet files of a dataset's folder by "split" or "config/split"; a single file is the split train."""
+    if place.suffix == ".parquet" and place.is_file():
+        return {"train": [place]}
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for depth in ("*", "*/*", "*/*/*") for path in place.glob(f"{depth}.parquet")):
+        *above, last = path.relative_to(place).with_suffix("").parts
+        if part := _PART.fullmatch(last):
+            last = part[1]
+        elif above and _NUMBER.fullmatch(last):
+            last = above.pop()
+        if above[:1] == ["data"]:
+            above = above[1:]
+        if len(above) < 2:
+            found.setdefault("/".join([*above, last]), []).append(path)
+    return found
+
+
+def _whole(paths: list[Path]) -> tuple[Path, ...]:
+    """The files of a table. Raises FileNotFoundError where one of them is missing."""
+    parts = [part for path in paths if (part := _PART.fullmatch(path.stem))]
+    if parts and (missing := int(parts[0][3]) - len(parts)):
+        raise FileNotFoundError(
+            f"{paths[0].parent} has {len(parts)} of the {int(parts[0][3])} files {parts[0][1]}-…-of-{parts[0][3]}.parquet: "
+            + ("fetch the others" if missing > 0 else "leave one copy of each")
+        )
+    return tuple(paths)
+
+
+def _choose(tables: dict[str, list[Path]], config: str | None, split: str | None) -> str | None:
     prefix = f"{config}/" if config else ""
-    if split is not None:
-        return prefix + split if prefix + split in tables else None
     inside = [table for table in tables if table.startswith(prefix)]
-    if len(inside) == 1:
+    if split is None and len(inside) == 1:
         return inside[0]
-    return f"{prefix}train" if f"{prefix}train" in tables else None
+    wanted = split or "train"
+    if prefix + wanted in tables:
+        return prefix + wanted
+    in_configs = [table for table in tables if table.endswith(f"/{wanted}")] if not config else []
+    return in_configs[0] if len(in_configs) == 1 else None  # a single configuration need not be named
 
 
 def local_names() -> list[str]:
     """The datasets that can be loaded without a network: those under JAXEMBED_DATA and those that the package ships."""
-    return sorted(
-        {path.parent.relative_to(root).as_posix() for _, root in _roots() for path in root.glob("*/*.parquet")}
-    )
+    files = (path.relative_to(root) for _, root in _roots() for path in root.glob("*/*.parquet"))
+    of_hub = (path.relative_to(root).parent for _, root in _roots() for path in root.glob("*/data/*.parquet"))
+    return sorted({path.parent.as_posix() for path in (*files, *of_hub)})
 
 
 def installed() -> Any:
@@ -171,14 +228,19 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
     import pyarrow as pa
     from datasets.exceptions import DatasetGenerationError
 
-    folder = cache_folder() / "datasets" / source.fingerprint
+    folder = writable_folder("datasets") / source.fingerprint
     split = datasets.NamedSplit(re.sub(r"\W", "_", source.split or "train"))  # its own rule for names of splits
     hidden = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # a local file takes a moment; a bar would break into those of a run
     try:
-        loaded = datasets.Dataset.from_parquet(str(source.path), split=split, cache_dir=str(folder))
-    except (pa.ArrowException, DatasetGenerationError) as error:
-        raise _damaged(source, error) from error
+        with disk_errors(folder, f"table {source.name}", "JAXEMBED_CACHE"):
+            try:
+                files: list[Any] = list(map(str, source.paths))
+                loaded = datasets.Dataset.from_parquet(files, split=split, cache_dir=str(folder))
+            except (pa.ArrowException, DatasetGenerationError) as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno:  # the disk's fault, not the file's
+                    raise error.__cause__ from None
+                raise _damaged(source, error) from error
     finally:
         if not hidden:
             datasets.enable_progress_bars()
@@ -188,7 +250,7 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
 
 def _damaged(source: Source, error: Exception) -> OSError:
     cause = str(error.__cause__ or error).rstrip(".")
-    return OSError(f"{source.path} cannot be read as parquet: {cause}. Put back a whole copy of it")
+    return OSError(f"{source.paths[0]} cannot be read as parquet: {cause}. Put back a whole copy of it")
 
 
 def _resolve_on_hub(name: str, split: str | None, config: str | None, revision: str | None) -> Source:

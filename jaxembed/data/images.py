@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxembed.data.cache import cache_folder, cached, content_digest
+from jaxembed.data.cache import cached, content_digest, mapped_file
 from jaxembed.data.columns import Opened, open_split, read_labels, rows_of
 from jaxembed.data.decode import decode_images
 
@@ -133,8 +133,8 @@ def read_images(
     else:
         key = _digest(opened.fingerprint, [FORMAT, settings])
         if cache:
-            entry, origin = cache_folder() / "images" / f"{key}-{DECODING}", opened.record | settings
-            images = cached(entry, partial(_read, key, origin), partial(_write, opened, settings), "images")
+            origin = opened.record | settings
+            images = cached(f"images/{key}-{DECODING}", partial(_read, key, origin), partial(_write, opened, settings), "images")
         else:
             images = _hold(opened, settings, key)
     if skipped := images.origin["skipped"]:
@@ -190,10 +190,10 @@ def _hold(opened: Opened, settings: dict[str, Any], key: str | None) -> Images:
 
 
 def _write(opened: Opened, settings: dict[str, Any], folder: Path) -> None:
-    allocate = lambda shape: np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape)
+    allocate = lambda shape: mapped_file(folder / "images.npy", np.uint8, shape)
     images, labels, names, skipped = _decode(opened, settings, allocate)
     if labels is not None:
-        np.save(folder / "labels.npy", labels)
+        mapped_file(folder / "labels.npy", labels.dtype, labels.shape)[:] = labels
     described = {"images": len(images), "labelled": labels is not None, "names": names, "skipped": skipped}
     described["crc32"] = _crc32(images, labels)
     (folder / "images.json").write_text(json.dumps(described), encoding="utf-8")

@@ -21,12 +21,13 @@ class Rows:
         self.data, self.arrow = data, arrow
 
     @classmethod
-    def read(cls, path: Path) -> "Rows":
-        """The whole file. Raises pyarrow's ArrowException where it is damaged."""
+    def read(cls, *paths: Path) -> "Rows":
+        """The whole file, or files one after the other. Raises pyarrow's ArrowException where one is damaged."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         # Not `read_table`, which takes folders called name=value for columns.
-        return cls(pq.ParquetFile(path, memory_map=True).read())
+        return cls(pa.concat_tables([pq.ParquetFile(path, memory_map=True).read() for path in paths]))
 
     @property
     def column_names(self) -> list[str]:

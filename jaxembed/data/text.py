@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from jaxembed.data import hub
-from jaxembed.data.cache import cache_folder, cached, content_digest
-from jaxembed.data.tokenise import CHUNK_BYTES, Sentences, Settings, Source, TextColumn, TextFile, build
+from jaxembed.data.cache import cached, content_digest, disk_errors, reserve, temporary_folder, writable_folder
+from jaxembed.data.tokenise import CHUNK_BYTES, Sentences, Settings, Source, TextColumn, TextFile, TextFolder, build
 from jaxembed.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import datasets
 
 __all__ = ["Corpus", "Vocabulary", "hold_out", "read_corpus"]
+
+_PART = 1 << 22  # tokens looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,34 @@ class Corpus:
             origin=origin,
         )
 
+    def with_vocabulary(self, vocabulary: Vocabulary) -> "Corpus":
+        """The same text with other token ids: those of `vocabulary`, whose counts stay. Words that it lacks are left out.
+
+        Raises ValueError where none of its words is in the text.
+        """
+        lookup = np.array([vocabulary.index.get(word, -1) for word in self.vocabulary.words], np.int32)
+        starts = range(0, len(self.tokens), _PART)  # there may be more than memory
+        size = sum(int((lookup[self.tokens[start : start + _PART]] >= 0).sum()) for start in starts)
+        if not size:
+            raise ValueError(f"none of the {len(vocabulary):,} words of the vocabulary occurs in the text")
+        tokens, offsets = _room_like(self.tokens, size), np.zeros(len(self.offsets), np.int64)
+        written = document = 0
+        for start in starts:
+            part = lookup[self.tokens[start : start + _PART]]
+            place = np.concatenate([[0], np.cumsum(part >= 0)])
+            stop = int(np.searchsorted(self.offsets, start + len(part), side="right"))
+            offsets[document:stop] = written + place[self.offsets[document:stop] - start]
+            part = part[part >= 0]
+            tokens[written : written + len(part)] = part
+            written, document = written + len(part), stop
+        return replace(
+            self,
+            vocabulary=vocabulary,
+            tokens=tokens,
+            offsets=offsets,
+            fingerprint=content_digest(self.fingerprint, repr(vocabulary.words), vocabulary.counts),
+        )
+
 
 def read_corpus(
     source: "str | os.PathLike | datasets.Dataset | Iterable[Sequence[str]]",
@@ -84,9 +114,10 @@ def read_corpus(
 ) -> Corpus:
     """Reads a corpus of words, split at white space as `str.split` does.
 
-    `source` is a text file (a path; UTF-8, plain or gzip; a line is a document), the name of a dataset as
-    `jaxembed.data.load` takes it with `split`, `config` and `revision` (a row of `column` is a document, a text or a
-    list of words), a `datasets.Dataset`, or lists of words (gensim's `sentences`; read once).
+    `source` is a text file (a path; UTF-8, plain or compressed; a line is a document), a folder of such files, a dataset as
+    `jaxembed.data.load` takes it with `split`, `config` and `revision` (a name, a folder or a parquet file; a row of
+    `column` is a document, a text or a list of words), a `datasets.Dataset`, or lists of words (gensim's `sentences`; read
+    once).
     Words that occur fewer than `min_count` times are left out, and all but the `max_final_vocab` most frequent.
 
     Token ids of files and datasets are kept in the cache (see `jaxembed.data.cache`) under a hash of the content and
@@ -94,22 +125,20 @@ def read_corpus(
     words, and everything when `cache` is false, are held in memory. About `chunk_bytes` of text are read at a time.
 
     Raises FileNotFoundError for a missing file or dataset; ValueError for an unknown column, an empty corpus, one whose
-    words all fall under `min_count`, and text that is not UTF-8; OSError for a file that cannot be read, a damaged gzip
-    file and a cache folder that cannot be written.
+    words all fall under `min_count`, and text that is not UTF-8; OSError for a file that cannot be read, a damaged
+    compressed file and a full disk.
     """
     settings = Settings(min_count, max_final_vocab, lowercase)
     text, origin = _open(source, column, split, config, revision)
     origin |= settings._asdict()
     digest = text.digest()
     if not cache or digest is None:
-        with tempfile.TemporaryDirectory() as folder:
-            build(text, settings, Path(folder), chunk_bytes)
-            return _read(Path(folder), origin, mmap=False)
+        with temporary_folder("corpus") as folder:
+            build(text, settings, folder, chunk_bytes)
+            return _read(folder, origin, mmap=False)
 
-    entry = cache_folder() / "corpora" / settings.key(digest)
-    return cached(
-        entry, partial(_read, origin=origin, mmap=True), lambda part: build(text, settings, part, chunk_bytes), "corpus"
-    )
+    place, write = f"corpora/{settings.key(digest)}", lambda part: build(text, settings, part, chunk_bytes)
+    return cached(place, partial(_read, origin=origin, mmap=True), write, "corpus")
 
 
 def _open(
@@ -120,11 +149,11 @@ def _open(
     revision: str | None,
 ) -> tuple[Source, dict[str, Any]]:
     """What reads `source`, and what to write down about it."""
-    if isinstance(source, str) and not os.path.isfile(source) and hub.is_name(source):
+    if hub.is_dataset(source):
         found = hub.resolve(source, split, config=config, revision=revision)
         return TextColumn(found.load(), column), {**found.record(), "column": column}
     if isinstance(source, str | os.PathLike):
-        return TextFile(source), {"file": os.fspath(source)}
+        return (TextFolder if os.path.isdir(source) else TextFile)(source), {"file": os.fspath(source)}
     if hasattr(source, "column_names"):  # a datasets object, told without importing the library
         if not hub.is_split(source):
             kind = type(source).__name__
@@ -192,16 +221,22 @@ def hold_out(corpus: Corpus, fraction: float = 0.01) -> tuple[Corpus, Corpus]:
 
 
 def _gather(tokens: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
-    """The spans [begin, end) of `tokens` one after the other; a file without a name where `tokens` is memory-mapped."""
+    """The spans [begin, end) of `tokens` one after the other, held as `tokens` is."""
     spans = list(spans)
-    total = sum(int(end - begin) for begin, end in spans)
-    if isinstance(tokens, np.memmap):
-        with tempfile.TemporaryFile(dir=cache_folder()) as file:
-            out = np.memmap(file, np.int32, "w+", shape=(total,))
-    else:
-        out = np.empty(total, np.int32)
+    out = _room_like(tokens, sum(int(end - begin) for begin, end in spans))
     place = 0
     for begin, end in spans:
         out[place : place + end - begin] = tokens[begin:end]
         place += end - begin
+    return out
+
+
+def _room_like(tokens: np.ndarray, size: int) -> np.ndarray:
+    """Room for `size` tokens: a file without a name where `tokens` is memory-mapped. OSError where the disk is full."""
+    if not isinstance(tokens, np.memmap) or not size:
+        return np.empty(size, np.int32)
+    folder = writable_folder("corpora")
+    with disk_errors(folder, "corpus", "JAXEMBED_CACHE"), tempfile.TemporaryFile(dir=folder) as file:
+        out = np.memmap(file, np.int32, "w+", shape=(size,))
+        reserve(file)
     return out

@@ -6,7 +6,6 @@ Python sees each distinct word of a chunk once.
 """
 
 import codecs
-import gzip
 import json
 import os
 import zlib
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxembed.data.cache import content_digest, file_digest, hasher
+from jaxembed.compression import SUFFIXES, compression, reading
+from jaxembed.data.cache import content_digest, file_digest, hasher, mapped_file
 from jaxembed.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _encode(documents: Any) -> Chunk:
 
 
 class TextFile:
-    """A UTF-8 text file, plain or gzip: a line is a document."""
+    """A UTF-8 text file, plain or compressed (see `jaxembed.compression`): a line is a document."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -91,10 +91,9 @@ class TextFile:
             raise FileNotFoundError(f"there is no text file {self.path}")
         if not self.path.is_file():
             raise OSError(f"{self.path} is not a file: give one text file, a line a document")
-        with open(self.path, "rb") as file:
-            self.zipped = file.read(2) == b"\x1f\x8b"
-        if self.path.suffix == ".gz" and not self.zipped:
-            raise OSError(f"{self.path} is not a gzip file: drop the .gz from its name if it is plain text")
+        named, suffix = SUFFIXES.get(self.path.suffix), self.path.suffix
+        if named and compression(self.path) != named:
+            raise OSError(f"{self.path} is not a {named} file: drop the {suffix} from its name if it is plain text")
 
     def digest(self) -> str:
         """BLAKE2b of the bytes on disk."""
@@ -130,7 +129,7 @@ class TextFile:
         """The text in blocks that end with whole words."""
         rest = b""
         try:
-            with gzip.open(self.path) if self.zipped else open(self.path, "rb") as file:
+            with reading(self.path) as file:
                 start = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
                 while read := start + file.read(size):
                     start = b""
@@ -141,10 +140,29 @@ class TextFile:
                         yield rest + read[:cut]
                         rest = b""
                     rest += read[cut:]
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise OSError(f"{self.path} is cut short or damaged ({error}): fetch it again") from error
+        except ValueError as error:  # what was compressed is damaged
+            raise OSError(str(error)) from error
         if rest:
             yield rest
+
+
+class TextFolder:
+    """The text files of a folder, in the order of their names: a line is a document. Hidden files are left out."""
+
+    def __init__(self, path: str | os.PathLike):
+        files = sorted(file for file in Path(path).iterdir() if file.is_file() and not file.name.startswith("."))
+        if not files:
+            raise FileNotFoundError(f"the folder {path} holds neither parquet nor text files")
+        self.files = [TextFile(file) for file in files]
+
+    def digest(self) -> str:
+        """A hash of the files' bytes on disk."""
+        return "files " + content_digest(*(file.digest() for file in self.files))
+
+    def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
+        """See `Source`."""
+        for file in self.files:
+            yield from file.chunks(chunk_bytes)
 
 
 def _is_text(kind: Any) -> bool:
@@ -286,8 +304,9 @@ def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) 
                 counts = np.concatenate([counts, np.zeros(len(index), np.int64)])
             counts[ids] += np.bincount(codes, minlength=len(words))
             # From the few distinct words of a chunk to ids of the whole by a table, without Python touching each token.
-            ids[codes].tofile(ids_file)
-            (ends + read).tofile(ends_file)
+            # Not `tofile`, whose error on a full disk does not say what it is.
+            ids_file.write(ids[codes].data)
+            ends_file.write((ends + read).data)
             read += len(codes)
     if not read:
         raise ValueError("the corpus is empty: it holds no words")
@@ -302,8 +321,8 @@ def _digest_of_ids(words: list[str], *files: Path) -> str:
 def _renumber(final: np.ndarray, tokens: int, provisional: Path, borders: Path, folder: Path) -> int:
     """Second pass: final ids in place of provisional ones, without those that are -1; the CRC-32 of both files."""
     ends = np.memmap(borders, np.int64, "r")
-    out = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.int32, (tokens,))
-    offsets = np.lib.format.open_memmap(folder / "offsets.npy", "w+", np.int64, (len(ends) + 1,))
+    out = mapped_file(folder / "tokens.npy", np.int32, (tokens,))
+    offsets = mapped_file(folder / "offsets.npy", np.int64, (len(ends) + 1,))
     checksum = read = written = documents = 0
     with open(provisional, "rb") as ids:
         while len(part := final[np.fromfile(ids, np.int32, CHUNK_BYTES // 4)]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from jaxembed.data.cache import cache_folder, cached, content_digest
+from jaxembed.data.cache import cached, content_digest
 from jaxembed.data.columns import digest
 from jaxembed.naming import unknown
 
@@ -124,9 +124,9 @@ def train_tokenizer(
     train = partial(_KINDS[kind], texts, vocab_size, lowercase, min_count)
     if not cache:
         return _tokenizer(_finish(train()), settings)
-    entry = cache_folder() / "tokenizers" / digest([FORMAT, settings], texts)
-    write = lambda folder: _finish(train()).save(str(folder / "tokenizer.json"))
-    return cached(entry, lambda folder: _tokenizer(_load(folder / "tokenizer.json"), settings), write, "tokenizer")
+    place = f"tokenizers/{digest([FORMAT, settings], texts)}"
+    write = lambda folder: (folder / "tokenizer.json").write_text(_finish(train()).to_str(), encoding="utf-8")
+    return cached(place, lambda folder: _tokenizer(_load(folder / "tokenizer.json"), settings), write, "tokenizer")
 
 
 def read_tokenizer(
@@ -164,12 +164,12 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str], max_length: int, *, cache
     texts = _checked(texts)
     if not cache or len(texts) < MANY:
         return _encode(tokenizer, texts, max_length)
-    entry = cache_folder() / "tokens" / digest([FORMAT, tokenizer.fingerprint, max_length], texts)
+    place = f"tokens/{digest([FORMAT, tokenizer.fingerprint, max_length], texts)}"
 
     def write(folder: Path) -> None:
         np.savez(folder / "tokens.npz", **asdict(_encode(tokenizer, texts, max_length)))
 
-    return cached(entry, _read_tokens, write, "tokens")
+    return cached(place, _read_tokens, write, "tokens")
 
 
 def _read_tokens(folder: Path) -> Tokens:

@@ -52,6 +52,22 @@ class Vocabulary:
         """From word to id."""
         return {word: i for i, word in enumerate(self.words)}
 
+    def check_savable(self) -> None:
+        """Raises ValueError for a word that no file of vectors can hold: with a line break, or half of a surrogate pair."""
+        try:
+            whole = "\n".join(self.words).encode()
+        except UnicodeEncodeError:
+            bad = next(word for word in self.words if any("\ud800" <= letter <= "\udfff" for letter in word))
+            problem = "half of a surrogate pair, which is no text: read the text with errors='replace'"
+        else:
+            if whole.count(b"\n") <= max(len(self.words) - 1, 0):
+                return
+            bad = next(word for word in self.words if "\n" in word)
+            problem = "a line break: cut texts into words by split(), not by split(' ')"
+        raise ValueError(
+            f"vectors of the word {bad!r} could not be saved, as it holds {problem}, or leave the word out"
+        )
+
     def __len__(self) -> int:
         return len(self.words)
 

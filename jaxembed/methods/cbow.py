@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxembed.methods.words import WordMethod
-from jaxembed.sampling import windows
 from jaxembed.scores import dot, weighted_sums
 from jaxembed.training.method import Lookups, Loss
 
@@ -33,8 +32,7 @@ class CBOW(WordMethod):
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
-        weights = windows.mean_window_weights if self.cbow_mean else windows.window_weights
-        weight = self.pair_weights(batch, weights(self.tile, self.window, self.halo))  # [B, tiles, L, T]
+        weight = self.pair_weights(batch, self.band(self.cbow_mean))  # [B, tiles, L, T]
         present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
         if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
             weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from jaxembed.methods.words import WordMethod
 from jaxembed.naming import unknown
-from jaxembed.sampling import windows
 from jaxembed.scores import SCORES
 from jaxembed.training.method import Lookups, Loss
 
@@ -39,9 +38,7 @@ class SkipGram(WordMethod):
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
         score = SCORES[self.score]
-        weights = self.pair_weights(
-            batch, windows.window_weights(self.tile, self.window, self.halo)
-        )  # [B, tiles, L, T]
+        weights = self.pair_weights(batch, self.band())  # [B, tiles, L, T]
         if "nodes" in batch:
             loss = self._path_loss(rows, weights, batch)
         else:

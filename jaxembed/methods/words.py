@@ -18,6 +18,9 @@ from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import lanes
 from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
+#: Pairs that a pass must have on average: of a smaller corpus subsampling leaves nothing in most passes.
+_FEW = 0.25
+
 
 @dataclass(frozen=True)
 class WordMethod(Method):
@@ -26,6 +29,7 @@ class WordMethod(Method):
     vector_size: Count = 100  # Dimension of the vectors.
     # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
     window: Count = 5
+    shrink_windows: bool = True  # Whether nearer neighbours count more; else all in the window count the same.
     # Negatives that each positive is weighed against (objectives with sampled negatives).
     negative: Annotated[float, Range(above=0, why="for none, choose hierarchical_softmax")] = 5
     ns_exponent: Finite = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
@@ -64,11 +68,39 @@ class WordMethod(Method):
             )
 
     def suited_to(self, corpus: Corpus) -> Self:
-        """With steps small enough that a pass has a few hundred of them."""
+        """With steps small enough that a pass has a few hundred of them.
+
+        Raises ValueError for a corpus of which nothing is left to train on.
+        """
+        self._check_pairs(corpus)
         steps = self.step_tokens
         while steps > self.block and len(corpus.tokens) < 200 * steps:
             steps //= 2
         return replace(self, step_tokens=steps)
+
+    def _check_pairs(self, corpus: Corpus) -> None:
+        keep = windows.keep_probability(corpus.vocabulary.counts, self.sample)
+        pairs = windows.expected_pairs(corpus.tokens, corpus.offsets, keep, _FEW, min(self.shard_tokens, 1 << 16))
+        if pairs >= _FEW:
+            return
+        if np.diff(corpus.offsets).max(initial=0) < 2:
+            raise ValueError(
+                "there is nothing to train on: no document (line, sentence) holds two words of the vocabulary, and a word "
+                "learns from its neighbours in its document. Put several words into a line, or lower min_count"
+            )
+        raise ValueError(
+            f"there is nothing to train on: subsampling with sample={self.sample:g} leaves {pairs:.2g} pairs of neighbours "
+            f"in a pass over {len(corpus.tokens):,} tokens. Pass sample=0, or a larger corpus"
+        )
+
+    def check_learned(self, params: Params, start: Params | None = None) -> None:
+        """Raises ValueError if training, from `start` or anew, has changed nothing: every pair was subsampled away."""
+        out = params.tables["out"]
+        if not (out.any() if start is None else (out != start.tables["out"]).any()):
+            raise ValueError(
+                f"nothing was trained: subsampling with sample={self.sample:g} left no pair of neighbours. Pass sample=0, "
+                "more epochs or a larger corpus"
+            )
 
     def with_(self, **values: Any) -> Self:
         """As Method's: a tile and a halo that are as they would be chosen are chosen anew."""
@@ -171,6 +203,11 @@ class WordMethod(Method):
             return self.centre_tiles(halo)
         width = self.tile + 2 * self.halo
         return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
+
+    def band(self, mean: bool = False) -> np.ndarray:
+        """How much each pair of a tile and what it sees counts (of a mean): float32 `[tile, tile + 2 * halo]`."""
+        weights = windows.mean_window_weights if mean else windows.window_weights
+        return weights(self.tile, self.window, self.halo, self.shrink_windows)
 
     def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
         """`band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * halo, tile]`.

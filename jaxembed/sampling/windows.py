@@ -92,29 +92,52 @@ def subsample(
     return compact(tokens, documents, kept, capacity)
 
 
-def window_weights(block: int, window: int, halo: int) -> np.ndarray:
+def window_weights(block: int, window: int, halo: int, shrink: bool = True) -> np.ndarray:
     """Expected weight of each pair of a block with its halo: float32 `[block, block + 2 * halo]`.
 
     word2vec draws a window from 1..`window` for each centre, so a neighbour at distance d is used with probability
-    `(window + 1 - d) / window`. Row i is the token at place `i + halo` of what the block sees. With a halo shorter than
-    the window, some pairs cross the border of what a block sees; as borders lie elsewhere in each pass, a pair at
-    distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that.
+    `(window + 1 - d) / window`; without `shrink`, always. Row i is the token at place `i + halo` of what the block sees. With
+    a halo shorter than the window, some pairs cross the border of what a block sees; as borders lie elsewhere in each pass,
+    a pair at distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that.
     """
     distance = _distances(block, halo)
     seen = 1 - np.maximum(distance - halo, 0) / block
-    return np.where(distance > 0, np.clip((window + 1 - distance) / window, 0, 1) / seen, 0).astype(np.float32)
+    used = np.clip((window + 1 - distance) / window, 0, 1) if shrink else distance <= window
+    return np.where(distance > 0, used / seen, 0).astype(np.float32)
 
 
-def mean_window_weights(block: int, window: int, halo: int) -> np.ndarray:
+def mean_window_weights(block: int, window: int, halo: int, shrink: bool = True) -> np.ndarray:
     """Expected weight of each neighbour in CBOW's *mean* over a shrinking window: float32 `[block, block + 2 * halo]`.
 
     A neighbour at distance d is used when the drawn window b >= d, and is then one of 2 b: `sum_{b >= d} 1 / (2 b window)`.
-    A full row sums to 1.
+    Without `shrink` it is always one of 2 * window. A full row sums to 1.
     """
     distance = _distances(block, halo)
-    tail = np.cumsum((1 / (2 * window * np.arange(1, window + 1)))[::-1])[::-1]  # tail[d - 1]
+    chances = 1 / (2 * window * np.arange(1, window + 1))
+    tail = np.cumsum(chances[::-1])[::-1] if shrink else np.full(window, 1 / (2 * window))  # tail[d - 1]
     inside = (distance > 0) & (distance <= window)
     return np.where(inside, tail[np.clip(distance, 1, window) - 1], 0).astype(np.float32)
+
+
+def expected_pairs(
+    tokens: np.ndarray, offsets: np.ndarray, keep: np.ndarray, enough: float, chunk: int = 1 << 16
+) -> float:
+    """How many pairs of tokens of one document subsampling leaves on average; counted only until there are `enough`.
+
+    `tokens [n]`, `offsets [documents + 1]`, `keep [V]`. Pairs that are farther than a window from each other count, too.
+    """
+    pairs = 0.0
+    for start in range(0, len(tokens), chunk):  # a part of a memory-mapped array at a time
+        chance = keep[tokens[start : start + chunk]].astype(np.float64)
+        inside = (
+            offsets[np.searchsorted(offsets, start, "right") : np.searchsorted(offsets, start + len(chance))] - start
+        )
+        borders = np.unique([0, *inside])
+        sums, squares = np.add.reduceat(chance, borders), np.add.reduceat(chance**2, borders)
+        pairs += float((sums**2 - squares).sum() / 2)
+        if pairs >= enough:
+            break
+    return pairs
 
 
 def _distances(block: int, halo: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Task(Checked):
     A task says `read` and `judge`; the rest of this class serves most tasks as it is.
     """
 
-    data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or a file.
+    data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or the path of a file or folder.
     config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
     revision: str | None = None  # Commit or tag of a dataset on the hub; asks the hub even where a name is known here.
 

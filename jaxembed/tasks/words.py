@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxembed.data.text import hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
+from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import Figures, Read, Task, told
 from jaxembed.vectors import KeyedVectors
@@ -23,7 +24,7 @@ ANALOGIES, ANALOGY_WORDS = ("google",), 10_000
 
 @dataclass(frozen=True)
 class Words(Task):
-    """Words in their order, from a dataset's texts or a text file, .gz too."""
+    """Words in their order, from a dataset's texts or a text file, compressed or not, or a folder of them."""
 
     split: str | None = None  # Split of the dataset; may be left out where there is only one.
     column: str = "text"  # Column of the dataset that holds the text.
@@ -45,6 +46,7 @@ class Words(Task):
         """The corpus, and what is held out of it."""
         how = {"column": self.column, "split": self.split, "min_count": self.min_count, "lowercase": self.lowercase}
         corpus = read_corpus(self.data, **how, **self.origin)
+        corpus.vocabulary.check_savable()
         corpus = corpus.head(self.max_words) if self.max_words else corpus
         train, held = hold_out(corpus, self.held_out) if self.held_out is not None else (corpus, None)
         about = {key: Path(value).name if key == "file" else value for key, value in train.summary().items()}
@@ -57,7 +59,9 @@ class Words(Task):
         return often, _measures(dev(names=ANALOGIES, restrict_vocab=ANALOGY_WORDS), "analogies/{}-dev-10k")
 
     def product(self, method: Any, params: Any, vectors: np.ndarray) -> KeyedVectors:
-        """The vectors with their words."""
+        """The vectors with their words. Raises ValueError if nothing was trained."""
+        if isinstance(method, WordMethod):
+            method.check_learned(params)
         vocabulary = self.found.train.vocabulary
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 

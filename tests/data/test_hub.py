@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxembed.data import load, read_corpus, resolve
-from jaxembed.data.hub import BUILTIN
+from jaxembed.data.hub import BUILTIN, local_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -96,6 +96,68 @@ def test_train_is_the_split_that_is_meant_where_none_is_named(tmp_path, monkeypa
         write(tmp_path / f"someone/books/small/{split}.parquet", text=[split])
     assert load("someone/wiki")["text"][:] == ["train"]
     assert load("someone/books", config="small")["text"][:] == ["train"]
+
+
+LAYOUTS = {
+    "data": ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"],
+    "root": ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+    "hashes": ["data/train-00000-of-00002-0a1b2c3d.parquet", "data/train-00001-of-00002-4d5e6f70.parquet"],
+    "config": ["plain_text/train-00000-of-00002.parquet", "plain_text/train-00001-of-00002.parquet"],
+    "copies": ["default/train/0000.parquet", "default/train/0001.parquet"],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("library", [True, False])
+def test_files_that_lie_as_on_the_hub(tmp_path, monkeypatch, layout, library):
+    if not library:
+        monkeypatch.setattr("jaxembed.data.hub.installed", lambda: None)
+    for name, text in zip(LAYOUTS[layout], ("one", "two"), strict=True):
+        write(tmp_path / "mine" / name, text=[text])
+        write(tmp_path / "mine" / name.replace("train", "test"), text=["test"])
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    assert list(load("mine")["text"]) == ["one", "two"]
+    assert list(load("mine", "test")["text"]) == ["test", "test"]
+    by_path = resolve(tmp_path / "mine", "train")
+    assert by_path.fingerprint == resolve("mine").fingerprint
+    record = by_path.record()
+    assert (record["name"], record["origin"], record["split"]) == ("mine", "path", "train")
+    assert str(tmp_path) not in json.dumps(record)
+    with pytest.raises(ValueError, match=r"no split 'dev'; it has .*train"):
+        load("mine", "dev")
+    assert read_corpus(str(tmp_path / "mine"), min_count=1).vocabulary.words == ["one", "two"]
+    (tmp_path / "mine" / LAYOUTS[layout][1]).unlink()
+    if layout != "copies":  # which do not say how many they are
+        with pytest.raises(FileNotFoundError, match=r"has 1 of the 2 files train-…-of-00002.parquet: fetch the others"):
+            load("mine")
+
+
+def test_a_file_or_a_folder_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "sub/mine.parquet", text=["a a b"], other=["c"])
+    write(tmp_path / "sub/train-00000-of-00007.parquet", text=["d"])
+    for path in (tmp_path / "sub/mine.parquet", str(tmp_path / "sub/mine.parquet"), "sub/mine.parquet"):
+        assert list(load(path)["text"]) == ["a a b"]
+        assert read_corpus(path, min_count=1).vocabulary.words == ["a", "b"]
+        assert read_corpus(path, "other", min_count=1).vocabulary.words == ["c"]
+    assert list(load("sub/train-00000-of-00007.parquet", "train")["text"]) == ["d"]  # this one is meant
+    for path in ("./sub", "sub", Path("sub")):
+        assert list(load(path, "mine")["text"]) == ["a a b"]
+    with pytest.raises(ValueError, match=r"'nowhere.parquet' cannot name a dataset: .*a parquet file, or a folder"):
+        load("nowhere.parquet")
+    with pytest.raises(FileNotFoundError, match=r"no text file nowhere.parquet"):
+        read_corpus("nowhere.parquet")
+    (tmp_path / "imdb").write_text("a file that is called like a dataset")
+    write(tmp_path / "data/imdb/train.parquet", text=["one"])
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path / "data"))
+    assert list(load("imdb")["text"]) == ["one"]
+
+
+def test_names_are_listed_whatever_their_layout(tmp_path, monkeypatch):
+    write(tmp_path / "flat/train.parquet", text=["a"])
+    write(tmp_path / "cut/data/train-00000-of-00001.parquet", text=["a"])
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    assert {"cut", "flat", "word-similarity"} <= set(local_names())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 import subprocess
 import sys
 from collections import Counter
@@ -223,12 +225,41 @@ def test_two_processes_may_build_the_same_corpus(tmp_path, monkeypatch):
     assert len(entries(tmp_path)) == 1
 
 
-def test_cache_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "text.txt").write_text("a b")
-    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="JAXEMBED_CACHE"):
-        read_corpus(tmp_path / "text.txt", min_count=1)
+def test_compressed_files_and_folders_of_them(tmp_path):
+    rows = ["a b a", "", "b a c", "c"]
+    packed = {"b.gz": gzip.compress, "c.bz2": bz2.compress, "d.xz": lzma.compress, "a.txt": bytes}
+    for name, pack in packed.items():
+        (tmp_path / name).write_bytes(pack("\n".join(rows).encode()))
+        check(read_corpus(tmp_path / name, min_count=1), [row.split() for row in rows], 1, False)
+    (tmp_path / ".hidden").write_text("x")
+    for cache in (True, False):
+        check(read_corpus(tmp_path, min_count=1, cache=cache), 4 * [row.split() for row in rows], 1, False)
+    first = read_corpus(f"{tmp_path}/", min_count=1).fingerprint
+    (tmp_path / "e.txt").write_text("d")
+    assert read_corpus(tmp_path, min_count=1).fingerprint != first
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abcd"), max_size=5), max_size=6), st.lists(st.sampled_from("cbdz"), unique=True)
+)
+def test_another_vocabulary_gives_the_same_text_other_ids(sentences, words):
+    vocabulary = Vocabulary(words, np.arange(len(words), 0, -1))
+    kept = [[word for word in sentence if word in words] for sentence in sentences]
+    if not any(sentences):
+        return
+    whole = read_corpus(sentences, min_count=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxembed.data.text._PART", 3)
+        if not any(kept):
+            with pytest.raises(ValueError, match=r"none of the .* words of the vocabulary occurs"):
+                whole.with_vocabulary(vocabulary)
+            return
+        other = whole.with_vocabulary(vocabulary)
+    assert documents_of(other) == kept
+    assert other.vocabulary is vocabulary
+    assert (other.documents, other.raw_words) == (len(sentences), sum(map(len, sentences)))
+    assert other.fingerprint != whole.fingerprint
 
 
 def test_words_given_as_lists_stay_out_of_the_cache(tmp_path):
@@ -250,10 +281,12 @@ def test_bad_files(tmp_path):
         read_corpus(tmp_path / "none.txt")
     with pytest.raises(FileNotFoundError, match=r"no text file none\.txt"):
         read_corpus("none.txt")
-    with pytest.raises(OSError, match="is not a file"):
-        read_corpus(tmp_path)
-    with pytest.raises(OSError, match="is not a gzip file"):
-        read_corpus(written("plain.gz", b"plain text"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds neither parquet nor text files"):
+        read_corpus(tmp_path / "empty")
+    for ending, kind in (("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz")):
+        with pytest.raises(OSError, match=f"is not a {kind} file: drop the .{ending} from its name"):
+            read_corpus(written(f"plain.{ending}", b"plain text"))
     zipped = gzip.compress(b"some words " * 1000)
     with pytest.raises(OSError, match="cut short or damaged"):
         read_corpus(written("cut.gz", zipped[:-9]))
@@ -295,6 +328,15 @@ def test_bad_columns_and_sources():
         read_corpus([["a"]], max_final_vocab=0)
     with pytest.raises(ValueError, match="no split 'test'; it has train"):
         read_corpus("enwik8-small", split="test")
+
+
+@pytest.mark.parametrize("word", ["king\n", "a\nb", "\ud800", "tail\udfff"])
+def test_words_that_no_file_can_hold_are_told(word):
+    with pytest.raises(ValueError, match="could not be saved") as told:
+        Vocabulary(["queen", word], np.array([3, 2])).check_savable()
+    assert repr(word) in str(told.value)
+    Vocabulary(["queen", "a b", "c\td", "é😀"], np.array([4, 3, 2, 1])).check_savable()
+    Vocabulary([], np.array([])).check_savable()
 
 
 def test_vocabulary_suggests():

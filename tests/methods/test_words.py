@@ -13,6 +13,7 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
 from jaxembed.sampling.windows import keep_probability
 from jaxembed.training.loop import fit
+from jaxembed.training.method import Params
 from jaxembed.training.settings import Training
 
 from .word_reference import InSlices, corpus_of, prepared, zipf_documents
@@ -134,3 +135,26 @@ def test_a_halo_that_leaves_pairs_out_for_good(tile, window, halo):
 def test_hierarchical_softmax_of_one_word():
     with pytest.raises(ValueError, match="at least two words"):
         SkipGram(objective=pairwise("hierarchical_softmax")).source(corpus_of([[0, 0, 0]]))
+
+
+@pytest.mark.parametrize("method", [SkipGram, CBOW])
+@pytest.mark.parametrize(
+    ("documents", "settings", "message"),
+    [
+        ([[0], [1]] * 10, {}, r"no document \(line, sentence\) holds two words .* lower min_count"),
+        ([[0], [], [1]] * 10, {"sample": 0}, "no document"),
+        ([[0, 1]] * 12, {}, r"sample=0\.001 leaves 0\.0\d+ pairs .* over 24 tokens\. Pass sample=0"),
+    ],
+)
+def test_training_on_nothing_is_refused(method, documents, settings, message):
+    with pytest.raises(ValueError, match=message):
+        fit(method(**SMALL | settings), corpus_of(documents), Training(epochs=1))
+
+
+def test_pairs_that_are_all_lost_by_chance_are_told():
+    zeros, ones = (Params({"in": np.ones((3, 2)), "out": np.full((3, 2), value)}) for value in (0.0, 1.0))
+    for params, start in ((zeros, None), (ones, ones)):
+        with pytest.raises(ValueError, match=r"nothing was trained: .*sample=0\.001 left no pair"):
+            SkipGram().check_learned(params, start)
+    SkipGram().check_learned(ones)
+    SkipGram().check_learned(ones, zeros)

@@ -1,3 +1,4 @@
+import itertools
 from functools import partial
 
 import jax
@@ -86,6 +87,10 @@ def test_window_weights_are_the_mean_over_every_window_that_may_be_drawn(block, 
     np.testing.assert_allclose(windows.window_weights(block, window, window), pairs, rtol=1e-6)
     np.testing.assert_allclose(windows.mean_window_weights(block, window, window), mean, rtol=1e-6)
     np.testing.assert_allclose(windows.mean_window_weights(block, window, window).sum(1), 1, rtol=1e-6)
+    inside = pairs > 0  # without shrinking all in the window count the same
+    np.testing.assert_allclose(windows.window_weights(block, window, window, False), inside)
+    whole = windows.mean_window_weights(block, window, window, False)
+    np.testing.assert_allclose(whole, inside / (2 * window), rtol=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,6 +109,18 @@ def test_pieces_hold_every_token_once_with_its_document(lengths, size):
         np.testing.assert_array_equal(same, expected[:, None] == expected[None, :])
         assert (piece["documents"][:count] >= 0).all()
         assert (piece["documents"][count:] == -1).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=8).filter(any))
+def test_expected_pairs_are_those_of_each_document(documents):
+    keep = np.array([0.1, 0.5, 1.0, 0.0], np.float32)
+    expected = sum(keep[a] * keep[b] for document in documents for a, b in itertools.combinations(document, 2))
+    tokens = np.array([token for document in documents for token in document], np.int32)
+    offsets = np.cumsum([0, *map(len, documents)])
+    found = windows.expected_pairs(tokens, offsets, keep, np.inf)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert windows.expected_pairs(tokens, offsets, keep, np.inf, chunk=3) <= found + 1e-9
 
 
 @pytest.mark.parametrize(("block", "window", "halo"), [(16, 5, 0), (8, 5, 2), (4, 3, 0)])
