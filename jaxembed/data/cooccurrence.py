@@ -97,7 +97,7 @@ def count_cooccurrences(
     default one a processor) count.
 
     Raises ValueError for an empty corpus, a window, chunk, bucket or number of workers under 1, and a vocabulary too
-    large for 63-bit keys; OSError for a cache folder that cannot be written.
+    large for 63-bit keys; OSError for a full disk.
     """
     settings = {"window": window, "chunk_tokens": chunk_tokens, "bucket_pairs": bucket_pairs}
     for name, value in {**settings, "workers": 1 if workers is None else workers}.items():

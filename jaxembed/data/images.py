@@ -134,7 +134,9 @@ def read_images(
         key = _digest(opened.fingerprint, [FORMAT, settings])
         if cache:
             origin = opened.record | settings
-            images = cached(f"images/{key}-{DECODING}", partial(_read, key, origin), partial(_write, opened, settings), "images")
+            images = cached(
+                f"images/{key}-{DECODING}", partial(_read, key, origin), partial(_write, opened, settings), "images"
+            )
         else:
             images = _hold(opened, settings, key)
     if skipped := images.origin["skipped"]:

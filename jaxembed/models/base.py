@@ -112,13 +112,6 @@ class Model:
         """Keeps what else a training gave."""
 
 
-def passes(epochs: int) -> int:
-    """`epochs`; ValueError where it is no number of passes over the text."""
-    if not isinstance(epochs, int | np.integer) or epochs < 1:
-        raise ValueError(f"epochs must be at least 1, and whole, not {epochs!r}")
-    return int(epochs)
-
-
 def _seed_of_call(seed: int, call: int) -> int:
     """`seed` itself for the first call of train(), another for each call after it."""
     return seed if call == 0 else int(np.random.SeedSequence([seed, call]).generate_state(1)[0] >> 1)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.data.text import Corpus
 from jaxembed.methods import glove
-from jaxembed.models.base import Model, Sentences, passes
+from jaxembed.models.base import Model, Sentences
 from jaxembed.recipes import recipe
 
 
@@ -41,7 +41,7 @@ class GloVe(Model):
         super().__init__(min_count, max_final_vocab, seed, cache)
         self.vector_size, self.window, self.x_max, self.alpha = vector_size, window, x_max, alpha
         self.epochs, self.learning_rate = epochs, learning_rate
-        training = replace(recipe("glove").training, epochs=passes(epochs), learning_rate=learning_rate)
+        training = replace(recipe("glove").training, epochs=epochs, learning_rate=learning_rate)
         method = self.method  # settings are checked before anything is read
         if sentences is None and corpus_file is None:
             raise TypeError("GloVe needs sentences or corpus_file")

@@ -16,7 +16,7 @@ from jaxembed.data.lines import LineSentence, PathLineSentences
 from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.methods import cbow, skipgram
-from jaxembed.models.base import Model, Sentences, passes
+from jaxembed.models.base import Model, Sentences
 from jaxembed.models.saved import Saved, read_model, write_model
 from jaxembed.models.trimming import Rule, extended, trimmed
 from jaxembed.naming import Renamed, unknown
@@ -271,7 +271,7 @@ class Word2Vec(Model):
             raise ValueError(f"alpha must be above 0, not {start}")
         usual = recipe("skipgram" if isinstance(self.method, skipgram.SkipGram) else "cbow").training
         rate = start / ALPHA * usual.learning_rate
-        return replace(usual, epochs=passes(epochs), learning_rate=rate, final_rate=end / start)
+        return replace(usual, epochs=epochs, learning_rate=rate, final_rate=end / start)
 
     def _text(self, sentences: Any, corpus_file: str | os.PathLike | None) -> Corpus:
         """The text to train on, in the token ids of the vocabulary."""
