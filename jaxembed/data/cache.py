@@ -38,6 +38,12 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"jaxembed-{os.getuid()}"
 
 
+def can_be_written(folder: Path) -> bool:
+    """Whether a folder can be written, or made; nothing is."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def writable_folder(name: str) -> Path:
     """The folder `name` of the cache, made if it is missing.
 

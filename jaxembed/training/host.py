@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxembed.data.cache import cache_folder
+from jaxembed.data.cache import cache_folder, can_be_written
 
 _LARGE = 2 << 20
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
@@ -16,13 +16,14 @@ _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 def start(deterministic: bool = False) -> None:
     """Sets JAX up for a script, which calls it before anything else.
 
-    Compiled programs are kept between runs, in the cache folder (JAX_COMPILATION_CACHE_DIR names another). On a CPU a
-    program runs on the thread that calls it, so that lanes on threads of their own do not share one queue.
+    Compiled programs are kept between runs, in the cache folder if it can be written (JAX_COMPILATION_CACHE_DIR names
+    another). On a CPU a program runs on the thread that calls it, so that lanes on threads of their own do not share one queue.
     `deterministic` asks XLA for operations on a GPU that give the same bits each time; on a CPU they always do.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+    programs = cache_folder() / "programs"
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None and can_be_written(programs):
+        jax.config.update("jax_compilation_cache_dir", str(programs))
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

@@ -130,3 +130,13 @@ def test_what_may_not_be_read_is_no_damage(tmp_path):
         cached("things/one", refused, build, "thing")
     assert (writable_folder("things") / "one" / "one").read_text() == "1"
     assert jaxembed.data.cache.cache_folder() == tmp_path / "cache"
+
+
+@pytest.mark.parametrize("way", ["cache", "file/cache"])
+def test_programs_are_kept_where_that_is_possible(tmp_path, way):
+    (tmp_path / "file").write_text("")
+    code = "import jax; from jaxembed.training import host; host.start(); print(jax.config.jax_compilation_cache_dir)"
+    environment = os.environ | {"JAXEMBED_CACHE": str(tmp_path / way)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (str(tmp_path / way / "programs") if way == "cache" else "None")
