@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxembed.data.inputs import Input, kind_of, listed
+from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
@@ -160,7 +161,7 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model:
         return run.vectors()
     method, params = _method(run), run.encoder()
     for name, net in method.nets().items():
-        wanted = jax.eval_shape(net.init, jax.random.key(0))
+        wanted = jax.eval_shape(net.init, key_of(0))
         there = (params.net.get(name, {}), params.kept.get(name, {}))
         if any(_shapes(ours) != _shapes(theirs) for ours, theirs in zip(wanted, there, strict=True)):
             raise ValueError(f"the weights in {folder} are not those of this version's {net.kind}: {_recorded(run)}")

@@ -11,6 +11,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+#: How JAX makes random numbers of a key, whatever JAX_DEFAULT_PRNG_IMPL says. With Threefry a seed gives the same run alone
+#: and beside others; with rbg, numbers drawn under vmap depend on all keys of a batch.
+PRNG = "threefry2x32"
+
+
+def key_of(seed: int) -> jax.Array:
+    """The key of a seed, by `PRNG`."""
+    return jax.random.key(seed, impl=PRNG)
+
+
+def key_from(data: jax.Array) -> jax.Array:
+    """The key or keys of these words, by `PRNG`."""
+    return jax.random.wrap_key_data(data, impl=PRNG)
+
 
 def _mix(x: jax.Array) -> jax.Array:
     # "lowbias32", a bijection of 32-bit words with near-ideal avalanche (Wellons, Prospecting for Hash Functions, 2018).

@@ -14,11 +14,12 @@ from jaxembed.data.cache import content_digest
 from jaxembed.fields import changed, settings
 from jaxembed.naming import unknown
 from jaxembed.objectives import family_of
+from jaxembed.sampling.random import PRNG, key_of
 from jaxembed.study.values import as_json
 from jaxembed.tasks.base import Task
 from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Shard, Source
-from jaxembed.training.numbers import numbers_of, with_numbers
+from jaxembed.training.numbers import numbers_of, seeds_of, with_numbers
 from jaxembed.training.settings import Training
 from jaxembed.training.step import init_state, train_step
 
@@ -43,12 +44,15 @@ class Planned:
     seed: int
     task: str
 
+    def __post_init__(self):
+        seeds_of([self.seed])
+
     def settings(self, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides the result, as settings.json has it."""
         variant = self.variant
         return {
             **extra, "label": variant.label, **variant.factors, **task.settings(), "data": self.task,
-            "method": variant.method, "training": variant.training, "seed": self.seed,
+            "method": variant.method, "training": variant.training, "seed": self.seed, "prng": PRNG,
         }  # fmt: skip
 
 
@@ -134,7 +138,7 @@ class Cost:
 def abstract_step(method: Any, training: Training, source: Source) -> tuple[Any, tuple[Any, Shard, Any, Any]]:
     """A step of one run, and the shapes of what it takes: state, prepared shard, place, numbers. No table is made."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree)
-    constants, key = shaped(source.constants), jax.eval_shape(lambda: jax.random.key(0))
+    constants, key = shaped(source.constants), jax.eval_shape(lambda: key_of(0))
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in (*numbers_of(method, training), "total_steps")}
     shard = Shard(constants, source.shapes())
     shard = shard.prepared(jax.eval_shape(method.prepare, shard, key))

@@ -1,10 +1,13 @@
 """Checkpoints of a run: the whole state, saved in the background while training goes on (orbax).
 
 A checkpoint is a folder that takes its name when it is whole, so a killed writer leaves the one before. The last two are
-kept. One that cannot be read is left for the one before it, with a warning; nothing else is lost by a full disk than the
-checkpoint that did not fit.
+kept. One whose content is corrupt is removed, with a warning, and the one before it is taken; where a checkpoint cannot be
+read for another reason (permissions, a failing disk, too little memory, other shapes), the error is raised and nothing is
+removed. A full disk costs no more than the checkpoints that do not fit: their pieces are removed at once, and one is not
+begun where it would leave no room for the result.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -21,6 +24,12 @@ from jaxembed.training.mesh import Layout
 from jaxembed.training.processes import agree, is_first, is_loss
 
 Extra = Callable[[], Mapping[str, Any]]
+
+_PIECES = "*.orbax-checkpoint-tmp*"  # what is being written, or what was when a write failed
+
+
+class Unfit(ValueError):
+    """A checkpoint is whole, but of arrays of other shapes than those that are to be restored."""
 
 
 class Checkpoints:
@@ -45,14 +54,17 @@ class Checkpoints:
         self.extra, self.begin = extra, begin
         self.blocked, self.count = 0.0, 0  # seconds that training has waited for checkpoints, and how many were begun
         self._saved = time.monotonic()
+        self._warned = False
         self._manager: Any = None
 
     def restore(self, template: Callable[[], Any], layout: Layout) -> tuple[Any, dict[str, Any], dict[str, Any]] | None:
         """The newest checkpoint that can be read, as `(state, position, extra)`, laid out as `template()` and `layout` say.
 
-        None where there is none. A damaged one is told, removed, and the one before it taken.
+        None where there is none. One with corrupt content is removed with a warning, and the one before it is taken.
+        Raises Unfit where it holds arrays of other shapes, and whatever else keeps it from being read; then nothing is
+        removed.
         """
-        if not agree(any(self.folder.glob("[0-9]*"))):
+        if not agree(is_first() and self._any()):
             return None
         import orbax.checkpoint as ocp
 
@@ -61,16 +73,14 @@ class Checkpoints:
         restoring = jax.tree.map(
             lambda x: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype), like
         )
-        items = ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(item=like, restore_args=restoring), told=ocp.args.JsonRestore()
-        )
+        state = ocp.args.Composite(state=ocp.args.PyTreeRestore(item=like, restore_args=restoring))
         for step in sorted(manager.all_steps(), reverse=True):
             try:
-                found = manager.restore(step, args=items)
-                told = found["told"]
-                return found["state"], told["position"], told["extra"]
+                told = manager.restore(step, args=ocp.args.Composite(told=ocp.args.JsonRestore()))["told"]
+                _check_shapes(self.folder, told.get("shapes"), like)
+                return manager.restore(step, args=state)["state"], told["position"], told["extra"]
             except Exception as error:  # whatever a broken file makes orbax raise
-                if is_loss(error):
+                if is_loss(error) or not _is_corrupt(self.folder / str(step), error):
                     raise
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 warnings.warn(
@@ -82,17 +92,26 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Whether it is time for one; the same in all processes."""
+        if self._manager is not None:
+            try:
+                self._manager.check_for_errors()
+            except Exception as error:
+                self._tell(error)
         return agree(time.monotonic() - self._saved >= self.seconds)
 
     def save(self, step: int, state: Any, position: Mapping[str, Any]) -> None:
-        """Starts to write a checkpoint; `state` must not change after. What cannot be written is told, and training goes on."""
+        """Starts to write a checkpoint; `state` must not change after. One that cannot be written is warned of, once."""
         import orbax.checkpoint as ocp
 
         began = time.monotonic()
-        told = {"position": dict(position), "extra": dict(self.extra())}
+        told = {"position": dict(position), "extra": dict(self.extra()), "shapes": _shapes(state)}
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(told))
         try:
-            self._open().save(step, args=items)
+            manager = self._open()
+            if agree(self._has_room(state)):
+                manager.save(step, args=items)
+            else:
+                self._warn("there would be no room left for the result")
         except Exception as error:  # a full disk comes as many kinds of error, some of them of the checkpoint before
             self._tell(error)
         self._saved = time.monotonic()
@@ -106,6 +125,13 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             self._tell(error)
+
+    def make_room(self) -> None:
+        """Removes all checkpoints but the newest, for a result that would not fit beside them."""
+        self.wait()
+        if self._manager is not None:
+            for step in sorted(self._manager.all_steps())[:-1]:
+                self._manager.delete(step)
 
     def remove(self) -> None:
         """Ends the checkpoints of a run that has come to its end."""
@@ -126,16 +152,90 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp
 
-            logging.getLogger("absl").setLevel(logging.ERROR)
+            logging.getLogger("absl").setLevel(logging.CRITICAL)  # what matters of a failed write is raised as well
+            logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
             options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return self._manager
 
+    def _any(self) -> bool:
+        try:
+            return any(name[0].isdigit() for name in os.listdir(self.folder))
+        except FileNotFoundError:
+            return False
+
+    def _has_room(self, state: Any) -> bool:
+        """Whether a checkpoint would leave room for the result, which is about half as large as the state."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        return shutil.disk_usage(self.folder).free > size + size // 2 + (64 << 10)
+
     def _tell(self, error: Exception) -> None:
+        """After a write that failed: its pieces are removed, and a warning is given."""
         if is_loss(error):
             raise error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        warnings.warn(
-            f"a checkpoint could not be written to {self.folder} ({reason}); the one before it stands", stacklevel=4
+        with suppress(Exception):  # the failure that is known already
+            self._manager.wait_until_finished()
+        if is_first():
+            for piece in self.folder.glob(_PIECES):
+                shutil.rmtree(piece, ignore_errors=True)
+        self._warn(" ".join(str(error).split())[:200] or type(error).__name__)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"a checkpoint could not be written to {self.folder} ({reason}); the one before it stands, and training "
+                "goes on. Others that cannot be written are not mentioned",
+                stacklevel=4,
+            )
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    # It leaves the tasks of a failed write, each with a traceback, although the failure is raised.
+    return "orbax" not in record.getMessage()
+
+
+def _shapes(state: Any) -> dict[str, Any]:
+    """Shape and type of each array of a state, by its way."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(way): [list(leaf.shape), leaf.dtype.name] for way, leaf in leaves}
+
+
+def _check_shapes(folder: Path, there: Mapping[str, Any] | None, like: Any) -> None:
+    here = _shapes(like)
+    if there is not None and dict(there) != here:  # checkpoints of older versions do not say
+        ways = sorted(way for way in {*there, *here} if there.get(way) != here.get(way))
+        told = "; ".join(f"{way} is {there.get(way)} there and {here.get(way)} now" for way in ways[:3])
+        raise Unfit(
+            f"the checkpoint in {folder} does not fit: {told}. Start the same command in the same environment as before, "
+            "or remove that folder to begin anew"
         )
+
+
+# How errors of tensorstore and XLA begin that say nothing of the content, and what the system calls such errors.
+_NOT_CONTENT = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+_SYSTEM = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def _is_corrupt(folder: Path, error: Exception) -> bool:
+    """Whether a checkpoint could not be restored because of its content: all else fits, and each of its bytes can be read.
+
+    Raises the OSError of a file or folder that cannot be read.
+    """
+    if isinstance(error, Unfit | MemoryError):
+        return False
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return False
+    if any(sign in str(error) for sign in (*_NOT_CONTENT, *map(os.strerror, _SYSTEM))):
+        return False
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            with open(os.path.join(place, name), "rb") as file:
+                while file.read(1 << 20):
+                    pass
+    return True

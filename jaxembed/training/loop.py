@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Method, Params
-from jaxembed.training.numbers import table_of
+from jaxembed.training.numbers import seeds_of, table_of
 from jaxembed.training.processes import anyone, together
 from jaxembed.training.program import HeldOut, Program
 from jaxembed.training.settings import Training
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 
 class Diverged(FloatingPointError):
-    """Training met a number that is not finite; what was saved before stands as it was."""
+    """Training met a number that is not finite; what was saved before stands as it was.
+
+    places: of the runs that diverged, among those that trained at once.
+    """
+
+    def __init__(self, message: str, places: Sequence[int] = ()):
+        super().__init__(message)
+        self.places = tuple(places)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -105,7 +112,7 @@ def fit(
     on_epoch: Callable[[int, Progress, Callable[[], jax.Array]], None] | None = None,
     checkpoints: "Checkpoints | None" = None,
 ) -> Result:
-    """Trains `method` on `data`, all `seeds` at once.
+    """Trains `method` on `data`, all `seeds` (whole numbers from 0 to 2^32 - 1) at once.
 
     `vary` gives the runs numbers of their own, one for each of `seeds`: `{"learning_rate": (0.1, 0.3)}` and whatever the
     method names in its `traced`. `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator;
@@ -122,6 +129,7 @@ def fit(
     Raises Diverged as soon as a loss or a vector is not finite, and Interrupted after Ctrl-C or SIGTERM, when `checkpoints`
     has saved what there is; WorkerLost where another process of the run is gone.
     """
+    seeds = seeds_of(seeds)
     training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
     data = method.read(data)
@@ -308,12 +316,14 @@ def _check(program: Program, values: np.ndarray) -> None:
     """Raises Diverged when a value is not finite."""
     if np.ndim(values) == 0:  # losses are not tracked
         return
-    bad = [seed for seed, value in zip(program.seeds, np.ravel(values), strict=True) if not np.isfinite(value)]
-    if bad:
+    places = np.flatnonzero(~np.isfinite(np.ravel(values))).tolist()
+    if places:
+        seeds = ", ".join(str(program.seeds[place]) for place in places)
         raise Diverged(
-            f"training diverged: the loss or the vectors of seed {', '.join(map(str, bad))} are not finite after step "
-            f"{program.done} of {program.total_steps}. Lower the learning rate (now {program.rate().max():.3g}) or the batch "
-            "size."
+            f"training diverged: the loss or the vectors of seed {seeds} are not finite after step "
+            f"{program.done} of {program.total_steps}. Lower the learning rate (now {program.rate()[places].max():.3g}) "
+            "or the batch size.",
+            places,
         )
 
 
@@ -337,6 +347,9 @@ def _asked_to_stop(checkpoints: "Checkpoints | None") -> Iterator[Callable[[], b
 
     def note(number: int, frame: Any) -> None:
         if asked and number == signal.SIGINT:
+            again = before[signal.SIGINT]
+            if callable(again):  # the program's own way to end at once
+                again(number, frame)
             raise KeyboardInterrupt
         asked.append(number)
 

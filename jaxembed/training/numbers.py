@@ -1,7 +1,7 @@
 """Hyper-parameters that a compiled program takes as numbers: one compilation serves all their values, or many at once."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,22 @@ from jaxembed.ranges import declared
 _OF_TRAINING = ("learning_rate", "final_rate")
 
 Numbers = dict[str, Any]
+
+
+SEEDS = 1 << 32  # a key is made of 32 bits of a seed
+
+
+def seeds_of(seeds: Iterable[Any]) -> tuple[int, ...]:
+    """Seeds as whole numbers, those of NumPy too. Raises ValueError for one that is none from 0 to 2^32 - 1.
+
+    Others would train as these: -1 is 2^32 - 1 to JAX, and 2^32 is 0.
+    """
+    seeds = tuple(seeds)
+    for seed in seeds:
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if not whole or not 0 <= seed < SEEDS:
+            raise ValueError(f"a seed is a whole number from 0 to {SEEDS - 1}, not {seed!r}")
+    return tuple(int(seed) for seed in seeds)
 
 
 def numbers_of(method: Any, training: Any) -> dict[str, float]:

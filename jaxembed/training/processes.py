@@ -63,6 +63,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def alone() -> bool:
+    """Whether no other process takes part."""
+    return jax.process_count() == 1
+
+
 def tell(value: Any) -> Any:
     """A JSON value of process 0, in all processes; all must call it, and none goes on before process 0 has come here."""
     if jax.process_count() == 1:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.sampling.random import key_from, key_of
 from jaxembed.training.host import use_large_pages
 from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Method, Params, Shard, Source
@@ -86,7 +87,7 @@ class Program:
 
     def _make_lanes(self, numbers: dict[str, np.ndarray]) -> None:
         """What each lane trains: its keys and its numbers. Threads take a lane a run, all else is one lane."""
-        keys, put = [jax.random.key(seed) for seed in self.seeds], self.layout.put
+        keys, put = [key_of(seed) for seed in self.seeds], self.layout.put
         if self.stacked:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
         else:
@@ -199,7 +200,7 @@ class Program:
     def _put_keys(self, keys: jax.Array) -> jax.Array:
         if self.layout.mesh is None:
             return keys
-        return jax.random.wrap_key_data(self.layout.put(np.asarray(jax.random.key_data(keys))))
+        return key_from(self.layout.put(np.asarray(jax.random.key_data(keys))))
 
     def over_seeds(self, function: Callable, axes: tuple) -> Callable:
         """`function` for all runs of a lane; `axes` says which arguments differ between them."""
@@ -247,7 +248,7 @@ class Program:
         """Goes on from what `saved` gave."""
         for lane, found in zip(self.lanes, saved, strict=True):
             state = State(**found["state"])
-            state = state._replace(key=jax.random.wrap_key_data(state.key), params=Params(*state.params))
+            state = state._replace(key=key_from(state.key), params=Params(*state.params))
             use_large_pages(jax.block_until_ready((state.params, state.rows)))
             lane.state = state
         self._copy()
@@ -338,7 +339,7 @@ class HeldOut:
 
     def __init__(self, program: Program, source: Source):
         self.program, self.source = program, source
-        method, self.key = program.method, jax.random.key(_HELD_OUT)
+        method, self.key = program.method, key_of(_HELD_OUT)
         self.constants = program.layout.put(source.constants)
 
         def total(params, shard, numbers, key, last):

@@ -1,8 +1,11 @@
+import errno
 import os
 import resource
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -123,6 +126,66 @@ def test_where_all_are_damaged_training_starts_anew(tmp_path):
     assert after == reports
 
 
+def steps_of(folder):
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError("no memory"),
+        ValueError("RESOURCE_EXHAUSTED: out of memory"),
+        ValueError('PERMISSION_DENIED: Error opening "manifest.ocdbt"'),
+        ValueError("UNKNOWN: reading failed: Too many open files"),
+    ],
+    ids=repr,
+)
+def test_a_checkpoint_that_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch, error):
+    trained(tmp_path, die_at=8)
+    before = steps_of(tmp_path)
+
+    def fail(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", fail)
+    with pytest.raises(type(error), match=str(error.args[-1])[:20]):
+        trained(tmp_path)
+    assert steps_of(tmp_path) == before
+
+
+def test_a_checkpoint_of_which_a_file_cannot_be_read_is_not_removed(tmp_path, monkeypatch):
+    trained(tmp_path, die_at=8)
+    before = steps_of(tmp_path)
+    damage(tmp_path / str(before[-1]))
+
+    def refuse(path, *mode):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("jaxembed.training.checkpoints.open", refuse, raising=False)
+    with pytest.raises(PermissionError):
+        trained(tmp_path)
+    assert steps_of(tmp_path) == before
+
+
+def test_a_checkpoint_of_other_shapes_is_refused_and_kept(tmp_path):
+    trained(tmp_path, die_at=8)
+    before = steps_of(tmp_path)
+    with pytest.raises(ValueError, match=r"does not fit: .*rows.* is \[\[5, 16\], 'float32'\] there and \[\[7, 16\]"):
+        trained(tmp_path, make=lambda: method(size=7))
+    assert steps_of(tmp_path) == before
+
+
+def test_random_numbers_do_not_depend_on_how_jax_makes_them_by_default(tmp_path):
+    """Neither from the start nor from a checkpoint, and a seed is the same alone and beside others."""
+    whole, _ = trained(seeds=(1, 2), seeds_by="vmap")
+    with jax.default_prng_impl("rbg"):
+        alone, _ = trained(tmp_path, die_at=8, seeds=(2,))
+        alone, _ = trained(tmp_path, seeds=(2,))
+    np.testing.assert_allclose(alone.vectors[0], whole.vectors[1], rtol=1e-5, atol=1e-6)
+
+
 def test_half_a_checkpoint_is_none(tmp_path):
     """What a kill leaves while one is written has another name, and is swept away."""
     trained(tmp_path, die_at=8)
@@ -146,14 +209,26 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 
     try:
-        with pytest.warns(UserWarning, match=r"could not be written to .*; the one before it stands"):
+        with pytest.warns(UserWarning, match=r"could not be written to .*; the one before it stands") as told:
             result, _ = trained(tmp_path, die_at=3, act=fill, make=big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum("could not be written" in str(one.message) for one in told) == 1
+    assert not [path for path in tmp_path.iterdir() if not path.name.isdigit()]  # no pieces
     np.testing.assert_array_equal(result.vectors, whole.vectors)
     resumed, after = trained(tmp_path, make=big)  # from before the disk was full
     assert len(after) > 10
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+
+
+def test_a_checkpoint_that_would_leave_no_room_for_the_result_is_not_begun(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=5 * 16 * 4)
+    monkeypatch.setattr("jaxembed.training.checkpoints.shutil.disk_usage", lambda folder: usage)
+    with pytest.warns(UserWarning, match="no room left for the result") as told:
+        result, _ = trained(tmp_path)
+    assert len(told) == 1
+    assert not list(tmp_path.iterdir())
+    np.testing.assert_array_equal(result.vectors, trained()[0].vectors)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

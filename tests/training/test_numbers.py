@@ -8,8 +8,10 @@ from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.objectives import pairwise
 from jaxembed.training.loop import fit
-from jaxembed.training.numbers import numbers_of, table_of, with_numbers
+from jaxembed.training.numbers import numbers_of, seeds_of, table_of, with_numbers
 from jaxembed.training.settings import Training
+
+from .toy import Pull
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,17 @@ def test_bad_numbers():
         table_of(SkipGram(), Training(), {"window": [1, 2]}, 2)
     with pytest.raises(ValueError, match="3 values for 2 runs"):
         table_of(SkipGram(), Training(), {"negative": [1, 2, 3]}, 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**63, 1.0, True, "1", None])
+def test_a_seed_that_would_train_as_another_is_refused(seed):
+    with pytest.raises(ValueError, match=r"a whole number from 0 to 4294967295, not "):
+        seeds_of([0, seed])
+    with pytest.raises(ValueError, match="a whole number from 0"):
+        fit(Pull(), np.zeros(8, int), Training(epochs=1), seeds=(seed,))
+
+
+def test_seeds_at_the_ends_train_and_differ():
+    assert seeds_of(np.array([0, 2**32 - 1])) == (0, 2**32 - 1)
+    result = fit(Pull(noise=1.0), np.arange(8) % 5, Training(epochs=1), seeds=seeds_of([0, 2**31, 2**32 - 1]))
+    assert len({vectors.tobytes() for vectors in result.vectors}) == 3
