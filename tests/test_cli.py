@@ -282,7 +282,9 @@ def test_errors_of_training(corpus, tmp_path, fails, monkeypatch):
     assert "window must be at least 1" in fails("train", "glove", *text, "--window", 0)
     assert "vector_size must be at least 1" in fails("train", "glove", *text, "--vector-size", 0)
     assert "epochs must be at least 1" in fails("train", "glove", *text, "--epochs", 0)
-    assert "(0, 0.5]" in fails("train", "skipgram", *text, "--held-out", 0.9)
+    assert "at most 0.5" in fails("train", "skipgram", *text, "--held-out", 0.9)
+    assert "from 0 to 4294967295, not 4294967297" in fails("train", "skipgram", *text, "--seeds", 1, 4294967297)
+    assert "from 0 to 4294967295, not -1" in fails("train", "skipgram", *text, "--seeds", -1)
     assert "folder of its own" in fails("train", "skipgram", *text, "--seeds", 1, 1)
     assert "at least one seed" in fails("train", "skipgram", *text, "--seeds")
     assert not (tmp_path / "runs").exists()
@@ -367,3 +369,64 @@ def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(tmp_path):
 def test_the_entry_point_is_this_function():
     text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     assert 'jaxembed = "jaxembed.cli:main"' in text
+
+
+IMPORTING = """
+import os, signal, sys, builtins
+before = builtins.__import__
+def interrupting(name, *arguments, **options):
+    if name == {module!r}:
+        builtins.__import__ = before
+        os.kill(os.getpid(), signal.SIGINT)
+    return before(name, *arguments, **options)
+builtins.__import__ = interrupting
+from jaxembed.cli import main
+sys.argv = ["jaxembed", "report", "nowhere"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["tyro.conf", "jax"])
+def test_interrupted_while_modules_are_imported(module):
+    done = subprocess.run([sys.executable, "-c", IMPORTING.format(module=module)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
+    assert done.stderr.startswith("jaxembed: interrupted")
+
+
+INTERRUPTED = """
+import hashlib, os, signal, sys, threading
+from jaxembed.cli.interrupt import interruptible
+interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)
+with interruptible("jaxembed"):
+    try:
+        {code}
+    finally:
+        print("unwound")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    "code",
+    [
+        # The compiler calls back into Python, through whose frames no exception may go.
+        "exec('interrupt()', {**globals(), '__name__': 'jax._src.compiler'})",
+        # Handlers of signals do not run before a call of C is over, here in minutes.
+        "threading.Timer(0.3, interrupt).start(); hashlib.pbkdf2_hmac('sha256', b'', b'', 1_000_000_000)",
+    ],
+    ids=["jax", "C"],
+)
+def test_interrupted_where_no_exception_may_be_raised(code):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(code=code)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "jaxembed: interrupted; what was finished before stands as it was\n"
+    assert done.stdout == ""
+
+
+def test_interrupted_elsewhere_what_is_open_is_closed():
+    code = INTERRUPTED.format(code="interrupt()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "unwound\n"
+    assert "KeyboardInterrupt" in done.stderr

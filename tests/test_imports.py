@@ -11,7 +11,7 @@ IMPORTS = {
     "models": "import jaxembed.models; from jaxembed import GloVe, Word2Vec",
     "vectors": "import jaxembed.vectors; from jaxembed import KeyedVectors, load_vectors",
     "evaluation": "import jaxembed.evaluation",
-    "command line": "import jaxembed.cli",
+    "command line": "import jaxembed.cli.commands",
 }
 
 

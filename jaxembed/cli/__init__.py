@@ -1,139 +1,24 @@
 """The command line: parse, call, print. `jaxembed --help` is its manual."""
 
-import os
-import re
+import signal
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
-from tyro.conf import FlagCreatePairsOff
-from tyro.extras import SubcommandApp
-
-from jaxembed.cli import embed, study, vectors
-from jaxembed.naming import spelled, unknown
-from jaxembed.terminal import write_any_letter
-
-ABOUT = """Trains, compares and questions embeddings.
-
-    jaxembed train skipgram                         (on the text that is shipped: about a minute)
-    jaxembed train simclr                           (on the images that are shipped: about a minute)
-    jaxembed evaluate runs/skipgram-negative_sampling/seed-1
-    jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
-    jaxembed embed runs/simclr/seed-1 pictures/
-    jaxembed analogy glove.6B.100d.txt king - man + woman
-    jaxembed report results/compare_objectives
-    jaxembed reproduce results/compare_objectives/runs/glove/seed-1
-    jaxembed --version
-
-VECTORS is a run's folder or a file: safetensors, word2vec (text or binary), GloVe, also compressed (gzip, bzip2, xz, zstd). What
-it is, is found from its content. A command that fails says why in one line; with JAXEMBED_TRACEBACK=1 it shows where."""
+from jaxembed.cli.interrupt import interruptible, leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    write_any_letter()
-    if argv == ["--version"]:
-        from jaxembed import __version__
+    """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130.
 
-        print(f"jaxembed {__version__}")
-        return 0
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would break into ours
-    try:
-        app = _app(argv)
-        asked = app.cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
-        # JAX takes a second to come: the manual and slips of the pen do not wait for it.
-        from jaxembed.training.host import start
-        from jaxembed.training.processes import initialize
+    After Ctrl-C the process ends with 130 where the command line is its own.
+    """
+    with interruptible("jaxembed"):
+        try:
+            from jaxembed.cli.commands import run  # it takes a while, in which Ctrl-C may come
 
-        start(deterministic="--deterministic" in argv)
-        with _plain_warnings():
-            initialize()
-            status = _run(asked)
-            sys.stdout.flush()
-        return status or 0
-    except SystemExit as stopped:  # --help, or a line that could not be parsed
-        return int(stopped.code or 0)
-    except KeyboardInterrupt as stopped:  # Interrupted says how to go on
-        print(f"jaxembed: {str(stopped) or 'interrupted; what was finished before stands as it was'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, `head` say, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, KeyError, OSError, FloatingPointError) as error:
-        if os.environ.get("JAXEMBED_TRACEBACK"):
-            raise
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"jaxembed: {' '.join(told.split())}", file=sys.stderr)
-        return 1
-
-
-def _app(argv: list[str]) -> SubcommandApp:
-    """The commands; only the help of one that is named in `argv` is more than a line."""
-    app: Any = SubcommandApp()
-    if argv[:1] == ["train"]:
-        app.command(_methods(argv), name="train")
-    else:
-        app.command(_nothing, name="train", help="Train vectors by a method; jaxembed train --help lists them.")
-    for name, command in _COMMANDS.items():
-        brief = (command.__doc__ or "").partition("\n")[0]
-        app.command(command, name=name, help=None if name in argv[:1] else brief)
-    return app
-
-
-def _methods(argv: list[str]) -> SubcommandApp:
-    """A command a recipe, of which only the one that is asked for has its options."""
-    from jaxembed.cli.train import brief, command, switched_off
-    from jaxembed.fields import settings
-    from jaxembed.recipes import RECIPES
-
-    asked = spelled(argv[1]) if len(argv) > 1 else ""
-    if len(argv) > 1 and not asked.startswith("_") and asked not in RECIPES:
-        raise unknown("recipe", argv[1], RECIPES)
-    if asked in RECIPES:
-        argv[1:] = [asked, *switched_off(argv[2:], settings(RECIPES[asked]))]
-    methods: Any = SubcommandApp()
-    for name in RECIPES:
-        if name == asked:
-            methods.command(command(name, argv[2:]), name=name)
-        else:
-            methods.command(_nothing, name=name, help=brief(name))
-    return methods
-
-
-def _nothing() -> None:
-    """Stands for a command that is not asked for."""
-
-
-def _run(asked: Any) -> int | None:
-    from jaxembed.cli import train
-
-    if isinstance(asked, train.Train):
-        return train.train(asked)
-    return getattr(sys.modules[type(asked).__module__], type(asked).__name__.lower())(asked)
-
-
-def _parted(argv: list[str]) -> list[str]:
-    """`-man +woman` of an analogy as `- man + woman`, up to a lone --, behind which all stands as it is."""
-    if argv[:1] != ["analogy"]:
-        return argv
-    end = argv.index("--") if "--" in argv else len(argv)
-    parted = [re.fullmatch(r"([-+])([^-].*)", word) if word != "-h" else None for word in argv[:end]]
-    pairs = [match.groups() if match else (word,) for word, match in zip(argv, parted, strict=False)]
-    return [part for pair in pairs for part in pair] + argv[end:]
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Warnings as one line each, without the place in the code."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"jaxembed: warning: {message}", file=sys.stderr)
-        yield
-
-
-_COMMANDS: dict[str, type] = {
-    "embed": embed.Embed, "neighbors": vectors.Neighbors, "analogy": vectors.Analogy, "evaluate": vectors.Evaluate,
-    "report": study.Report, "reproduce": study.Reproduce,
-}  # fmt: skip
+            status = run(list(sys.argv[1:] if argv is None else argv))
+        except KeyboardInterrupt as stopped:  # Interrupted says how to go on
+            return leave("jaxembed", str(stopped), end=argv is None)
+        if argv is None:  # nothing is left to be interrupted
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return status
