@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Literal
 from experiments.settings import Row, measure, parse
 from jaxembed.data.cache import file_digest
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.report.significance import estimate
 from jaxembed.study.environment import described
 from jaxembed.study.plan import Planned, Variant
 from jaxembed.study.train import Options, train_group
@@ -161,6 +162,14 @@ def kills(settings: Settings) -> Iterator[Row]:
         yield {"trial": "undisturbed", "seconds_to_end": whole, "files_and_figures": len(reference)}
 
 
+def over_noise(values: Sequence[float], shape: str) -> str:
+    """The mean of what was measured, as `shape` has it, or that it is below the noise, of which the 95 % interval is told."""
+    found = estimate(values)
+    if abs(found.mean) <= found.half_width:
+        return f"below the noise (± {shape.format(found.half_width)})"
+    return shape.format(found.mean)
+
+
 def table(rows: list[Row]) -> str:
     """The figures as Markdown."""
     lines = ["# The engine: overhead, checkpoints, kills", "", "| | | must |", "|---|---:|---:|"]
@@ -174,10 +183,10 @@ def table(rows: list[Row]) -> str:
             share = middle(1 - row[f"{name}_busy"] / row[name] for row in found)
             lines.append(f"| time outside the compiled programs, {told} | {share:.1%} | {must} |")
     if found := of("checkpoints"):
-        each = middle((row["with"] - row["without"]) / max(row["saved"], 1) for row in found)
+        each = [(row["with"] - row["without"]) / max(row["saved"], 1) for row in found]
         size = middle(row["bytes"] for row in found) / 1e6
-        lines.append(f"| cost of a checkpoint (two kept, {size:.0f} MB together) | {each:.2f} s | |")
-        lines.append(f"| slowdown by one a minute | {max(each, 0) / 60:.1%} | 2 % |")
+        lines.append(f"| cost of a checkpoint (two kept, {size:.0f} MB together) | {over_noise(each, '{:.2f} s')} | |")
+        lines.append(f"| slowdown by one a minute | {over_noise([one / 60 for one in each], '{:.2%}')} | 2 % |")
     if found := [row for row in of("kills") if "same" in row]:
         same = sum(row["same"] for row in found)
         lines.append(f"| killed studies that ended bit for bit as undisturbed | {same} of {len(found)} | all |")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxembed.files import replacing, write_text
 from jaxembed.report import plots, tables
 from jaxembed.report.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
-from jaxembed.report.significance import LEVEL, Estimate, Standing, estimate, standings
+from jaxembed.report.significance import LEVEL, TESTED_FROM, Estimate, Standing, estimate, standings
 from jaxembed.report.tables import Cell, Mark, Table, decimals, seconds, shown, speed
 from jaxembed.study.run import Run
 
@@ -149,14 +149,15 @@ def _statistics(study: Record, scores: Standings) -> list[str]:
     if any(scores.values()):
         several = " of those on the same data" if len(by_data(study.entries)) > 1 else ""
         told.append(f"Bold: the best mean{several}.")
-    pairs = {s.pairs for column in scores.values() for s in column.values() if not s.best and not math.isnan(s.p)}
+    pairs = {s.pairs for column in scores.values() for s in column.values() if s.tested}
     if pairs:
         n = str(min(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
-        weak = " With so few the test has little power: † does not show that two are equal." if min(pairs) < 5 else ""
         told.append(
             f"†: not significantly worse than the best (two-sided t-test paired by seed, n = {n}; p ≥ {LEVEL} after "
-            f"Holm's correction within the column).{weak}"
+            f"Holm's correction within the column)."
         )
+    elif len(seeds) > 1 and any(scores.values()):
+        told.append(f"No test of significance: with fewer than {TESTED_FROM} seeds it would find next to nothing.")
     if study.lower_is_better:
         told.append("↓: lower is better.")
     return told
@@ -181,15 +182,17 @@ def _notes(study: Record, scores: Standings) -> list[str]:
 
 
 def _gaps(study: Record) -> list[str]:
-    """Figures that some finished runs of a label lack, so that its mean is over fewer seeds than it seems."""
+    """Figures that finished runs of a label lack, with the reason where it is known, so that no mean seems to be over more."""
     found = []
     for header, key in study.columns.items():
         for label, mine in study.labels.items():
             runs, have = sum(entry.state == "finished" for entry in mine), len(_finite(mine, key))
+            reasons = dict.fromkeys(why for entry in mine if (why := entry.unmeasured.get(key)))
             if 0 < have < runs:
-                found.append(
-                    f"**{header} of {label} is over {have} of {runs} runs**: the others have no finite figure."
-                )
+                why = listed(reasons) or "the others have no finite figure"
+                found.append(f"**{header} of {label} is over {have} of {runs} runs**: {why}.")
+            elif runs and not have and reasons:
+                found.append(f"**{header} of {label} could not be measured**: {'; '.join(reasons)}.")
     return found
 
 

@@ -9,6 +9,9 @@ import numpy as np
 #: Below this corrected p-value a contender counts as worse than the best.
 LEVEL = 0.05
 
+#: From so many pairs on a test has the power to find a difference; with fewer its verdict is not shown.
+TESTED_FROM = 5
+
 
 class Estimate(NamedTuple):
     """A mean over seeds and the half-width of its 95 % interval (NaN from fewer than two seeds)."""
@@ -27,8 +30,13 @@ class Standing(NamedTuple):
 
     @property
     def level_with_best(self) -> bool:
-        """Whether it was tested and found not significantly worse; never so of the best itself."""
-        return not self.best and self.p >= LEVEL
+        """Whether a test that could have found a difference found none; never so of the best itself."""
+        return self.tested and self.p >= LEVEL
+
+    @property
+    def tested(self) -> bool:
+        """Whether it was compared with the best over enough pairs."""
+        return not self.best and self.pairs >= TESTED_FROM and not math.isnan(self.p)
 
 
 def estimate(values: Iterable[float]) -> Estimate:

@@ -16,3 +16,9 @@ def test_smoke_measures_overhead_and_checkpoints(tmp_path, capsys):
     page = (tmp_path / "table.md").read_text()
     assert page in capsys.readouterr().out
     assert "slowdown by one a minute" in page
+
+
+def test_a_difference_that_drowns_in_noise_is_not_called_zero():
+    assert bench_engine.over_noise([0.3, -0.5, 0.1], "{:.1f} s") == "below the noise (± 1.0 s)"
+    assert bench_engine.over_noise([-0.50, -0.51, -0.52], "{:.2f} s") == "-0.51 s"
+    assert bench_engine.over_noise([-0.5], "{:.1f} s") == "-0.5 s"
