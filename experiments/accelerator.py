@@ -41,6 +41,7 @@ from jaxembed.recipes import Recipe, recipe
 from jaxembed.report.tables import NOTHING, Cell, Table, markdown
 from jaxembed.study.environment import command, described
 from jaxembed.study.values import as_json
+from jaxembed.tasks.base import parted
 from jaxembed.training.host import start
 from jaxembed.training.loop import Result, fit
 
@@ -166,7 +167,7 @@ def pictures(name: str, plan: Plan) -> Iterator[Row]:
     product = own.task.product(result.method, result.params[0], result.vectors[0])
     method: Any = result.method
     row = {"what": f"SimCLR, {method.encoder.kind}", "images_per_second": result.examples_per_second}
-    judged = own.task.judge(own.task.parts(product))
+    judged, _ = parted(own.task.judge(own.task.parts(product)))
     yield row | of_run(own, result) | {"compile_seconds": trial.compile_seconds} | judged
 
 

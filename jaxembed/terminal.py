@@ -83,11 +83,10 @@ def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_summaries(runs: Sequence["Run"]) -> None:
     """Prints the figures of finished runs, one a seed, and where they are."""
     summaries = [run.summary for run in runs]
-    lines = []
-    for name in [name for name, value in summaries[0].items() if not name.startswith("final/") and value is not None]:
-        values = np.array([summary[name] for summary in summaries], float)
-        lines.append([name, f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")])
+    figures = _figures(summaries)
+    lines = [[name, _over_seeds(values)] for name, values in figures.items() if not name.startswith("final/")]
     show_table(None, ["figure", f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"], lines)
+    _show_gaps(runs)
     for run, summary in zip(runs, summaries, strict=True):
         kept = "" if run.made_now else "; finished before and kept (--overwrite trains it anew)"
         print(f"{run.folder}: loss {summary['final/loss']:.4f}, {summary['final/seconds']:.0f} s{kept}")
@@ -99,12 +98,11 @@ def show_runs(runs: Sequence["Run"]) -> None:
 
     summaries = [run.summary for run in runs]
     groups = ("similarity/", "analogies/")
-    measured = [name for name, value in summaries[0].items() if name.startswith(groups) and value is not None]
     lines = []
-    for name in measured:
-        benchmark, values = name.partition("/")[2], np.array([summary[name] for summary in summaries])
-        value = f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
-        lines.append([benchmark, value, f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
+    for name, values in _figures(summaries).items():
+        if name.startswith(groups):
+            benchmark = name.partition("/")[2]
+            lines.append([benchmark, _over_seeds(values), f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
     over = f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"
     show_table(None, ["benchmark", over, "covered"], lines)
 
@@ -116,3 +114,27 @@ def show_runs(runs: Sequence["Run"]) -> None:
         figures = f"loss {summary['final/loss']:.4f}, {summary['final/words_per_second']:,.0f} words/s"
         kept = "" if run.made_now else "; finished before and kept (--overwrite trains it anew)"
         print(f"{run.folder / 'vectors.safetensors'}: {figures}{kept}")
+
+
+def _figures(summaries: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """`{name: values}` of the figures that runs have; a run without one is left out of its values."""
+    found: dict[str, list[float]] = {}
+    for summary in summaries:
+        for name, value in summary.items():
+            if value is not None:
+                found.setdefault(name, []).append(float(value))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _over_seeds(values: np.ndarray) -> str:
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def _show_gaps(runs: Sequence["Run"]) -> None:
+    """Says what could not be measured, and why: figures of one reason in one line."""
+    gaps: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, why in run.environment.get("unmeasured", {}).items():
+            gaps.setdefault(why, {})[name] = None
+    for why, names in gaps.items():
+        print(f"not measured: {', '.join(names)}: {why}")

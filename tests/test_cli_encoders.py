@@ -132,3 +132,30 @@ def test_a_dash_is_accepted_and_the_spelling_is_one(capsys):
     assert main(["train", "barlow-twins", *SMALL, "--features", "None"]) == 0
     capsys.readouterr()
     assert Run.open("runs/barlow_twins/seed-1").settings["method"]["class"] == "BarlowTwins"
+
+
+@pytest.mark.filterwarnings("default")
+def test_too_few_images_to_be_judged_are_trained_all_the_same(capsys):
+    line = [
+        "train",
+        "simclr",
+        *SMALL,
+        "--max-images",
+        "4",
+        "--batch-size",
+        "4",
+        "--features",
+        "None",
+        "--output",
+        "few",
+    ]
+    assert main(line) == 0
+    told = capsys.readouterr()
+    before, *_ = told.err.splitlines()
+    assert "probe/linear cannot be measured: a share of 0.1 of 4 rows cannot be held out" in before
+    assert "not measured: probe/linear: a share of 0.1 of 4 rows" in told.out
+    run = Run.open("few/seed-1")
+    assert run.finished
+    assert run.summary["probe/linear"] is None
+    assert run.summary["probe/knn"] > 0
+    assert "held out" in run.environment["unmeasured"]["probe/linear"]

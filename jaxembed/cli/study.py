@@ -11,8 +11,8 @@ from tyro.conf import Positional
 class Report:
     """Tables and plots of a study: table.md, table.tex, results.csv, quality.png, curves.png.
 
-    Every mean has its 95 % interval; the best is bold, and a dagger marks what is not significantly worse (paired by
-    seed, Holm-corrected). Runs on different data are not mixed, and a missing run is not passed over.
+    Every mean has its 95 % interval; the best is bold, and with 5 seeds or more a dagger marks what is not significantly
+    worse (paired by seed, Holm-corrected). Runs on different data are not mixed, and a missing run is not passed over.
 
         jaxembed report results/compare_objectives
     """
@@ -23,7 +23,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Trains a recorded run again and compares: exactly on the same versions and device, else within its interval.
+    """Trains a recorded run again and compares: bit for bit on the same versions, device and commit, else within limits.
+
+    Where only the commit differs, bit for bit is tried first. Elsewhere a figure may differ by 3 standard deviations over the
+    finished seeds beside the run, or by 2 % where there are none.
 
     jaxembed reproduce results/compare_objectives/runs/glove/seed-1
     """
@@ -48,7 +51,13 @@ def reproduce(asked: Reproduce) -> int:
     found = again(asked.run, asked.output)
     for line in found.environment or ["The environment is the same."]:
         print(line)
-    print(f"Compared {'bit for bit' if found.exact else 'within the interval over seeds'}.")
+    if found.tried:
+        came_out = "is the same bit for bit" if found.exact else "is not the same bit for bit"
+        print(f"Only the commit differs, so that bit for bit was tried first: the run {came_out}.")
+    if not found.exact:
+        print(
+            "A figure may differ by 3 standard deviations over the seeds beside the run, by 2 % where there are none."
+        )
     told = lambda f: [f.name, f"{f.recorded:.6g}", f"{f.now:.6g}", f.allowed_text, "same" if f.same else "DIFFERS"]
     show_table(None, ["figure", "recorded", "now", "allowed", ""], [told(figure) for figure in found.figures])
     if found.vectors is not None:

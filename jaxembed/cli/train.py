@@ -110,10 +110,10 @@ def train(asked: Any) -> None:
     values = asked_for(asked, settings(asked.recipe))
     one = changed(asked.recipe, values)
     name = "-".join([asked.recipe_name, *([short(one.method.objective)] if "objective" in values else [])])
-    print(_about(one))
     output = asked.output or Path("runs") / name
     variant = Variant(name, one.method, one.training)
     plans = [Planned(output / f"seed-{seed}", variant, seed, one.task.data) for seed in asked.seeds]
+    print(_about(one))
     runs = train_group(plans, one.task, Options.of(asked), description=name)
     if is_first():
         (show_summaries if one.task.found.judged else show_runs)(runs)

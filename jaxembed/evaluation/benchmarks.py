@@ -1,9 +1,11 @@
 """The benchmark sets of word vectors: reading them, halving them for tuning and testing, and running them all."""
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_args
@@ -11,6 +13,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 from jax.typing import ArrayLike
 
 from jaxembed.compression import reading
+from jaxembed.data.cache import content_digest
 from jaxembed.data.hub import resolve
 from jaxembed.evaluation.analogy import Analogies, AnalogyTask, Method, Question, Tally, analogy_task
 from jaxembed.evaluation.lookup import Words, keys_and_matrix
@@ -85,6 +88,13 @@ def load_questions(name: str | os.PathLike) -> list[Question]:
 def _shipped(dataset: str, table: str) -> dict[str, list]:
     """The columns of a shipped table, read where it lies: nothing is written, so that no cache folder is needed."""
     return resolve(dataset, table).rows()[:]
+
+
+@cache
+def benchmarks_digest() -> str:
+    """A hash of all shipped sets, by which it is told whether figures are of the same ones."""
+    sets = {name: load_pairs(name) for name in PAIRS} | {name: load_questions(name) for name in QUESTIONS}
+    return content_digest(json.dumps(sets))
 
 
 def _number(text: str) -> float | None:

@@ -115,19 +115,12 @@ def fit_probe(
     rows = rows_of("train", train)
     classes_of = labels_of("labels", labels, len(rows))
     penalties = sorted({float(value) for value in np.atleast_1d(l2)}, reverse=True)
-    if not penalties or not all(0 <= value < np.inf for value in penalties):
-        raise ValueError(f"l2 must be one or several penalties, finite and not negative, found {l2}")
-    if classes_of.min() == classes_of.max():
-        raise ValueError(f"all training labels are {classes_of[0]}: a probe needs two classes or more")
+    check_probe(classes_of, penalties, validation)
     start = jnp.zeros((rows.shape[1] + 1, int(classes_of.max()) + 1))
 
     tried = {}
     if len(penalties) > 1:
         held_out = round(validation * len(rows))
-        if not 0 < held_out < len(rows):
-            raise ValueError(
-                f"a share of {validation} of {len(rows)} rows cannot be held out to choose among {penalties}"
-            )
         # Held-out rows get the weight 0 instead of being cut out: every penalty and the last fit run the same compiled program.
         held = np.random.default_rng(seed).permutation(len(rows)) < held_out
         data = _prepare(rows, classes_of, jnp.asarray(~held), standardize)
@@ -143,6 +136,18 @@ def fit_probe(
     data = _prepare(rows, classes_of, jnp.ones(len(rows), bool), standardize)
     fitted = np.asarray(_fit(data, chosen, start, iterations))
     return LinearProbe(fitted[:-1], fitted[-1], np.asarray(data.mean), np.asarray(data.scale), chosen, tried)
+
+
+def check_probe(labels: ArrayLike, l2: Sequence[float] = L2, validation: float = 0.1) -> None:
+    """Raises ValueError where no probe can be fitted to rows with these labels, whatever the rows are."""
+    classes_of = labels_of("labels", labels, len(np.asarray(labels)))
+    n = len(classes_of)
+    if not len(l2) or not all(0 <= value < np.inf for value in l2):
+        raise ValueError(f"l2 must be one or several penalties, finite and not negative, found {list(l2)}")
+    if classes_of.min() == classes_of.max():
+        raise ValueError(f"all training labels are {classes_of[0]}: a probe needs two classes or more")
+    if len(l2) > 1 and not 0 < round(validation * n) < n:
+        raise ValueError(f"a share of {validation} of {n} rows cannot be held out to choose among {list(l2)}")
 
 
 class _Data(NamedTuple):

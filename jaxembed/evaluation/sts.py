@@ -29,6 +29,15 @@ def sts_spearman(a: ArrayLike, b: ArrayLike, scores: ArrayLike) -> float:
     return float(_agreement(a, b, np.unique(gold, return_inverse=True)[1].astype(np.float32)))
 
 
+def check_scores(scores: ArrayLike) -> None:
+    """Raises ValueError where pairs with these scores have no correlation, whatever their vectors are."""
+    gold = np.asarray(scores, np.float64)
+    if len(gold) < 2:
+        raise ValueError(f"a correlation needs two or more pairs, found {len(gold)}")
+    if gold.min() == gold.max():
+        raise ValueError(f"all {len(gold)} pairs have the score {gold[0]:g}: a correlation needs different ones")
+
+
 @jax.jit
 def _agreement(a: jax.Array, b: jax.Array, scores: jax.Array) -> jax.Array:
     return spearman(jnp.sum(unit(a) * unit(b), axis=-1), scores)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxembed.study.recorded import JUDGED
 from jaxembed.study.run import Run
 
 _PARTIAL = "report what is there with --partial"
@@ -31,6 +32,11 @@ class Entry:
         """A final figure; None when the run has none of this name, NaN when it is not a number."""
         value = self.summary.get(key)
         return None if value is None else float(value)
+
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """The figures that could not be measured, with the reasons."""
+        return self.environment.get("unmeasured", {})
 
     @property
     def seconds(self) -> float | None:
@@ -91,7 +97,7 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
 
     Raises FileNotFoundError where there is no study.json or, unless `allow_missing`, a run is missing or unfinished; and
     ValueError where study.json is broken, labels do not have the same seeds (unless `allow_missing`), a run is not of
-    the seed it should be, or runs on the same data were trained on different revisions of it.
+    the seed it should be, or runs on the same data were trained on, or judged by, different revisions of it.
     """
     folder = Path(folder)
     path = folder / "study.json"
@@ -171,15 +177,18 @@ def _check(study: Record, allow_missing: bool) -> None:
         if len({entry.data for entry in mine}) > 1:
             raise ValueError(f"the runs of {label} are on different data: give each data set labels of its own")
     for data, mine in by_data(study.finished).items():
-        revisions: dict[str, list[Entry]] = {}
-        for entry in mine:
-            revisions.setdefault(str(entry.settings.get("data_fingerprint")), []).append(entry)
-        if len(revisions) > 1:
-            raise ValueError(
-                f"the runs on {data or 'the data'} were trained on different revisions of it: "
-                f"{'; '.join(f'{key} ({listed(runs)})' for key, runs in revisions.items())}. Remove the runs of the "
-                f"revision that you do not want, and {again}"
-            )
+        for name, done in (("data_fingerprint", "trained on"), (JUDGED, "judged by")):
+            revisions: dict[str, list[Entry]] = {}
+            for entry in mine:
+                revisions.setdefault(str(entry.settings.get(name)), []).append(entry)
+            if name == JUDGED:  # which older versions did not record
+                revisions.pop("None", None)
+            if len(revisions) > 1:
+                raise ValueError(
+                    f"the runs on {data or 'the data'} were {done} different revisions of it: "
+                    f"{'; '.join(f'{key} ({listed(runs)})' for key, runs in revisions.items())}. Remove the runs of the "
+                    f"revision that you do not want, and {again}"
+                )
 
 
 def same_seeds(study: Record) -> bool:

@@ -3,9 +3,9 @@
 import os
 
 from jaxembed.evaluation.benchmarks import Half
-from jaxembed.study.recorded import rebuilt, upgraded
+from jaxembed.study.recorded import check_data, rebuilt, upgraded
 from jaxembed.study.run import Run
-from jaxembed.tasks.base import Figures
+from jaxembed.tasks.base import Figures, parted
 
 
 def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
@@ -19,12 +19,8 @@ def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
     if not run.finished:
         raise ValueError(f"{folder} is not finished: start its command again, then evaluate it")
     task = rebuilt(upgraded(run.settings)["task"])
-    if task.found.fingerprint != run.settings["data_fingerprint"]:
-        raise ValueError(
-            f"the data are not those of the run: fingerprint {task.found.fingerprint}, recorded "
-            f"{run.settings['data_fingerprint']}"
-        )
-    figures = task.judge(task.parts(run.vectors()))
+    check_data(task, run.settings)
+    figures, _ = parted(task.judge(task.parts(run.vectors())))
     chosen = {name: value for name, value in figures.items() if split in ("all", task.half(name))}
     if not chosen:
         raise ValueError(f"{folder} has no {split} figures: no part of its data was set apart to choose settings on")

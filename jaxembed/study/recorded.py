@@ -11,6 +11,7 @@ from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.recipes import RECIPES
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.values import as_json
+from jaxembed.tasks.base import Task
 from jaxembed.tasks.start import Start
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
@@ -18,6 +19,12 @@ from jaxembed.training.settings import Training
 
 #: What classes of tasks were called before.
 _RENAMED = {"ImageTask": "Images", "SentenceTask": "Sentences", "ImageTextTask": "ImageTexts"}
+
+
+JUDGED = "judged_fingerprint"
+
+#: How JAX made random numbers where a run does not say.
+_FIRST_PRNG = "threefry2x32"
 
 
 def classes() -> dict[str, type]:
@@ -75,7 +82,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings = upgraded(settings)
     parts = {name: as_json(rebuilt(part), name) for name, part in _parts(settings)}
     told_twice = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
-    return {**{name: value for name, value in settings.items() if name not in told_twice}, **parts}
+    own = {name: value for name, value in settings.items() if name not in told_twice}
+    return {"prng": _FIRST_PRNG, **own, **parts}
 
 
 def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -87,10 +95,25 @@ def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not as it was, a line each; a setting that is null is one that an older version did not have."""
+    """What is not as it was, a line each; a setting that is null is one that an older version did not have.
+
+    By what a run was judged is compared where both say so: older versions did not.
+    """
     old, new = (_without_null(completed(settings)) for settings in (old, new))
+    if not (old.get(JUDGED) and new.get(JUDGED)):
+        old, new = ({name: value for name, value in one.items() if name != JUDGED} for one in (old, new))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name) or (name in old) != (name in new)]
     return [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now" for name in names]
+
+
+def check_data(task: Task, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where a task finds other data than a run with these settings was trained on, or judged by."""
+    for name, now, what in (
+        ("data_fingerprint", task.found.fingerprint, "the data are not those of the run"),
+        (JUDGED, task.found.judged_by, "what the vectors are judged by is not what it was"),
+    ):
+        if (then := settings.get(name)) and then != now:
+            raise ValueError(f"{what}: fingerprint {now}, recorded {then}")
 
 
 def _without_null(settings: Any) -> Any:

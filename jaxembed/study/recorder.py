@@ -14,7 +14,7 @@ from jaxembed.evaluation.geometry import collapsed
 from jaxembed.study.environment import Energy
 from jaxembed.study.options import Options
 from jaxembed.study.run import Run
-from jaxembed.tasks.base import Task
+from jaxembed.tasks.base import Figures, Task, Unmeasured, parted
 from jaxembed.tracking import Trackers, histogram
 from jaxembed.training.loop import Progress, Result
 from jaxembed.training.settings import Training
@@ -37,7 +37,7 @@ class Recorder:
         self.runs, self.recorded = runs, recorded
         self.task, self.training, self.options = task, training, options
         self.trackers: list[Trackers | None] = [None] * len(runs)
-        self.often, self.seldom = task.probes()
+        self.probes: dict[str, Any] = dict(zip(("often", "seldom"), task.probes(), strict=True))
         self.reports, self.every = 0, max(1, training.reports // PROBES)
         self.bar, self.suited = Trackers(), None
         self.begun, self.energy = time.perf_counter(), Energy()
@@ -70,7 +70,7 @@ class Recorder:
         own: dict[str, Any] = {"train/loss": progress.loss, "train/learning_rate": progress.learning_rate}
         share = progress.step / progress.total_steps
         if self.reports % self.every == 0 or share == 1:
-            own |= self.often(vectors())
+            own |= self._probed("often", vectors())
         self._log(own, same, progress.step)
         shown = {"train/loss": progress.loss.mean(), "train/learning_rate": progress.learning_rate.max()}
         self.bar.log({**same, **shown}, round(1000 * share))
@@ -78,12 +78,21 @@ class Recorder:
     def on_epoch(self, epoch: int, progress: Progress, vectors: Vectors) -> None:
         """Exact loss of the pass, held-out loss, the slower probes, and histograms."""
         matrices = vectors()
-        own: dict[str, Any] = {"epoch/loss": progress.loss, **self.seldom(matrices)}
+        own: dict[str, Any] = {"epoch/loss": progress.loss, **self._probed("seldom", matrices)}
         if "held_out" in progress.metrics:
             own["held_out/loss"] = progress.metrics["held_out"]
         own["tables/lengths"] = [histogram(jnp.linalg.norm(matrix, axis=-1)) for matrix in matrices]
         own["tables/values"] = [histogram(matrix) for matrix in matrices]
         self._log(own, {}, progress.total_steps * (epoch + 1) // self.training.epochs)
+
+    def _probed(self, which: str, vectors: jax.Array) -> Mapping[str, Any]:
+        """What a probe measures. One that the data do not allow is left out from then on, and the training goes on."""
+        try:
+            return self.probes[which](vectors)
+        except ValueError as error:
+            warnings.warn(f"a figure cannot be measured while {self.runs[0].folder} trains: {error}", stacklevel=2)
+            self.probes[which] = lambda vectors: {}
+            return {}
 
     def _log(self, own: Mapping[str, Any], same: Mapping[str, float], step: int) -> None:
         for place, tracker in enumerate(self.trackers):
@@ -119,12 +128,15 @@ class Recorder:
             run.save_model(result.method, params, task.found.inputs)
         run.save(product)
         parts = task.parts(product)
-        pictures = task.pictures(parts)
-        run.save_pictures(pictures)
-        if tracker is not None:
-            if pictures:
-                tracker.log(pictures, result.steps)
-            tracker.artifact(task.unit, task.projected(product))
+        try:
+            pictures = task.pictures(parts)
+            run.save_pictures(pictures)
+            if tracker is not None:
+                if pictures:
+                    tracker.log(pictures, result.steps)
+                tracker.artifact(task.unit, task.projected(product))
+        except ValueError as error:  # what is only looked at is not worth a run
+            warnings.warn(f"{run.folder}: there are no pictures: {error}", stacklevel=2)
         speed = self.task.found.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
         summary: dict[str, Any] = {
             "final/loss": float(result.losses[-1, place]),
@@ -146,4 +158,14 @@ class Recorder:
             energy_joules=self.energy.joules(),
             resumed=self.resumed,
         )
-        run.finish(summary | task.judge(parts))
+        figures, reasons = parted(judgement(task, parts))
+        run.note(unmeasured=reasons)
+        run.finish(summary | figures)
+
+
+def judgement(task: Task, parts: dict[str, np.ndarray]) -> Figures:
+    """What `task` measures of a run's vectors; where it cannot judge them at all, the reason for each of its columns."""
+    try:
+        return task.judge(parts)
+    except ValueError as error:
+        return {key: Unmeasured(str(error)) for key in task.columns.values()}

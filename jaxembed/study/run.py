@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _NEXT = ".next"
 _LOCK = ".lock"
 _SUMMARY = "summary.json"
+_ANEW = "remove the folder {} and run again"
 _OURS = (
     "settings.json",
     "environment.json",
@@ -57,6 +58,7 @@ class Run:
         self._tracker: Trackers | None = None
         self._lock: Lock | None = None
         self.made_now = False  # whether this object made the run, or found it finished
+        self.kept = False  # whether what an unfinished run left was kept, so that a checkpoint can go on with it
 
     @classmethod
     def create(
@@ -65,36 +67,49 @@ class Run:
         """Makes the folder and writes `settings` (a dataclass or mapping) and the environment into it.
 
         When the folder holds a finished run with the same settings, that run is returned as it is: `.finished` is
-        True and the caller may skip it. With other settings ValueError is raised. With `overwrite` the run is made
-        anew in both cases. What an unfinished (killed) run left is removed, or with `keep_unfinished` left to `rewind`.
-        Until it ends, no other process can make the same run: BlockingIOError says so.
+        True and the caller may skip it. Where the folder holds a run with other settings, finished or not, ValueError
+        is raised. With `overwrite` the run is made anew in both cases. What an unfinished (killed) run left is removed,
+        or with `keep_unfinished` left to `rewind`. Until it ends, no other process can make the same run:
+        BlockingIOError says so.
         """
         folder = Path(folder)
         text = json.dumps(as_json(settings), indent=2, allow_nan=False) + "\n"
+        if not overwrite:
+            cls.check(folder, settings)
         _settle(folder)
         run = cls(folder, folder)
-        if run.finished and not overwrite:
-            changed = differences(run.settings, json.loads(text))
-            if not changed:
-                return run
-            raise ValueError(
-                f"{folder} holds a finished run with other settings ({'; '.join(changed)}): "
-                "choose another folder, or overwrite it"
-            )
         if run.finished:
+            if not overwrite:
+                return run
             run = cls(folder, folder / _NEXT)
         run._files.mkdir(parents=True, exist_ok=True)
         run._lock = locked(
             folder / _LOCK, f"{folder} is being trained by another process: wait for it, or choose another"
         )
-        old = run._files / "settings.json"
-        resumable = keep_unfinished and old.exists() and old.read_text(encoding="utf-8") == text
-        if not resumable:
+        run.kept = keep_unfinished and not overwrite and (run._files / "settings.json").exists()
+        if not run.kept:
             _clear(run._files)
         write_text(run._files / "settings.json", text)
         began = run.environment.get("started") if (run._files / "environment.json").exists() else None
         run.note(**environment(), **({"first_started": began} if began else {}))
         return run
+
+    @classmethod
+    def check(cls, folder: str | os.PathLike, settings: Any) -> None:
+        """Raises ValueError where `folder` holds a run with other settings, finished or not, or with broken ones."""
+        folder = Path(folder)
+        _settle(folder)
+        run = cls(folder, folder)
+        if not (folder / "settings.json").exists():
+            if run.finished:
+                raise ValueError(f"{folder} holds a finished run without settings.json: {_ANEW.format(folder)}")
+            return
+        if changed := differences(run.settings, json.loads(json.dumps(as_json(settings)))):
+            kind = "a finished" if run.finished else "an unfinished"
+            raise ValueError(
+                f"{folder} holds {kind} run with other settings ({'; '.join(changed)}): choose another folder, or "
+                "overwrite it (--overwrite)"
+            )
 
     def position(self) -> dict[str, int]:
         """How far the files that grow have come, in bytes: what `rewind` goes back to."""
@@ -103,12 +118,17 @@ class Run:
     def rewind(self, position: Mapping[str, int]) -> None:
         """Cuts the files that grow to what they were at `position`, so that a run can go on from there; {} removes them.
 
-        Raises ValueError when one of them is shorter than it was: then the run cannot go on.
+        Raises ValueError when one of them is missing or shorter than it was: then the run cannot go on.
         """
-        for path in self._growing():
+        growing = self._growing()
+        for name in set(position) - {path.name for path in growing}:
+            raise ValueError(
+                f"{self._files / name} was there at the checkpoint and is missing: {_ANEW.format(self.folder)}"
+            )
+        for path in growing:
             size = path.stat().st_size
             if size < position.get(path.name, 0):
-                raise ValueError(f"{path} is shorter than it was at the checkpoint: remove {self.folder} and run again")
+                raise ValueError(f"{path} is shorter than it was at the checkpoint: {_ANEW.format(self.folder)}")
             if path.name in position:
                 os.truncate(path, position[path.name])
             else:
@@ -290,9 +310,14 @@ def flat(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): remove it and run again") from None
+        problem = f"is not valid JSON ({error})"
+    else:
+        if isinstance(found, dict):
+            return found
+        problem = f"holds {found!r:.40} where a JSON object should be"
+    raise ValueError(f"{path} {problem}: {_ANEW.format(path.parent)}")
 
 
 def _clear(folder: Path) -> None:

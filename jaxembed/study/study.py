@@ -16,6 +16,7 @@ costs what is missing.
 """
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,13 +25,19 @@ from typing import Any
 
 from jaxembed.files import locked, write_text
 from jaxembed.study.options import Options
-from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, groups, ready
+from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, digest, groups, ready
+from jaxembed.study.recorder import judgement
 from jaxembed.study.run import Run
 from jaxembed.study.train import train_group
 from jaxembed.study.values import as_json
-from jaxembed.tasks.base import Task
+from jaxembed.tasks.base import Task, parted
 from jaxembed.training.loop import Diverged
-from jaxembed.training.processes import is_first, tell, together
+from jaxembed.training.numbers import seeds_of
+from jaxembed.training.processes import alone, is_first, tell, together
+
+
+class Failed(ValueError):
+    """Some runs of a study failed; the message names them. All others are finished."""
 
 
 @dataclass
@@ -60,7 +67,7 @@ class Study:
     at_once: int | None = None
 
     def __post_init__(self):
-        self.folder, self.seeds = Path(self.folder), tuple(self.seeds)
+        self.folder, self.seeds = Path(self.folder), seeds_of(self.seeds)
         if not self.variants or not self.seeds:
             raise ValueError(f"the study {self.name} has nothing to train: give it variants and seeds")
         labels = [variant.label for variant in self.variants]
@@ -74,29 +81,45 @@ class Study:
             raise ValueError(
                 f"variants name the data {', '.join(sorted(unknown))}, but the tasks are {', '.join(self.tasks)}"
             )
+        lines = [self._label(run) for run in self.runs if run.seed == self.seeds[0]]
+        if again := sorted({line for line in lines if lines.count(line) > 1}):
+            raise ValueError(
+                f"two lines of the table of {self.name} would be called {again[0]!r}: change a label or a task"
+            )
 
     @cached_property
     def runs(self) -> list[Planned]:
         """Every run, in the order of the table."""
-        return [
-            Planned(self._folder_of(variant, name, seed), variant, seed, name)
+        lines = [
+            (variant, name)
             for variant in self.variants
             for name in ([variant.data] if variant.data is not None else self.tasks)
+        ]
+        several = len(self.tasks) > 1
+        folders = folder_names([(task, v.label) if several and v.data is None else (v.label,) for v, task in lines])
+        return [
+            Planned(self.folder / "runs" / place / f"seed-{seed}", variant, seed, task)
+            for (variant, task), place in zip(lines, folders, strict=True)
             for seed in self.seeds
         ]
 
-    def _folder_of(self, variant: Variant, task: str, seed: int) -> Path:
-        several = variant.data is None and len(self.tasks) > 1
-        label = _as_folder(f"{task}/{variant.label}" if several else variant.label)
-        return self.folder / "runs" / label / f"seed-{seed}"
+    def _label(self, run: Planned) -> str:
+        """What the table calls a run's line."""
+        several = len({each.task for each in self.runs}) > 1
+        return f"{run.task}: {run.variant.label}" if several else run.variant.label
 
     @together()
     def run(self, options: Options | None = None) -> None:
-        """Trains what is not there yet, group by group; a run that diverges does not stop the others.
+        """Trains what is not there yet, group by group; a run that fails does not stop the others.
 
-        Raises Diverged at the end when runs did, naming them, and Interrupted after Ctrl-C.
+        Raises ValueError before anything is trained where a folder holds a run with other settings. At the end raises
+        Diverged where runs diverged and Failed where runs failed otherwise, naming them; Interrupted after Ctrl-C.
         """
         options = options or Options()
+        if is_first() and not options.overwrite:
+            for run in self.runs:
+                if run.folder.exists():
+                    Run.check(run.folder, run.settings(self.tasks[run.task], self.settings))
         if is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = locked(self.folder / ".lock", f"{self.folder}: another process is at this study; wait for it")
@@ -105,24 +128,22 @@ class Study:
         try:
             if is_first():
                 self.declare()
-            failed = [str(error) for group in self.groups() if (error := self._train(group, options))]
+            failed = [failure for group in self.groups() for failure in self._train(group, options)]
         finally:
             if lock:
                 lock.close()
         if failed:
-            raise Diverged("; ".join(failed))
+            kind = Diverged if all(isinstance(error, Diverged) for _, error in failed) else Failed
+            raise kind("; ".join(f"{name}: {error}" for name, error in failed)) from failed[0][1]
 
     def declare(self) -> None:
         """Writes study.json: what `report` makes its tables from."""
-        label = lambda run: (
-            f"{run.task}: {run.variant.label}" if len({r.task for r in self.runs}) > 1 else run.variant.label
-        )
         told = {
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
             "lower_is_better": list(self.lower_is_better), "unranked": list(self.unranked), "curves": list(self.curves),
             "notes": list(self.notes),
             "runs": [
-                {"folder": run.folder.relative_to(self.folder).as_posix(), "label": label(run), "seed": run.seed,
+                {"folder": run.folder.relative_to(self.folder).as_posix(), "label": self._label(run), "seed": run.seed,
                  "factors": {"data": run.task, **as_json(run.variant.factors)}}
                 for run in self.runs
             ],
@@ -143,25 +164,35 @@ class Study:
             found += [group[start : start + size] for start in range(0, len(group), size)]
         return found
 
-    def _train(self, group: list[Planned], options: Options) -> str | None:
+    def _train(self, group: list[Planned], options: Options) -> list[tuple[str, Exception]]:
+        """Trains a group: what failed of it, by name. Where some of its runs diverge, the others train without them."""
         task = self.tasks[group[0].task]
         labels = list(dict.fromkeys(run.variant.label for run in group))
         description = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
         try:
             runs = train_group(group, task, options, settings=self.settings, description=description)
+            if is_first():
+                for run in runs:
+                    self._complete(run, task)
+            tell(None)
         except Diverged as error:
-            return f"{description}: {error}"
-        if is_first():
-            for run in runs:
-                self._complete(run, task)
-        tell(None)
-        return None
+            own = dict.fromkeys(group[place].variant.label for place in error.places) or labels
+            rest = [run for place, run in enumerate(group) if place not in error.places]
+            more = self._train(rest, options) if rest and error.places else []
+            return [(", ".join(own), error), *more]
+        except Exception as error:  # whatever it is, it is no matter of the other groups
+            if not alone():  # the other processes wait for this one in the middle of the group
+                raise
+            return [(description, error)]
+        return []
 
     def _complete(self, run: Run, task: Task) -> None:
         """Measures again what a finished run's summary lacks of the columns: a column that was added later."""
         missing = set(self.columns.values()) - set(run.summary)
         if missing and (run.folder / "vectors.safetensors").exists():
-            run.amend(task.judge(task.parts(run.vectors())))
+            figures, reasons = parted(judgement(task, task.parts(run.vectors())))
+            run.amend(figures)
+            run.note(unmeasured=reasons)
 
     def costs(self) -> list[tuple[Planned, Cost, bool]]:
         """Each run with what it takes and whether it is finished; nothing is trained."""
@@ -192,6 +223,27 @@ class Study:
         left = [each for _, each, finished in rows if not finished]
         total = sum(each.flops for each in left)
         return f"{text}\n\n{len(left)} of {len(rows)} runs to train in {len(self.groups())} groups, about {total:.2e} FLOPs."
+
+
+_LONGEST = 180  # bytes of a folder's name without a digest; file systems take 255, some less
+
+
+def folder_names(labels: Sequence[tuple[str, ...]]) -> list[str]:
+    """A folder's name for each label, a tuple of its parts; all are different, also where case does not count.
+
+    A name is its label with "-" for what is no letter, digit, or one of `_.=`. Labels for which that is the same, and those
+    that are long, have a digest behind it.
+    """
+    plain = [_as_folder("/".join(parts)) for parts in labels]
+    alike = [unicodedata.normalize("NFC", name).casefold() for name in plain]
+    names = []
+    for parts, name, key in zip(labels, plain, alike, strict=True):
+        size = len(name.encode())
+        if alike.count(key) > 1 or size > _LONGEST:
+            cut = name.encode()[: _LONGEST - 17].decode(errors="ignore")
+            name = f"{cut}-{digest(*parts)}"
+        names.append(name)
+    return names
 
 
 def _as_folder(label: str) -> str:

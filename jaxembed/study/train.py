@@ -1,7 +1,9 @@
 """Training on the record: a run folder for each run of a group, benchmarks on the way, vectors and figures at the end."""
 
+import errno
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +17,7 @@ from jaxembed.study.run import Run
 from jaxembed.tasks.base import Task
 from jaxembed.tracking import Console, Trackers
 from jaxembed.training.checkpoints import Checkpoints
-from jaxembed.training.loop import Result, fit
+from jaxembed.training.loop import Diverged, Result, fit
 from jaxembed.training.numbers import numbers_of
 from jaxembed.training.processes import is_first, tell
 
@@ -39,8 +41,11 @@ def train_group(
     `held_out/loss`, what the task's probes measure, histograms of the vectors and their lengths. The summary has what the
     task judges, and `final/...`.
 
+    What the data do not allow to be measured is warned of before training, and is None in the summary.
+
     Raises ValueError where a folder holds a run of other settings (unless `overwrite`) or two runs share a folder,
-    BlockingIOError where another process is at it, Diverged, and Interrupted (Ctrl-C, saved).
+    BlockingIOError where another process is at it, Diverged, and Interrupted (Ctrl-C, saved). Where one of several trained
+    runs cannot be written down, the others are first.
     """
     options = options or Options()
     folders = [plan.folder for plan in plans]
@@ -50,13 +55,26 @@ def train_group(
         seeds = ", ".join(str(plan.seed) for plan in plans)
         raise ValueError(f"each seed needs a folder of its own, but seeds {seeds} share one")
     runs: dict[Path, Run] = {}
+    warned = False
     while True:
         among, waiting, folder = tell(_next(plans, task, settings or {}, options, runs) if is_first() else None)
         if not waiting:
             return list(runs.values()) if is_first() else [Run(folder, folder) for folder in folders]
+        if is_first() and not warned:
+            _warn_of_gaps(task)
+            warned = True
         _train_some(
             [plans[i] for i in among], [i in waiting for i in among], Path(folder), task, options, runs, description
         )
+
+
+def _warn_of_gaps(task: Task) -> None:
+    """Says before training what the data do not allow to be measured: figures of one reason in one line."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in task.unmeasurable().items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        warnings.warn(f"{task.data}: {', '.join(names)} cannot be measured: {why}", stacklevel=3)
 
 
 def _next(
@@ -79,7 +97,8 @@ def _next(
         members = json.loads(path.read_text())
         among = [place for place, name in enumerate(names) if name in members]
         if set(members) <= set(names) and set(among) & set(waiting):
-            if not options.overwrite:
+            # A run whose folder is gone begins anew: its record would lack all that came before the checkpoint.
+            if all(runs[plans[i].folder].kept for i in among if i in waiting):
                 return among, [i for i in among if i in waiting], str(path.parent)
             shutil.rmtree(path.parent)
     folder = plans[(waiting or [0])[0]].folder.parent / ".checkpoints" / digest(*[names[i] for i in waiting])
@@ -110,13 +129,34 @@ def _train_some(
             stack.callback(checkpoints.close)
         recorder = Recorder(runs, recorded, task, plans[0].variant.training, options)
         stack.callback(recorder.close)
-        result = _fit(plans, task, options, recorder, checkpoints, description, stack)
+        try:
+            result = _fit(plans, task, options, recorder, checkpoints, description, stack)
+        except Diverged:
+            if checkpoints:  # it would diverge again in the same way
+                checkpoints.remove()
+            raise
+        failures = []
         for place, here in enumerate(recorded):
             if here:
-                recorder.conclude(place, result)
+                try:
+                    _conclude(recorder, place, result, checkpoints)
+                except Exception as error:  # whatever it is, the other runs have been trained as well
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         if checkpoints and not options.keep_checkpoints:
             checkpoints.remove()
         tell(None)
+
+
+def _conclude(recorder: Recorder, place: int, result: Result, checkpoints: Checkpoints | None) -> None:
+    try:
+        recorder.conclude(place, result)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or checkpoints is None:
+            raise
+        checkpoints.make_room()
+        recorder.conclude(place, result)
 
 
 def _fit(

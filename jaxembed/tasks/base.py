@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -17,9 +17,18 @@ from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
-Figures = dict[str, float | None]
 DEV = "-dev"  # what figures of the validation part end in
 Channels = Annotated[int, Range(least=1, most=3)]
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Stands in the place of a figure that could not be measured, with the reason."""
+
+    reason: str
+
+
+Figures = dict[str, float | Unmeasured | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +40,7 @@ class Read:
     examples: of a pass, by which speed is told. fingerprint: of what is trained on. about: for environment.json.
     inputs: what turns raw things into examples of a method, which a run keeps. judged: examples by the names of their parts,
     whose vectors are the product of an encoder: `{"test": {"images": [n, h, w, c]}}`; {} where the product is a table.
-    rest: whatever else `judge` needs.
+    rest: whatever else `judge` needs. judged_by: fingerprint of what the vectors are judged by, "" where they are not.
     """
 
     train: Any
@@ -43,6 +52,7 @@ class Read:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
+    judged_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,9 +79,13 @@ class Task(Checked):
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """The final figures, by the tags of a summary, of the vectors `[n, d]` of each part of what is judged.
 
-        None stands for what cannot be measured. Where the product is a table, it is the part called "".
+        `Unmeasured`, or None, stands for what cannot be measured. Where the product is a table, it is the part called "".
         """
         raise NotImplementedError
+
+    def unmeasurable(self) -> dict[str, str]:
+        """Figures that these data do not allow, whatever the vectors are, with the reasons: known before training."""
+        return {}
 
     @cached_property
     def found(self) -> Read:
@@ -89,7 +103,11 @@ class Task(Checked):
 
     def settings(self) -> dict[str, Any]:
         """What of this task decides a result, and how to read the data again."""
-        return {"data": self.data, "data_fingerprint": self.found.fingerprint, "task": self}
+        found = self.found
+        return {
+            "data": self.data, "data_fingerprint": found.fingerprint, "judged_fingerprint": found.judged_by or None,
+            "task": self,
+        }  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
         """What is measured now and then, and after each pass: `vectors [runs, n, d] -> {tag: [runs]}`.
@@ -142,7 +160,34 @@ def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:
 
 _geometry = jax.jit(geometry)
 
+GEOMETRY = ("uniformity", "effective_rank", "dimension_std")  # what `geometry` measures
 
-def told(figures: Mapping[str, Any], prefix: str = "") -> Figures:
-    """Figures as a summary has them: None where one is not finite."""
-    return {f"{prefix}{name}": float(value) if np.isfinite(value) else None for name, value in figures.items()}
+
+def told(figures: Mapping[str, Any], prefix: str = "", why: str = "the measure gives no finite number") -> Figures:
+    """Figures as `judge` returns them; where one is not finite, `why` is the reason."""
+    return {
+        f"{prefix}{name}": float(value) if np.isfinite(value) else Unmeasured(why) for name, value in figures.items()
+    }
+
+
+def measured(names: Iterable[str], measure: Callable[[], Mapping[str, Any]], prefix: str = "", **how: str) -> Figures:
+    """`told` of what `measure` returns; where it raises ValueError, its message is the reason for all `names`."""
+    try:
+        return told(measure(), prefix, **how)
+    except ValueError as error:
+        return {f"{prefix}{name}": Unmeasured(str(error)) for name in names}
+
+
+def refusal(check: Callable[[], Any]) -> str | None:
+    """The message of the ValueError that `check` raises; None where it raises none."""
+    try:
+        check()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def parted(figures: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Figures as a summary has them, None for those that could not be measured, and the reasons for these."""
+    reasons = {name: value.reason for name, value in figures.items() if isinstance(value, Unmeasured)}
+    return {name: None if name in reasons else value for name, value in figures.items()}, reasons

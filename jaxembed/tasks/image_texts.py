@@ -15,7 +15,18 @@ from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import cross_retrieval, random_recall
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import DEV, Channels, Figures, Read, Task, set_apart, shape_of_vectors, told, with_dev
+from jaxembed.tasks.base import (
+    DEV,
+    GEOMETRY,
+    Channels,
+    Figures,
+    Read,
+    Task,
+    measured,
+    set_apart,
+    shape_of_vectors,
+    with_dev,
+)
 from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
@@ -76,7 +87,10 @@ class ImageTexts(Task):
             judged |= {"dev/image": {"images": dev.images.images}, "dev/text": text.examples(dev.texts)}
         inputs = {"image": ImageInput(*pixels.shape[1:]), "text": text}
         about = train.summary() | more
-        return Read(tokenized, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test)
+        return Read(
+            tokenized, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test,
+            judged_by=test.fingerprint,
+        )  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
         """The shape of the watched vectors now and then; how well images find their texts after each pass."""
@@ -88,18 +102,23 @@ class ImageTexts(Task):
         texts, pictures = (ids[: len(image)] for ids in (self.found.train.texts, self.found.train.pictures))
         return cross_retrieval(image, text, texts, groups=pictures)["a_to_b/recall@10"]
 
+    def unmeasurable(self) -> dict[str, str]:
+        """Where all pairs have one text, every answer is right."""
+        why = _refused(self.found.rest)
+        return dict.fromkeys(self.columns.values(), why) if why else {}
+
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """`retrieval/...` among all test pairs, both ways, `geometry/...` of the images.
 
         An equal text counts as right, and so do all texts of a picture, which is searched once however many it has. Where
         pairs were set apart, the same among these, `retrieval/...-dev`.
         """
-        test, dev = self.found.rest, self.found.dev
-        figures = _retrieval(vectors["image"], vectors["text"], test)
-        if dev:
+        figures = measured(GEOMETRY, lambda: geometry(vectors["image"]), "geometry/")
+        figures |= _retrieval(vectors["image"], vectors["text"], self.found.rest)
+        if dev := self.found.dev:
             among = _retrieval(vectors["dev/image"], vectors["dev/text"], dev)
             figures |= {f"{name}{DEV}": value for name, value in among.items()}
-        return told(figures, "retrieval/") | told(geometry(vectors["image"]), "geometry/")
+        return figures
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Some texts and some images of the test set, and the images nearest to each."""
@@ -112,8 +131,21 @@ class ImageTexts(Task):
         return with_thumbnails(keys, product.vectors, test.images.images)
 
 
-def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> dict[str, float]:
+def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> Figures:
     """Figures of retrieval among pairs, both ways, and of a random ranking."""
     ids, pictures = pairs.ids, pairs.pictures
-    figures = cross_retrieval(image, text, ids, groups=pictures, names=("image", "text"))
-    return figures | {f"random/{key}": value for key, value in random_recall(ids, ids, groups=pictures).items()}
+
+    def measure() -> dict[str, float]:
+        if refused := _refused(pairs):
+            raise ValueError(refused)
+        figures = cross_retrieval(image, text, ids, groups=pictures, names=("image", "text"))
+        return figures | {f"random/{key}": value for key, value in random_recall(ids, ids, groups=pictures).items()}
+
+    return measured([key.partition("/")[2] for key in ImageTexts.columns.values()], measure, "retrieval/")
+
+
+def _refused(pairs: Pairs) -> str | None:
+    """Why retrieval among these pairs says nothing, if it does not."""
+    if len(np.unique(pairs.ids)) > 1:
+        return None
+    return f"all {len(pairs)} images have the same text, so that every answer is right"

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from jaxembed.data.images import read_images
 from jaxembed.data.inputs import ImageInput
+from jaxembed.evaluation.checks import labels_of
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
-from jaxembed.evaluation.probe import fit_probe
+from jaxembed.evaluation.probe import check_probe, fit_probe
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import DEV, Channels, Figures, Read, Task, set_apart, told, with_dev
+from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, set_apart, with_dev
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
@@ -60,12 +61,26 @@ class Images(Task):
         about = {**train.summary(), **{name: one.summary() for name, one in parts.items() if name != "train"}}
         judged = {name: {"images": one.images} for name, one in parts.items()}
         inputs = {"image": ImageInput(*train.images.shape[1:])}
-        return Read(train, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test)
+        return Read(
+            train, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test,
+            judged_by=test.fingerprint,
+        )  # fmt: skip
 
     @cached_property
     def _known(self) -> dict[int, Figures]:
         """Figures by the bits of their vectors: those of pixels are the same for every seed, and a probe takes long."""
         return {}
+
+    def unmeasurable(self) -> dict[str, str]:
+        """Votes need test classes that training images have; a probe two classes besides; the geometry several images."""
+        train, test = self.found.train.labels, self.found.rest.labels
+        found = {}
+        if train is not None and test is not None:
+            unseen = refusal(lambda: labels_of("test_labels", test, len(test), int(train.max()) + 1))
+            found = {"probe/knn": unseen, "probe/linear": unseen or refusal(lambda: check_probe(train))}
+        if len(self.found.rest) < 2:
+            found |= {f"geometry/{name}": "there is but one test image" for name in GEOMETRY}
+        return {name: why for name, why in found.items() if why}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors.
@@ -75,14 +90,15 @@ class Images(Task):
         train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
         if key not in self._known:
-            figures = told(geometry(vectors["test"]), "geometry/")
+            figures = measured(GEOMETRY, lambda: geometry(vectors["test"]), "geometry/")
             if train.labels is not None and test.labels is not None:
                 known, k = (vectors["train"], train.labels), min(self.k, len(train))
-                probe = fit_probe(*known, iterations=ITERATIONS)
+                fitted = cache(lambda: fit_probe(*known, iterations=ITERATIONS))
                 asked = {"": (vectors["test"], test.labels)} | ({DEV: (vectors["dev"], dev.labels)} if dev else {})
                 for name, sides in asked.items():
-                    figures[f"probe/knn{name}"] = knn_accuracy(*known, *sides, k=k)
-                    figures[f"probe/linear{name}"] = probe.accuracy(*sides)
+                    knn = lambda name=name, sides=sides: {f"knn{name}": knn_accuracy(*known, *sides, k=k)}
+                    probe = lambda name=name, sides=sides: {f"linear{name}": fitted().accuracy(*sides)}
+                    figures |= measured([f"knn{name}"], knn, "probe/") | measured([f"linear{name}"], probe, "probe/")
             self._known[key] = figures
         return dict(self._known[key])
 

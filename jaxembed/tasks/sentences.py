@@ -6,14 +6,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from jaxembed.data.cache import content_digest
 from jaxembed.data.inputs import TextInput
 from jaxembed.data.pairs import read_scored_pairs, read_sentences
 from jaxembed.data.tokenized import token_groups
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import alignment, geometry
-from jaxembed.evaluation.sts import sts_spearman
+from jaxembed.evaluation.sts import check_scores, sts_spearman
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import Figures, Read, Task, told
+from jaxembed.tasks.base import GEOMETRY, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.start import Start
 from jaxembed.vectors import KeyedVectors
 
@@ -80,7 +81,14 @@ class Sentences(Task):
         return Read(
             groups, sentences.groups, sentences.fingerprint, about, inputs={"text": text},
             judged={name: text.examples(texts) for name, texts in parts.items()}, rest=(pairs, parts),
+            judged_by=content_digest(*(scored.fingerprint for scored in pairs.values())) if pairs else "",
         )  # fmt: skip
+
+    def unmeasurable(self) -> dict[str, str]:
+        """Of a single pair, or of pairs that all have one score, there is no correlation."""
+        pairs, _ = self.found.rest
+        found = {f"sts/{name}": refusal(lambda of=scored.scores: check_scores(of)) for name, scored in pairs.items()}
+        return {name: why for name, why in found.items() if why}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """`sts/<split>`: Spearman's rho of cosines with the scores; `geometry/...` of the last split's sentences.
@@ -88,13 +96,15 @@ class Sentences(Task):
         Alignment is that of the pairs that people find most alike, above four fifths of the scale.
         """
         pairs, _ = self.found.rest
-        figures: Figures = {} if pairs else told(geometry(np.unique(vectors["train"], axis=0)), "geometry/")
+        shape = lambda rows: measured(GEOMETRY, lambda: geometry(_distinct(rows)), "geometry/")
+        figures: Figures = {} if pairs else shape(vectors["train"])
         for name, scored in pairs.items():
             a, b = vectors[f"{name}/a"], vectors[f"{name}/b"]
             alike = scored.scores > 0.8 * scored.scores.max()
-            figures |= told({f"sts/{name}": sts_spearman(a, b, scored.scores)})
-            figures |= told({"alignment": alignment(a[alike], b[alike])}, "geometry/")
-            figures |= told(geometry(np.unique(np.concatenate([a, b]), axis=0)), "geometry/")
+            rho = lambda name=name, a=a, b=b, of=scored.scores: {name: sts_spearman(a, b, of)}
+            near = lambda a=a[alike], b=b[alike]: {"alignment": alignment(a, b)}
+            figures |= measured([name], rho, "sts/", why="all cosines, or all scores, are equal")
+            figures |= measured(["alignment"], near, "geometry/") | shape(np.concatenate([a, b]))
         return figures
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
@@ -105,3 +115,11 @@ class Sentences(Task):
         for row, text in enumerate(texts):
             shown.setdefault(" ".join(text.split()), row)
         return KeyedVectors(list(shown), product.vectors[list(shown.values())])
+
+
+def _distinct(vectors: np.ndarray) -> np.ndarray:
+    """The different ones of some vectors: sentences come several times. Raises ValueError where all are equal."""
+    rows = np.unique(vectors, axis=0)
+    if len(rows) < 2:
+        raise ValueError("all vectors are equal")
+    return rows

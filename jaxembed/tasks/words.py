@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxembed.data.text import hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
+from jaxembed.evaluation.benchmarks import benchmarks_digest
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import Figures, Read, Task, told
@@ -50,7 +51,8 @@ class Words(Task):
         corpus = corpus.head(self.max_words) if self.max_words else corpus
         train, held = hold_out(corpus, self.held_out) if self.held_out is not None else (corpus, None)
         about = {key: Path(value).name if key == "file" else value for key, value in train.summary().items()}
-        return Read(train, len(train.tokens), train.fingerprint, about, held_out=held)
+        by = benchmarks_digest()
+        return Read(train, len(train.tokens), train.fingerprint, about, held_out=held, judged_by=by)
 
     def probes(self) -> tuple["Probe", "Probe"]:
         """Similarity now and then, analogies after each pass."""
@@ -71,7 +73,8 @@ class Words(Task):
         for row in evaluate((self.found.train.vocabulary, vectors[""])):
             group, name = "similarity" if row["metric"] == "spearman" else "analogies", row["benchmark"]
             covered = float(row["items"]) / max(float(row["items"]) + float(row["oov"]), 1)
-            summary |= told({f"{group}/{name}": row["value"], f"coverage/{name}": covered})
+            too_few = f"{row['items']} items of it have all their words in the vocabulary"
+            summary |= told({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=too_few)
         return summary
 
 

@@ -155,11 +155,16 @@ class TensorBoard:
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Settings as the HParams plugin takes them: one level, and only bool, number and text."""
+    """Settings as the HParams plugin takes them: one level, and only bool, number and text.
+
+    None is left out: as the text "null" it would make a column of texts of one of numbers, whose rows TensorBoard hides.
+    """
     flat: dict[str, bool | int | float | str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{name}."))
+        elif value is None:
+            continue
         elif isinstance(value, bool | int | float | str):
             flat[prefix + name] = value
         elif isinstance(value, np.generic):

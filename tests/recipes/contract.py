@@ -129,6 +129,7 @@ def test_it_trains_and_is_judged(name, runs, world):
     assert run.finished
     assert np.isfinite(run.vectors().vectors).all()
     one = world[name]
+    assert len(run.settings["judged_fingerprint"]) == 32
     judged = set(one.task.columns.values()) & set(run.summary)
     assert judged, "nothing of the table's columns is measured"
     if one.method.trained:

@@ -98,18 +98,55 @@ def test_the_table_has_mean_interval_and_marks(study):
     half = stats.t.ppf(0.975, 2) * stats.sem(SCORES["one"])
     assert f"0.310 ± {half:.3f} |" in line_of(page, "one")
     assert "**0.413 ± 0.038**" in line_of(page, "two")
-    assert "0.412 ± 0.050 †" in line_of(page, "three")
-    assert stats.ttest_rel(SCORES["two"], SCORES["one"]).pvalue * 2 < 0.05
+    assert "0.412 ± 0.050 |" in line_of(page, "three")
+    assert "†" not in page  # a test with 3 seeds has too little power
     assert "**1.133 ± 0.379**" in line_of(page, "two")  # of losses, the least
     assert "loss ↓" in page
     assert line_of(page, "two").replace("|", " ").split()[-3:] == ["2.00", "M", "3.0"]
-    for said in ("seeds 1, 2, 3", "n = 3", "little power", "A note.", "enwik8-small, fingerprint f00d", "1 x cpu, AMD EPYC",
+    for said in ("seeds 1, 2, 3", "fewer than 5 seeds", "A note.",
+                 "enwik8-small, fingerprint f00d", "1 x cpu, AMD EPYC",
                  "Commit: abc123.", "jax 0.10.2", f"`{ENVIRONMENT['command']}`"):  # fmt: skip
         assert said in page
     assert "not comparable" not in page
     assert (study / "table.md").read_text(encoding="utf-8") == page
     assert {"quality.png", "curves.png", "table.tex"} <= {path.name for path in study.iterdir()}
     assert r"\label{tab:a_study}" in (study / "table.tex").read_text(encoding="utf-8")
+
+
+def test_with_five_seeds_what_is_not_worse_has_a_dagger(study):
+    seeds, more = (1, 2, 3, 4, 5), {"one": (0.31, 0.30), "two": (0.42, 0.40), "three": (0.42, 0.41)}
+    for label, scores in more.items():
+        for seed, score in zip((4, 5), scores, strict=True):
+            write_run(study / "runs" / label / f"seed-{seed}", seed, {"similarity/simlex999": score})
+    declare(study, SCORES, seeds=seeds)
+    page = report(study)
+    two, one = ([*SCORES[label], *more[label]] for label in ("two", "one"))
+    assert stats.ttest_rel(two, one).pvalue * 2 < 0.05
+    assert "†" not in line_of(page, "one")
+    assert line_of(page, "three").count("†") + line_of(page, "two").count("†") == 1
+    assert "n = 5" in page
+
+
+def test_runs_judged_by_different_revisions_are_not_mixed(study):
+    settings = lambda label, seed, judged: change(
+        study / f"runs/{label}/seed-{seed}", "settings", judged_fingerprint=judged
+    )
+    settings("one", 1, "0123")
+    report(study)  # the others do not say
+    settings("two", 2, "4567")
+    with pytest.raises(
+        ValueError, match=r"judged by different revisions of it: 0123 \(one seed 1\); 4567 \(two seed 2\)"
+    ):
+        report(study)
+
+
+def test_why_a_figure_is_missing_stands_under_the_table(study):
+    for seed in SEEDS:
+        change(study / f"runs/two/seed-{seed}", "summary", **{"similarity/simlex999": None})
+        change(study / f"runs/two/seed-{seed}", "environment", unmeasured={"similarity/simlex999": "one pair"})
+    page = report(study)
+    assert "**simlex999 of two could not be measured**: one pair." in page
+    assert line_of(page, "two").split("|")[2].strip() == "–"
 
 
 def test_a_column_without_better_and_worse_has_no_marks(study):
@@ -173,7 +210,7 @@ def test_missing_runs_are_told_in_every_output(study, monkeypatch):
     assert loud in (study / "table.tex").read_text(encoding="utf-8")
     assert ["PARTIAL: 4 of 9" in title for title in titles] == [True, True]
     assert "–" in line_of(page, "one")
-    assert "n = 2" in page
+    assert "No test of significance" in page
     states = [(row["state"], row["value"]) for row in csv_rows(study) if row["label"] == "three" and row["seed"] == "3"]
     assert states == [("unfinished", ""), ("unfinished", "")]
     assert len(csv_rows(study)) == 18

@@ -89,8 +89,32 @@ def test_elsewhere_a_figure_may_differ_by_its_interval(trained):
     assert any("versions: jax was '0.1'" in line for line in found.environment)
     values = [json.loads((trained / f"runs/seed-{s}/summary.json").read_text())["final/loss"] for s in (1, 2)]
     loss = next(figure for figure in found.figures if figure.name == "final/loss")
-    half = 12.706204736 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t, one degree of freedom
-    assert loss.allowed == pytest.approx(half, rel=1e-6)
+    assert loss.allowed == pytest.approx(3 * np.std(values, ddof=1), rel=1e-6)
+    assert not found.tried
+
+
+def test_where_only_the_commit_differs_bit_for_bit_is_tried_first(trained, capsys):
+    path, figures = trained / "runs/seed-2/environment.json", trained / "runs/seed-2/summary.json"
+    before = edited(path, lambda told: told.update(commit="0" * 40, dirty=True))
+    try:
+        assert main(["reproduce", str(trained / "runs/seed-2")]) == 0
+        assert "bit for bit was tried first: the run is the same bit for bit" in capsys.readouterr().out
+        as_it_was = edited(figures, lambda told: told.update({"final/loss": told["final/loss"] * (1 + 1e-9)}))
+        found = reproduce(trained / "runs/seed-2")
+        figures.write_text(as_it_was)
+    finally:
+        path.write_text(before)
+    assert (found.tried, found.exact, found.reproduced) == (True, False, True)
+
+
+def test_a_run_that_was_judged_by_something_else_is_told(trained):
+    path = trained / "runs/seed-1/settings.json"
+    before = edited(path, lambda told: told.update(judged_fingerprint="f00d"))
+    try:
+        with pytest.raises(ValueError, match=r"what the vectors are judged by is not what it was: .* recorded f00d"):
+            reproduce(trained / "runs/seed-1")
+    finally:
+        path.write_text(before)
 
 
 def test_other_data_are_told(trained):

@@ -119,6 +119,48 @@ def test_other_settings_are_refused_and_named(tmp_path):
     assert files(tmp_path) == before
 
 
+def test_other_settings_are_refused_of_an_unfinished_run_too(tmp_path):
+    with Run.create(tmp_path, Settings()) as run:
+        run.tracker().log({"loss": 1.0}, 1)
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=r"unfinished run with other settings \(seed: 1 there, 2 now\)"):
+        Run.create(tmp_path, Settings(seed=2), keep_unfinished=True)
+    assert files(tmp_path) == before
+    again = Run.create(tmp_path, Settings(seed=2), overwrite=True, keep_unfinished=True)
+    assert (again.settings["seed"], again.metrics()) == (2, [])
+
+
+def test_a_run_does_not_go_on_without_a_file_that_it_had(tmp_path):
+    with Run.create(tmp_path, Settings()) as run:
+        run.tracker().log({"loss": 1.0}, 1)
+    position = run.position()
+    run.rewind(position)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(
+        ValueError, match=r"metrics\.jsonl was there at the checkpoint and is missing: remove the folder"
+    ):
+        run.rewind(position)
+
+
+@pytest.mark.parametrize("content", [b"{", b"null", b"[]", b"\xff"])
+@pytest.mark.parametrize("name", ["settings.json", "environment.json", "summary.json"])
+def test_a_broken_record_says_what_to_do_and_that_works(tmp_path, name, content):
+    finished(tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} .*: remove the folder \S+run and run again"):
+        getattr(Run.open(tmp_path / "run"), name.removesuffix(".json"))
+    if name == "settings.json":
+        with pytest.raises(ValueError, match="remove the folder"):
+            Run.create(tmp_path / "run", Settings())
+    finished(tmp_path / "run", score=0.9)  # overwritten
+    assert Run.open(tmp_path / "run").summary == {"score": 0.9}
+    (tmp_path / "run" / "settings.json").unlink()
+    with pytest.raises(ValueError, match=r"finished run without settings\.json: remove the folder"):
+        Run.create(tmp_path / "run", Settings())
+    shutil.rmtree(tmp_path / "run")
+    assert not Run.create(tmp_path / "run", Settings()).finished
+
+
 def test_overwriting_replaces_everything_at_the_end_and_nothing_before(tmp_path):
     finished(tmp_path, score=0.5)
     (tmp_path / "notes.txt").write_text("mine")
@@ -224,7 +266,7 @@ def test_a_folder_without_a_run_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="has saved no vectors"):
         run.vectors()
     (tmp_path / "settings.json").write_text("{")
-    with pytest.raises(ValueError, match=r"settings\.json is not valid JSON .* remove it"):
+    with pytest.raises(ValueError, match=r"settings\.json is not valid JSON .* remove the folder"):
         _ = run.settings
 
 

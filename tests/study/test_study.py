@@ -1,8 +1,10 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,13 @@ from jaxembed.cli import main
 from jaxembed.files import locked
 from jaxembed.report.report import report
 from jaxembed.study.options import Options
+from jaxembed.study.plan import Variant
 from jaxembed.study.run import Run
+from jaxembed.study.study import Failed, Study
 from jaxembed.study.train import train_group
 from jaxembed.training.loop import Diverged, Interrupted
+from jaxembed.training.settings import Training
+from tests.training.toy import Pull
 
 from .tasks import COLUMNS, Toy, study
 
@@ -210,6 +216,143 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path):
         report(tmp_path)
 
 
+def test_who_trains_beside_a_run_that_diverges_is_trained_all_the_same(tmp_path):
+    made = study(tmp_path, rates=(0.02, 1e30), seeds=(1,))
+    assert [len(group) for group in made.groups()] == [2, 1]
+    with pytest.raises(Diverged, match=r"^rate 1e\+30: [^;]*seed 1 are not finite[^;]*$"):
+        made.run(QUIET)
+    alone = study(tmp_path / "alone", rates=(0.02,), seeds=(1,))
+    alone.run(QUIET)
+    assert vectors(tmp_path / "alone") == {k: v for k, v in vectors(tmp_path).items() if k.parts[0] == "runs"}
+    before = stamps(tmp_path / "runs")
+    with pytest.raises(Diverged):
+        study(tmp_path, rates=(0.02, 1e30), seeds=(1,)).run(QUIET)
+    assert stamps(tmp_path / "runs") == before
+
+
+def test_a_run_that_fails_does_not_stop_the_others_and_is_named_at_the_end(tmp_path, monkeypatch):
+    class Full(Toy):
+        def product(self, method, params, vectors):
+            if len(list(tmp_path.rglob("summary.json"))) == 1:
+                raise OSError("the disk is full")
+            return super().product(method, params, vectors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Toy, "settings", lambda self: {"task": "toy"})
+        with pytest.raises(Failed, match=r"^rate 0\.02 and 1 more: the disk is full; wide: the disk is full$"):
+            study(tmp_path, task=Full()).run(QUIET)
+        assert len(stamps(tmp_path)) == 1
+        study(tmp_path).run(QUIET)
+    assert len(stamps(tmp_path)) == 6
+
+
+def test_vectors_that_cannot_be_judged_are_kept_and_the_table_has_the_reason(tmp_path):
+    class Unjudged(Toy):
+        columns = COLUMNS
+
+        def judge(self, vectors):
+            raise ValueError("all test labels are 0")
+
+        def pictures(self, vectors):
+            raise ValueError("no neighbours")
+
+        def unmeasurable(self):
+            return dict.fromkeys(COLUMNS.values(), "all test labels are 0")
+
+    made = study(tmp_path, task=Unjudged(), rates=())
+    with pytest.warns(UserWarning, match="cannot be measured|there are no pictures") as told:
+        made.run(QUIET)
+    first = str(told[0].message)
+    assert first == "toy: judged/first, judged/norm cannot be measured: all test labels are 0"
+    assert "there are no pictures: no neighbours" in str(told[1].message)
+    run = Run.open(tmp_path / "runs/wide/seed-1")
+    assert run.summary["judged/first"] is None
+    assert np.isfinite(run.vectors().vectors).all()
+    page = report(tmp_path)
+    assert "**norm of wide could not be measured**: all test labels are 0." in page
+    assert "–" in page
+
+
+def test_a_probe_that_the_data_do_not_allow_does_not_stop_the_training(tmp_path):
+    class Unprobed(Toy):
+        def probes(self):
+            def fails(vectors):
+                raise ValueError("one text for all")
+
+            return fails, fails
+
+    with pytest.warns(UserWarning, match="cannot be measured while .* trains: one text for all") as told:
+        study(tmp_path, task=Unprobed(), rates=()).run(QUIET)
+    assert len(told) == 2  # each probe once
+    assert len(stamps(tmp_path)) == 2
+
+
+def test_other_settings_are_refused_before_anything_is_trained(tmp_path):
+    study(tmp_path, rates=(), seeds=(1,)).run(QUIET)
+    (tmp_path / "runs/wide/seed-1/summary.json").unlink()  # as if it had been killed
+    with pytest.raises(ValueError, match=r"wide/seed-1 holds an unfinished run with other settings .*noise"):
+        study(tmp_path, noise=0.5).run(QUIET)
+    assert not stamps(tmp_path)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["wide"]
+
+
+def test_a_killed_run_whose_folder_was_removed_begins_anew(tmp_path):
+    """Its checkpoint is still there, but a record that begins at the checkpoint would lack all that came before."""
+    kill_in(tmp_path, at=7)
+    whole = study(tmp_path / "whole")
+    whole.run(QUIET)
+    shutil.rmtree(tmp_path / "runs/rate-0.02/seed-1")
+    study(tmp_path).run(QUIET)
+    records = {path: lines for path, lines in metrics(tmp_path).items() if path.parts[0] == "runs"}
+    assert records == metrics(tmp_path / "whole")
+
+
+def names(*variants, tasks=("a",)):
+    made = Study("s", "results", dict.fromkeys(tasks, Toy()), variants, (1,), COLUMNS)
+    return [run.folder.parent.name for run in made.runs]
+
+
+def variant(label):
+    return Variant(label, Pull(), Training(epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a/b", "a-b"), ("k=1, m=2", "k=1,m=2"), ("x→y", "x←y"), ("→", "run"), ("Big", "big")]
+)
+def test_labels_that_would_share_a_folder_get_folders_of_their_own(first, second):
+    both = names(variant(first), variant(second))
+    assert len({name.casefold() for name in both}) == 2
+    assert names(variant(second), variant(first)) == both[::-1]
+
+
+def test_tasks_and_labels_that_would_share_a_folder_get_folders_of_their_own():
+    two = (replace(variant("c"), data="a-b"), variant("b-c"))
+    assert len(set(names(*two, tasks=("a", "a-b")))) == 3
+    with pytest.raises(ValueError, match="two lines of the table of s would be called 'a: b: c'"):
+        names(replace(variant("b: c"), data="a"), replace(variant("c"), data="a: b"), tasks=("a", "a: b"))
+
+
+def test_a_long_label_has_a_folder_that_every_file_system_takes(tmp_path):
+    long = [variant("é" * 150), variant("é" * 150 + "a")]
+    both = names(*long)
+    assert len(set(both)) == 2
+    assert all(len(name.encode()) <= 200 for name in both)
+    (tmp_path / both[0]).mkdir()
+
+
+def test_recorded_folders_keep_their_names():
+    labels = ("simclr/infonce", "words/infonce, batch_size=1024, temperature=0.02", "barlow_twins, learning_rate=0.001")
+    assert names(*map(variant, labels)) == [
+        "simclr-infonce", "words-infonce-batch_size=1024-temperature=0.02", "barlow_twins-learning_rate=0.001",
+    ]  # fmt: skip
+
+
+def test_seeds_of_numpy_are_seeds(tmp_path):
+    study(tmp_path, rates=(), seeds=np.arange(2)).run(QUIET)
+    assert "wide" in report(tmp_path)
+    assert Run.open(tmp_path / "runs/wide/seed-0").settings["seed"] == 0
+
+
 def test_two_processes_do_not_train_the_same(tmp_path):
     with locked(tmp_path / ".lock", "held"), pytest.raises(BlockingIOError, match="another process is at this study"):
         study(tmp_path).run(QUIET)
@@ -235,6 +378,9 @@ def test_a_dry_run_tells_what_it_would_cost_and_trains_nothing(tmp_path):
         ({"seeds": ()}, "nothing to train"),
         ({"seeds": (1, 1)}, "a seed stands twice"),
         ({"rates": (0.1, 0.1)}, "two variants .* are called 'rate 0.1'"),
+        ({"seeds": (1, 2**32 + 1)}, "from 0 to 4294967295, not 4294967297"),
+        ({"seeds": (-1,)}, "a whole number from 0 to 4294967295, not -1"),
+        ({"seeds": (1.0,)}, "not 1.0"),
     ],
 )
 def test_a_study_that_makes_no_sense(tmp_path, settings, message):

@@ -126,7 +126,7 @@ def test_the_hparams_tab_makes_one_table_of_different_runs(tmp_path):
 
     for name, settings, summary in (
         ("skipgram", {"seed": 1, "window": 5}, {"wordsim353": 0.7}),
-        ("glove", {"seed": 1, "x_max": 10.0}, {"wordsim353": 0.5, "google": 0.3}),
+        ("glove", {"seed": 1, "x_max": 10.0, "window": None}, {"wordsim353": 0.5, "google": 0.3}),
         ("failed", {"seed": 1, "window": 5}, None),
     ):
         board = TensorBoard(tmp_path / name)
