@@ -1,6 +1,6 @@
-"""Trains word methods and an encoder for a moment, and prints a digest of all bits: a script, run in several surroundings.
+"""Trains methods for a moment, and prints a digest of all bits that came out: a script, run in several surroundings.
 
-python determinism_runs.py [CORES]
+python determinism_runs.py words|encoder [CORES]
 """
 
 import hashlib
@@ -8,8 +8,8 @@ import json
 import os
 import sys
 
-if len(sys.argv) > 1:  # before anything counts them
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+if len(sys.argv) > 2:  # before anything counts them
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])
 
 import numpy as np
 
@@ -32,8 +32,8 @@ def digest(*arrays):
     return hashlib.blake2b(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:32]
 
 
-if __name__ == "__main__":
-    start()
+def of_words():
+    """Digests of each word method."""
     corpus = read_corpus("enwik8-small", min_count=20, cache=False)
     few, counts = corpus.head(20_000), count_cooccurrences(corpus.head(100_000), 5, cache=False)
     short, wide = Training(epochs=1), {"vector_size": 64, "step_tokens": 256}
@@ -50,11 +50,19 @@ if __name__ == "__main__":
     ):
         result = fit(method, data, short, held_out=few.head(2000) if data is not counts else None, **settings)
         told[name] = digest(result.vectors, result.losses)
-    # Of encoders MoCo has the most parts: views, batches without replacement, dropout, an average of the net, and a queue.
+    return told
+
+
+def of_encoder():
+    """The digest of MoCo, which has the most parts: views, batches without replacement, dropout, an average, and a queue."""
     images = read_images("fashion-mnist-small", split="test", cache=False).head(192)
     net = encoder("vit", hidden_size=32, depth=2, heads=2, patch=7, dropout=0.1)
     moco = MoCo(encoder=net, projection=(32, 16), batch_size=64, queue=128, watch=64)
     dense = Dense(optimizer="adamw", weight_decay=0.05, warmup=0.1, clip=1.0)
     result = fit(moco, images, Training(epochs=2, learning_rate=1e-3, dense=dense), seeds=(0, 1))
-    told["moco"] = digest(result.vectors, result.losses)
-    print(json.dumps(told))
+    return {"moco": digest(result.vectors, result.losses)}
+
+
+if __name__ == "__main__":
+    start()
+    print(json.dumps({"words": of_words, "encoder": of_encoder}[sys.argv[1]]()))
