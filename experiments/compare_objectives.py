@@ -32,16 +32,17 @@ FIVE = (
 )  # fmt: skip
 ALL = (*FIVE[:3], "skipgram/margin", "skipgram/bpr", *FIVE[3:])
 
+ALIKE = {"sweeps": 1, "damping": 1.0}  # every contender meets the corpus as often
 PRESETS = {
     "smoke": Preset(
-        FIVE, Path("runs/smoke"), {"max_words": 100_000, "vector_size": 32, "epochs": 1}, {"glove": {"epochs": 2}},
+        FIVE, Path("runs/smoke"), {"max_words": 100_000, "vector_size": 32, "epochs": 1, **ALIKE}, {"glove": {"epochs": 2}},
         seeds=(1, 2),
     ),
-    "demo": Preset(FIVE, Path("runs/demo"), {"max_words": 1_000_000, "epochs": 3}, {"glove": {"epochs": 8}}),
+    "demo": Preset(FIVE, Path("runs/demo"), {"max_words": 1_000_000, "epochs": 3, **ALIKE}, {"glove": {"epochs": 8}}),
     # What is recorded was trained step by step, with every loss; three seeds fill two cores as well as replicas do.
     "enwik8": Preset(
         ALL, Path("results/compare_objectives"),
-        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1}, {"glove": {"epochs": 8}},
+        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1, "block": 64, **ALIKE}, {"glove": {"epochs": 8}},
     ),
 }  # fmt: skip
 

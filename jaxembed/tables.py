@@ -55,11 +55,11 @@ def sgd() -> RowOptimizer:
     return RowOptimizer(lambda table: (), update)
 
 
-def row_adagrad(initial: float = 1.0, dimension: int | None = None) -> RowOptimizer:
+def row_adagrad(initial: float = 1.0, dimension: int | None = None, damping: float = 1.0) -> RowOptimizer:
     """Adagrad with one accumulator a row: the sum of the mean squares of its gradients, on top of `initial`.
 
     Gradients that meet in one step are accumulated one by one, so a word that is frequent in a large batch is damped at once.
-    `dimension` is the true width of rows that are padded with zeros. State: float32 `[n]`.
+    `dimension` is the true width of rows that are padded with zeros; every square counts `damping` times. State: float32 `[n]`.
     Source: Duchi et al. 2011, with the diagonal averaged over a row (as in fbgemm's rowwise_adagrad).
     """
 
@@ -69,7 +69,7 @@ def row_adagrad(initial: float = 1.0, dimension: int | None = None) -> RowOptimi
     def update(table, accumulator, ids, gradients, learning_rate):
         width = dimension or table.shape[1]
         gradients = gradients.astype(jnp.float32)
-        accumulator = scatter_add(accumulator, ids, jnp.sum(gradients * gradients, -1) / width)
+        accumulator = scatter_add(accumulator, ids, jnp.sum(gradients * gradients, -1) * (damping / width))
         scale = -learning_rate * lax.rsqrt(gather(accumulator, ids))
         return scatter_add(table, ids, scale[:, None] * gradients), accumulator
 

@@ -28,9 +28,9 @@ class Transformer(nnx.Module):
         segments: CountOrZero = 2,  # Kinds of segment; 0 for none.
         dropout: ShareBelowOne = 0.1,  # Share of activations that are left out in training.
         causal: bool = False,  # A token sees only those before it.
-        pooling: Literal[
-            "mean", "cls", "last"
-        ] = "mean",  # The mean over a text's tokens, its first place, or its last token.
+        # The mean over a text's tokens, the same with a learned weight for each word of the vocabulary, the text's first
+        # place, or its last token.
+        pooling: Literal["mean", "weighted", "cls", "last"] = "mean",
         positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
         norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
         activation: str = "gelu",  # Inside a layer.
@@ -40,7 +40,7 @@ class Transformer(nnx.Module):
         remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.
         rngs: nnx.Rngs,
     ):
-        self.pooling = chosen("pooling", pooling, ("mean", "cls", "last"))
+        self.pooling = chosen("pooling", pooling, ("mean", "weighted", "cls", "last"))
         self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
         if vocab_size < 1 or max_length < 1 or depth < 0:
             raise ValueError("vocab_size and max_length must be at least 1, and depth 0 (a bag of words) or more")
@@ -48,6 +48,9 @@ class Transformer(nnx.Module):
             sinusoidal(1, hidden_size)  # tells a width that it cannot have
         table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))
         self.token_embedding = table(vocab_size, token_dim or hidden_size)
+        # The layer norm below gives every token the same length, so its vector alone cannot say how much it counts. Weights
+        # are kept as logarithms, which keeps them positive.
+        self.token_weight = nnx.Param(jnp.zeros(vocab_size)) if pooling == "weighted" else None
         self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None
         self.segment_embedding = table(segments, hidden_size) if segments else None
         self.position_embedding = table(max_length, hidden_size) if positions == "learned" else None
@@ -72,7 +75,7 @@ class Transformer(nnx.Module):
     ) -> jax.Array:  # fmt: skip
         """A vector a text, `[B, hidden_size]`; the arguments are those of `sequence`.
 
-        A text without tokens (its mask is all false) gets a zero vector from the pooling "mean" and "last".
+        A text without tokens (its mask is all false) gets a zero vector from every pooling but "cls".
         """
         mask = ids != 0 if mask is None else mask
         x = self.sequence(ids, mask, segments, train=train, rngs=rngs)
@@ -81,6 +84,9 @@ class Transformer(nnx.Module):
         if self.pooling == "last":
             later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
             weights = jnp.where(mask & (later == 0), 1.0, 0.0)
+        elif self.token_weight is not None:
+            weights = mask * jnp.exp(_rows(self.token_weight[...], ids))
+            weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-30)
         else:
             weights = mask / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
         return jnp.sum(x * weights[..., None].astype(x.dtype), axis=1)

@@ -157,7 +157,7 @@ class Study:
             variant, task = group[0].variant, self.tasks[group[0].task]
             if len(group) > 1:
                 sized, data = ready(variant.method, task)
-                taken = cost(sized, variant.training, sized.source(data), flops=False)
+                taken = cost(sized, sized.training_for(data, variant.training), sized.source(data), flops=False)
                 size = tell(at_once(taken, variant.training, self.at_once))  # machines may have unlike memory
             else:
                 size = 1
@@ -202,7 +202,7 @@ class Study:
             key = (id(run.variant), run.task)
             if key not in known:
                 sized, data = ready(run.variant.method, self.tasks[run.task])
-                known[key] = cost(sized, run.variant.training, sized.source(data))
+                known[key] = cost(sized, sized.training_for(data, run.variant.training), sized.source(data))
             finished = (run.folder / "summary.json").exists()
             rows.append((run, known[key], finished))
         return rows

@@ -133,7 +133,7 @@ def fit(
     training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
     data = method.read(data)
-    method = method.suited_to(data)
+    method, training = method.suited_to(data), method.training_for(data, training)
     numbers = table_of(method, training, vary or {}, len(seeds))
     program = Program(method, training, method.source(data), tuple(seeds), numbers, seeds_by, layout)
     if init is not None:

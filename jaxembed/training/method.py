@@ -4,12 +4,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from jaxembed.ranges import Checked
+
+if TYPE_CHECKING:
+    from jaxembed.training.settings import Training
 
 Batch = Any
 Lookups = dict[str, tuple[str, jax.Array]]
@@ -107,6 +110,13 @@ class Source:
 
         return cls(constants or {}, pieces, piece, size or n, rows)
 
+    def repeated(self, times: int) -> "Source":
+        """The same with passes that meet every piece `times` times."""
+        if times == 1:
+            return self
+        piece = lambda i, *share: self.piece(i % self.pieces, *share)
+        return dataclasses.replace(self, pieces=self.pieces * times, piece=piece, size=self.size * times)
+
     def shapes(self, sharding: Any = None) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and dtypes of a piece, told by a single row of the first."""
         row = self.piece(0, 0, self.rows)
@@ -148,6 +158,10 @@ class Method(Checked):
     def suited_to(self, data: Any) -> Self:
         """The method as these data want it: the size of images, of a vocabulary, of steps where the data are few."""
         return self
+
+    def training_for(self, data: Any, training: "Training") -> "Training":
+        """The training as these data want it; what a training leaves open (sweeps and damping of 0) is chosen here."""
+        return dataclasses.replace(training, sweeps=training.sweeps or 1, damping=training.damping or 1.0)
 
     def source(self, data: Any) -> Source:
         """Arrays for the device, with everything precomputed that a shard should carry."""

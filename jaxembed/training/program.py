@@ -70,7 +70,8 @@ class Program:
         seeds_by = seeds_by or ("threads" if on_cores else "vmap")
         if seeds_by not in ("vmap", "map", "threads"):
             raise ValueError(f"seeds_by must be 'vmap', 'map' or 'threads', not {seeds_by!r}")
-        self.method, self.training, self.source, self.seeds, self.layout = method, training, source, seeds, layout
+        self.method, self.training, self.seeds, self.layout = method, training, seeds, layout
+        self.source = source.repeated(training.sweeps)
         self.seeds_by, self.stacked = seeds_by, seeds_by != "threads" and len(seeds) > 1
         # Replicas are for cores that would else be idle. An accelerator is filled by one run, and trains it step by step.
         self.replicas = training.replicas if on_cores else 1
@@ -190,7 +191,7 @@ class Program:
         """All that compiled functions depend on beside the shapes of their arguments, which hold the numbers."""
         method = with_numbers(self.method, dict.fromkeys(self.lanes[0].numbers.keys() - {"total_steps"}, 0.0))
         own = self.training
-        training = own.optimizer, own.initial_accumulator, own.loss_every, own.dense
+        training = own.optimizer, own.initial_accumulator, own.damping, own.loss_every, own.dense
         return type(method), method, training, self.layout, self.stacked, self.seeds_by
 
     def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:

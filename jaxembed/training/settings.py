@@ -33,6 +33,10 @@ class Training(Checked):
     # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
     replicas: Count = 1
     merge_steps: Count = 512  # Steps of a replica between two merges, at most.
+    # How many times each pass goes over the data, with other draws each time, and how many times a squared gradient counts in
+    # the accumulators of row_adagrad; 0 lets the method choose by the data and the passes. CBOW does, for small corpora.
+    sweeps: CountOrZero = 1
+    damping: NotNegative = 1.0
     dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
     def __post_init__(self):
@@ -48,7 +52,7 @@ class Training(Checked):
         if "adagrad" in self.optimizer:
             settings["initial"] = self.initial_accumulator
         if self.optimizer == "row_adagrad":
-            settings["dimension"] = method.row_size
+            settings |= {"dimension": method.row_size, "damping": self.damping}
         net = (self.dense or Dense()).transformation()
         return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), net, lambda step: self.rate(numbers, step))
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from jaxembed.data.hub import BUILTIN
 
 CHANGES = {
-    "Words": {"min_count": 1, "vector_size": 8},
+    "Words": {"min_count": 1, "vector_size": 8, "sweeps": 1},
     "Images": {
         "data": "tiny-images", "batch_size": 16, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2, "patch": 14,
         "features": None, "projection": (16, 8), "prediction": (8,), "queue": 32, "jitter": 0.0, "k": 5,
