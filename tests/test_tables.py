@@ -31,12 +31,12 @@ def dense_sgd():
     return update
 
 
-def dense_row_adagrad(width, initial=1.0):
+def dense_row_adagrad(width, initial=1.0, damping=1.0):
     accumulator = np.full(ROWS, initial)
 
     def update(table, ids, gradients):
         for i, g in zip(ids, gradients, strict=True):
-            accumulator[i] += (g * g).sum() / width
+            accumulator[i] += damping * (g * g).sum() / width
         for i, g in zip(ids, gradients, strict=True):
             table[i] -= RATE * g / np.sqrt(accumulator[i])
 
@@ -77,6 +77,7 @@ def dense_adam(b1=0.9, b2=0.999, epsilon=1e-8):
 CASES = {
     "sgd": (sgd(), dense_sgd),
     "row_adagrad": (row_adagrad(dimension=D), lambda: dense_row_adagrad(D)),
+    "row_adagrad with damping": (row_adagrad(dimension=D, damping=3.0), lambda: dense_row_adagrad(D, damping=3.0)),
     "row_adagrad of full width": (row_adagrad(0.1), lambda: dense_row_adagrad(WIDTH, 0.1)),
     "adagrad": (adagrad(0.5), lambda: dense_adagrad(0.5)),
     "lazy_adam": (lazy_adam(), dense_adam),

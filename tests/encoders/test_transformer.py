@@ -15,6 +15,7 @@ CASES = {
     "gpt": {"norm": "pre", "causal": True, "pooling": "last", "segments": 0, "activation": "gelu_tanh"},
     "lifted": {"positions": "sinusoidal", "pooling": "cls", "activation": "relu", "token_dim": 3, "norm": "pre"},
     "bag": {"positions": "none", "segments": 0, "mlp_size": 5},
+    "weighted": {"positions": "none", "segments": 0, "pooling": "weighted"},
 }
 
 
@@ -47,7 +48,8 @@ def formula(reference, p, **settings):
         return x[:, 0]
     if has["pooling"] == "last":
         return np.stack([text[np.nonzero(m)[0][-1]] for text, m in zip(x, mask, strict=True)])
-    return np.stack([text[m].mean(0) for text, m in zip(x, mask, strict=True)])
+    weight = np.exp(p["token_weight"])[IDS] if has["pooling"] == "weighted" else np.ones(IDS.shape)
+    return np.stack([np.average(text[m], 0, w[m]) for text, m, w in zip(x, mask, weight, strict=True)])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -100,7 +102,7 @@ def test_padding_does_not_change_a_vector(made):
 
 
 def test_a_text_without_tokens_gives_zeros(made):
-    for pooling in ("mean", "last"):
+    for pooling in ("mean", "weighted", "last"):
         out = jax.jit(made(pooling=pooling).__call__)(jnp.zeros((3, 6), int).at[1, 0].set(3))
         assert not np.asarray(out[0]).any()
         assert np.isfinite(out).all()
@@ -182,7 +184,7 @@ def test_bad_input_says_what_to_do(made):
     with pytest.raises(ValueError, match=r"\[texts, tokens\], not of shape \(3,\)"):
         module(np.ones(3, int))
     for settings, message in (
-        ({"pooling": "max"}, "pooling is one of 'mean', 'cls', 'last', not 'max'"),
+        ({"pooling": "max"}, "pooling is one of 'mean', 'weighted', 'cls', 'last', not 'max'"),
         ({"positions": "rotary"}, "positions is one of 'learned', 'sinusoidal', 'none', not 'rotary'"),
         ({"depth": -1}, "depth 0 .a bag of words. or more"),
         ({"positions": "sinusoidal", "hidden_size": 9, "heads": 3}, "even hidden_size, not 9"),

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jaxembed.methods.cbow import CBOW
 from jaxembed.objectives import PAIRWISE, pairwise
+from jaxembed.training.loop import fit
+from jaxembed.training.settings import Training
 
 from .word_reference import cbow_share, cbow_step, check_step, corpus_of, pull_matrix
 
@@ -45,3 +49,23 @@ def test_every_neighbour_gets_its_share_of_the_gradient(window, lengths, shard_t
     pull, weight = pull_matrix(method, corpus_of(places, n), "out")
     np.testing.assert_allclose(pull, expected, atol=1e-5)  # so each row of the gradient of a mean sums to one
     assert weight == (total > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs", "sweeps", "damping"),
+    [(20_000_000, 5, 1, 1.0), (20_000_000, 50, 1, 10.0), (1_000_000, 5, 4, 15.92), (1_000_000, 50, 1, 39.8), (20, 2, 64, 102.4)],
+)  # fmt: skip
+def test_small_corpora_are_swept_more_often_with_steps_that_shrink_sooner(words, epochs, sweeps, damping):
+    corpus = replace(corpus_of([[0, 1]]), tokens=np.broadcast_to(np.int32(0), words))
+    fitted = CBOW().training_for(corpus, Training(epochs, sweeps=0, damping=0.0))
+    assert (fitted.sweeps, fitted.damping) == (sweeps, pytest.approx(damping, rel=1e-3))
+    own = Training(epochs, sweeps=2, damping=3.0)
+    assert CBOW().training_for(corpus, own) == own
+
+
+def test_a_pass_of_three_sweeps_meets_three_times_the_words():
+    corpus = corpus_of([[0, 1, 2, 1, 0, 2, 1, 1]] * 20)
+    once, thrice = (fit(CBOW(vector_size=8, sample=0), corpus, Training(2, sweeps=sweeps)) for sweeps in (1, 3))
+    assert thrice.examples == 3 * once.examples
+    alike = fit(CBOW(vector_size=8, sample=0), corpus, Training(6))
+    np.testing.assert_array_equal(thrice.vectors, alike.vectors)  # two passes of three sweeps are six passes
