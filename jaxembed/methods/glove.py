@@ -36,9 +36,8 @@ class GloVe(Method):
     # "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would have if they
     # met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     bias_start: Literal["independence", "random"] = "independence"
-    step_entries: Count = (
-        2048  # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
-    )
+    # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
+    step_entries: Count = 2048
     shard_entries: Count = 1 << 23  # Entries of the triangle on the device at a time.
     run: Count = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
 

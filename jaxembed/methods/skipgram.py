@@ -19,9 +19,8 @@ class SkipGram(WordMethod):
     A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which the band counts.
     """
 
-    block: Count = (
-        128  # As WordMethod has it; twice the tokens with the same negatives are a tenth faster, and no worse.
-    )
+    # As WordMethod has it; twice the tokens with the same negatives are a tenth faster, and no worse.
+    block: Count = 128
     score: str = "dot"  # How two vectors are compared, one of `jaxembed.scores.SCORES`.
 
     def __post_init__(self):

@@ -36,9 +36,8 @@ class WordMethod(Method):
     sample: NotNegative = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
     objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
     block: Count = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
-    tile: CountOrZero = (
-        0  # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
-    )
+    # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    tile: CountOrZero = 0
     # Neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile or a
     # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.

@@ -175,9 +175,8 @@ class Augmentation(Checked):
     blur: Share = 0.0  # Probability of a blur.
     # Range of the blur, pixels of the view.
     blur_sigma: tuple[Annotated[float, _SIGMA], Annotated[float, _SIGMA]] = (0.1, 2.0)
-    blur_radius: Count | None = (
-        None  # Pixels on each side of the blur's kernel; none is a twentieth of the shorter side.
-    )
+    # Pixels on each side of the blur's kernel; none is a twentieth of the shorter side.
+    blur_radius: Count | None = None
     solarize: Share = 0.0  # Probability of solarising.
     solarize_threshold: Share = 0.5  # Pixels from here on, of 0 to 1, are inverted by solarising.
     mean: Finite | tuple[Finite, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.

@@ -33,9 +33,10 @@ class Training(Checked):
     # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
     replicas: Count = 1
     merge_steps: Count = 512  # Steps of a replica between two merges, at most.
-    # How many times each pass goes over the data, with other draws each time, and how many times a squared gradient counts in
-    # the accumulators of row_adagrad; 0 lets the method choose by the data and the passes. CBOW does, for small corpora.
+    # How many times each pass goes over the data, with other draws each time. 0 lets the method choose by the data and the
+    # passes: CBOW goes over small corpora more often.
     sweeps: CountOrZero = 1
+    # How many times a squared gradient counts in the accumulators of row_adagrad; 0 lets the method choose, as for sweeps.
     damping: NotNegative = 1.0
     dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
