@@ -29,7 +29,7 @@ class CBOW(WordMethod):
 
         A small corpus needs more updates than a few passes bring, and steps that shrink sooner: nearly all of its words are
         rare, and with the steps of a large corpus every further pass makes their vectors worse. The rules were fitted to
-        slices of 10 thousand to 12 million words, 5 to 50 passes (results/bench_passes).
+        slices of 10 thousand to a million words, 5 to 50 passes (results/bench_passes has some).
         """
         few = min(max(1.0, LARGE / max(len(corpus.tokens), 1)) ** 0.6, MOST)
         sweeps = training.sweeps or max(1, round(few * USUAL / max(training.epochs, USUAL)))
