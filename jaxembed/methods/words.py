@@ -21,6 +21,8 @@ from jaxembed.training.method import Method, Params, Shard, Source, Static, shar
 #: Pairs that a pass must have on average: of a smaller corpus subsampling leaves nothing in most passes.
 _FEW = 0.25
 
+SMALLEST = 64  # tokens of a step, where the corpus is short
+
 
 @dataclass(frozen=True)
 class WordMethod(Method):
@@ -67,15 +69,16 @@ class WordMethod(Method):
             )
 
     def suited_to(self, corpus: Corpus) -> Self:
-        """With steps small enough that a pass has a few hundred of them.
+        """With steps small enough that a pass has a few hundred of them, of blocks that are no longer than a step.
 
         Raises ValueError for a corpus of which nothing is left to train on.
         """
         self._check_pairs(corpus)
         steps = self.step_tokens
-        while steps > self.block and len(corpus.tokens) < 200 * steps:
+        while steps > min(self.block, SMALLEST) and len(corpus.tokens) < 200 * steps:
             steps //= 2
-        return replace(self, step_tokens=steps)
+        block = self.block if steps >= self.block else max(steps // self.tile, 1) * self.tile
+        return replace(self, step_tokens=steps, block=block)
 
     def _check_pairs(self, corpus: Corpus) -> None:
         keep = windows.keep_probability(corpus.vocabulary.counts, self.sample)

@@ -89,3 +89,13 @@ def test_the_start_is_word2vecs():
 def test_unknown_score():
     with pytest.raises(ValueError, match=r"unknown score 'dott'.*dot, cosine"):
         SkipGram(score="dott")
+
+
+@pytest.mark.parametrize(
+    ("words", "step", "block"), [(5400, 64, 64), (20_000, 64, 64), (30_000, 128, 128), (10**6, 1024, 128)]
+)
+def test_steps_and_blocks_are_short_where_the_corpus_is(words, step, block):
+    tokens = np.resize(np.arange(40, dtype=np.int32), words)
+    fitted = SkipGram().suited_to(corpus_of([tokens]))
+    assert (fitted.step_tokens, fitted.block) == (step, block)
+    assert fitted.suited_to(corpus_of([tokens])) == fitted
