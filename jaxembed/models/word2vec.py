@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.methods import cbow, skipgram
 from jaxembed.models.base import Model, Sentences
+from jaxembed.models.gone import Gone, refuse
 from jaxembed.models.saved import Saved, read_model, write_model
 from jaxembed.models.trimming import Rule, extended, trimmed
-from jaxembed.naming import Renamed, unknown
 from jaxembed.objectives import pairwise
 from jaxembed.recipes import recipe
 from jaxembed.tables import lanes
@@ -30,11 +30,9 @@ __all__ = ["LineSentence", "PathLineSentences", "Word2Vec"]
 
 ALPHA = 0.025  # gensim's step, of plain SGD; our recipes' step stands for it
 
-_GENSIM_3 = {"size": "vector_size", "iter": "epochs"}  # arguments
 
-
-class Word2Vec(Model):
-    """Skip-gram or CBOW with gensim's parameters; see the README for what differs.
+class Word2Vec(Gone, Model):
+    """Skip-gram or CBOW with gensim's parameters; experiments/README.md lists what differs.
 
     sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a text file with a sentence a line, compressed or not.
     sg: 1 for Skip-gram, 0 for CBOW. hs: 1 for hierarchical softmax instead of negative sampling.
@@ -54,21 +52,6 @@ class Word2Vec(Model):
     Raises ValueError for an empty corpus, one whose words all fall under `min_count`, one without two words in a sentence,
     a word that could not be saved, or a setting out of range.
     """
-
-    doesnt_match = Renamed("model.wv.doesnt_match()")
-    index2word = Renamed("model.wv.index_to_key")
-    init_sims = Renamed("nothing: vectors need no preparation before a search")
-    iter = Renamed("epochs")
-    most_similar = Renamed("model.wv.most_similar()")
-    most_similar_cosmul = Renamed("model.wv.most_similar_cosmul()")
-    n_similarity = Renamed("model.wv.n_similarity()")
-    save_word2vec_format = Renamed("model.wv.save_word2vec_format()")
-    similar_by_vector = Renamed("model.wv.similar_by_vector()")
-    similar_by_word = Renamed("model.wv.similar_by_word()")
-    similarity = Renamed("model.wv.similarity()")
-    size = Renamed("vector_size")
-    syn0 = Renamed("model.wv.vectors")
-    vocab = Renamed("model.wv.key_to_index, or model.wv.get_vecattr(key, 'count') for how often a word occurs")
 
     def __init__(
         self,
@@ -103,7 +86,7 @@ class Word2Vec(Model):
         cache: bool = True,
         **others: Any,
     ):
-        _refuse(others)
+        refuse(others, _settings())
         if null_word or not sorted_vocab:
             raise ValueError(
                 "words are always sorted by frequency, with none for gaps: leave null_word and sorted_vocab out"
@@ -113,12 +96,8 @@ class Word2Vec(Model):
         self.alpha, self.min_alpha, self.epochs = alpha, min_alpha, epochs
         self.sg, self.hs, self.cbow_mean, self.objective = sg, hs, cbow_mean, objective
         self.negative, self.ns_exponent, self.sample = negative, ns_exponent, sample
-        self.max_vocab_size, self.workers, self.batch_words, self.comment = (
-            max_vocab_size,
-            workers,
-            batch_words,
-            comment,
-        )
+        self.max_vocab_size, self.comment = max_vocab_size, comment
+        self.workers, self.batch_words = workers, batch_words
         self.callbacks, self.compute_loss = callbacks, compute_loss
         self._outputs: jax.Array | None = None
         self._read_file: tuple[str, int, int] | None = None
@@ -130,9 +109,6 @@ class Word2Vec(Model):
     def __repr__(self) -> str:
         words = len(self.vocabulary or ())
         return f"{type(self).__name__}<vocab={words}, vector_size={self.vector_size}, alpha={self.alpha}>"
-
-    def __getitem__(self, words: Any) -> NoReturn:
-        raise TypeError(f"a model has no vectors by itself: model.wv[{words!r}] gives them")
 
     @property
     def method(self) -> skipgram.SkipGram | cbow.CBOW:
@@ -412,11 +388,6 @@ class Word2Vec(Model):
         model._outputs = None if saved.outputs is None else lanes(jnp.asarray(saved.outputs))
         return model
 
-    @classmethod
-    def load_word2vec_format(cls, *arguments: Any, **named: Any) -> NoReturn:
-        """A name of gensim 1, which raises AttributeError."""
-        raise AttributeError("Word2Vec.load_word2vec_format is gone: use KeyedVectors.load_word2vec_format()")
-
 
 _STATE = ("corpus_count", "corpus_total_words", "train_count")
 
@@ -435,13 +406,6 @@ def _settings() -> set[str]:
         "others",
     }
     return set(inspect.signature(Word2Vec.__init__).parameters) - others
-
-
-def _refuse(others: Mapping[str, Any]) -> None:
-    for name in others:
-        if name in _GENSIM_3:
-            raise TypeError(f"{name}= is a name of gensim 3: use {_GENSIM_3[name]}=")
-        raise TypeError(str(unknown("argument", name, sorted(_settings()))))
 
 
 def _stamp(file: str | os.PathLike | None) -> tuple[str, int, int] | None:

@@ -11,12 +11,6 @@ TINY = {"vector_size": 8, "min_count": 2, "epochs": 1, "sample": 0}
 
 
 @pytest.fixture(scope="module")
-def sentences():
-    rng = np.random.default_rng(0)
-    return [[f"w{i}" for i in rng.zipf(1.5, 12) if i < 40] for _ in range(60)]
-
-
-@pytest.fixture(scope="module")
 def trained(sentences):
     return Word2Vec(sentences, **TINY)
 

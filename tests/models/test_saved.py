@@ -11,12 +11,6 @@ TINY = {"vector_size": 8, "min_count": 2, "epochs": 1, "sample": 0}
 
 
 @pytest.fixture(scope="module")
-def sentences():
-    rng = np.random.default_rng(0)
-    return [[f"w{i}" for i in rng.zipf(1.5, 12) if i < 40] for _ in range(60)]
-
-
-@pytest.fixture(scope="module")
 def others(sentences):
     """Another text: some of the words, and new ones."""
     return [["w1", "new", *sentence[:6], "newer"] for sentence in sentences[20:40]]
