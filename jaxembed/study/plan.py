@@ -152,7 +152,7 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     """The cost of one run, from shapes alone: nothing is trained."""
     one, shapes = abstract_step(method, training, source)
     state, shard, *_ = shapes
-    steps = method.steps(shard) * source.pieces * training.epochs * training.sweeps
+    steps = method.steps(shard) * source.pieces * training.epochs * (training.sweeps or 1)
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
     learned = sum(table.shape[0] * (method.row_size or table.shape[1]) for table in state.params.tables.values())
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))

@@ -160,8 +160,8 @@ class Method(Checked):
         return self
 
     def training_for(self, data: Any, training: "Training") -> "Training":
-        """The training as these data want it; what a training leaves open (sweeps and damping of 0) is chosen here."""
-        return dataclasses.replace(training, sweeps=training.sweeps or 1, damping=training.damping or 1.0)
+        """The training as these data want it; a method may choose what is left open there (sweeps and damping of 0)."""
+        return training
 
     def source(self, data: Any) -> Source:
         """Arrays for the device, with everything precomputed that a shard should carry."""

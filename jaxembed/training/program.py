@@ -71,7 +71,7 @@ class Program:
         if seeds_by not in ("vmap", "map", "threads"):
             raise ValueError(f"seeds_by must be 'vmap', 'map' or 'threads', not {seeds_by!r}")
         self.method, self.training, self.seeds, self.layout = method, training, seeds, layout
-        self.source = source.repeated(training.sweeps)
+        self.source = source.repeated(training.sweeps or 1)
         self.seeds_by, self.stacked = seeds_by, seeds_by != "threads" and len(seeds) > 1
         # Replicas are for cores that would else be idle. An accelerator is filled by one run, and trains it step by step.
         self.replicas = training.replicas if on_cores else 1

@@ -34,7 +34,7 @@ class Training(Checked):
     replicas: Count = 1
     merge_steps: Count = 512  # Steps of a replica between two merges, at most.
     # How many times each pass goes over the data, with other draws each time. 0 lets the method choose by the data and the
-    # passes: CBOW goes over small corpora more often.
+    # passes, and is 1 where it does not: CBOW goes over small corpora more often.
     sweeps: CountOrZero = 1
     # How many times a squared gradient counts in the accumulators of row_adagrad; 0 lets the method choose, as for sweeps.
     damping: NotNegative = 1.0
@@ -53,7 +53,7 @@ class Training(Checked):
         if "adagrad" in self.optimizer:
             settings["initial"] = self.initial_accumulator
         if self.optimizer == "row_adagrad":
-            settings |= {"dimension": method.row_size, "damping": self.damping}
+            settings |= {"dimension": method.row_size, "damping": self.damping or 1.0}
         net = (self.dense or Dense()).transformation()
         return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), net, lambda step: self.rate(numbers, step))
 
