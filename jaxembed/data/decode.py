@@ -20,6 +20,8 @@ _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", "I", "F", *_WIDE)
 _CLEAR = ("RGBA", "RGBa", "LA", "La", "PA")
 
+Content = bytes | str | None  # an encoded image, the path of a file that is missing, or nothing
+
 
 class _Unlike(Exception):
     """An image that does not fit among those before it."""
@@ -51,12 +53,12 @@ def decode_images(
     depth = channels or (1 if first.mode in _GREY else 3)
     out = allocate((len(dataset), height, width, depth))
 
-    def run(start: int, rows: list[bytes | None]) -> list[tuple[int, str]]:
+    def run(start: int, rows: list[Content]) -> list[tuple[int, str]]:
         failures = []
         for row, content in enumerate(rows, start):
             try:
-                if content is None:
-                    raise ValueError("there is no image")
+                if not isinstance(content, bytes):
+                    raise ValueError(f"there is no file {content}" if content else "there is no image")
                 image = upright(Image.open(BytesIO(content)))
                 if channels is None and depth == 1 and image.mode not in _GREY:
                     raise _Unlike("mode")
@@ -103,7 +105,7 @@ def decode_images(
     return out, skipped
 
 
-def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[tuple[int, list[bytes | None]]]:
+def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[tuple[int, list[Content]]]:
     """The first row of each batch, and its encoded images."""
     import pyarrow as pa
 
@@ -118,27 +120,29 @@ def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[t
         start += len(rows)
 
 
-def _encoded(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[bytes | None]:
+def _encoded(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[Content]:
     return (row for _, rows in _batches(dataset, column, title) for row in rows)
 
 
-def _content(row: Any) -> bytes | None:
-    """The bytes of an image, from the file that the dataset names where it holds none itself."""
+def _content(row: Any) -> Content:
+    """The bytes of an image, from the file that the dataset names where it holds none itself; of a missing file the path."""
     if not isinstance(row, dict):
         return row
     path = row.get("path")
-    if row["bytes"] is None and path and os.path.isfile(path):
-        with open(path, "rb") as file:
-            return file.read()
-    return row["bytes"]
+    if row["bytes"] is not None or not path:
+        return row["bytes"]
+    if not os.path.isfile(path):
+        return str(path)
+    with open(path, "rb") as file:
+        return file.read()
 
 
-def _opened(content: bytes | None) -> "Image | None":
+def _opened(content: Content) -> "Image | None":
     """The image, its pixels not yet decoded; None where not even its head can be read."""
     from PIL import Image
 
     try:
-        return None if content is None else upright(Image.open(BytesIO(content)))
+        return upright(Image.open(BytesIO(content))) if isinstance(content, bytes) else None
     except Exception:  # see `run`
         return None
 

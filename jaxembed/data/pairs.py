@@ -238,13 +238,16 @@ class ImageTexts:
     ) -> "ImageTexts":
         """From images and their texts; `names` tell pictures apart, by default their pixels do.
 
-        Raises ValueError where numbers differ, and for a blank text.
+        Raises ValueError where numbers differ, and for a text that is blank or missing.
         """
         texts = tuple(texts)
         if len(texts) != len(images):
             raise ValueError(f"expected a text for each of the {len(images)} images, found {len(texts)}")
-        if len(blank := [row for row, text in enumerate(texts) if not text.strip()]):
-            raise ValueError(f"image {blank[0]} has a blank text: leave it out")
+        for row, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(
+                    f"image {row} has {'a blank text' if isinstance(text, str) else f'{text!r:.40} for a text'}: leave it out"
+                )
         pictures = row_ids(images.images) if names is None else numbered(names)
         if len(pictures) != len(images):
             raise ValueError(f"expected a name for each of the {len(images)} images, found {len(pictures)}")

@@ -280,6 +280,18 @@ def test_cache_is_used_and_keyed_by_content_and_settings(keep, monkeypatch):
     assert np.array_equal(read_images("mine").images, COLOUR[::-1])
 
 
+def test_a_missing_file_is_named(tmp_path):
+    there = tmp_path / "there.png"
+    there.write_bytes(encoded(COLOUR[0]))
+    kind = datasets.Features({"image": datasets.Image(decode=False)})
+    rows = [{"bytes": None, "path": str(path)} for path in (there, tmp_path / "gone.png")]
+    data = datasets.Dataset.from_dict({"image": rows}, features=kind)
+    with pytest.raises(ValueError, match=r"row 1 .* cannot be decoded: there is no file .*gone\.png; drop it"):
+        read_images(data, label=None)
+    with pytest.warns(UserWarning, match="1 of 2 images .* left out"):
+        assert len(read_images(data, label=None, skip_corrupt=True)) == 1
+
+
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "images.json"])
 def test_damaged_cache_is_built_again(keep, tmp_path, name):
     keep(table([encoded(x) for x in COLOUR], [2, 0, 1, 1, 0]))

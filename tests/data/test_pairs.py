@@ -262,6 +262,8 @@ def test_image_texts_from_python():
         ImageTexts.build(images, "abcde", names=[1, 2])
     with pytest.raises(ValueError, match="image 3 has a blank text"):
         ImageTexts.build(images, ["a", "b", "c", "\t", "d"])
+    with pytest.raises(ValueError, match="image 1 has None for a text: leave it out"):
+        ImageTexts.build(images, ["a", None, "c", "d", "e"])
 
 
 # -- the real data
