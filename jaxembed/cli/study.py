@@ -19,6 +19,7 @@ class Report:
 
     folder: Positional[Path]  # A study's folder: it holds study.json.
     partial: bool = False  # Report although runs are missing, and say in every output which.
+    pack: bool = False  # Move what the runs' text files say into one file, runs.jsonl, from which they open as before.
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ def report(asked: Report) -> None:
 
     print(write(asked.folder, allow_missing=asked.partial))
     print(f"written to {asked.folder}: table.md, table.tex, results.csv, quality.png, curves.png")
+    if asked.pack:
+        from jaxembed.study.packed import pack
+
+        print(f"{pack(asked.folder)} runs stand in {asked.folder / 'runs.jsonl'}")
 
 
 def reproduce(asked: Reproduce) -> int:

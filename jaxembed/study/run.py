@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxembed.files import Lock, locked, write_bytes, write_text
 from jaxembed.study.environment import environment, peak_memory
+from jaxembed.study.packed import unpack
 from jaxembed.study.recorded import differences
 from jaxembed.study.values import as_json
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, read_metrics
@@ -110,6 +111,13 @@ class Run:
                 f"{folder} holds {kind} run with other settings ({'; '.join(changed)}): choose another folder, or "
                 "overwrite it (--overwrite)"
             )
+
+    @classmethod
+    def is_finished(cls, folder: str | os.PathLike) -> bool:
+        """Whether a folder holds a finished run."""
+        folder = Path(folder)
+        _settle(folder)
+        return cls(folder, folder).finished
 
     def position(self) -> dict[str, int]:
         """How far the files that grow have come, in bytes: what `rewind` goes back to."""
@@ -328,7 +336,8 @@ def _clear(folder: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Moves a finished run from `.next` into its place; safe to be killed at any point and called again."""
+    """Unpacks a run, and moves a finished one from `.next` into its place; safe to be killed at any point and called again."""
+    unpack(folder)
     staged = folder / _NEXT
     if not (staged / _SUMMARY).exists():
         return

@@ -25,6 +25,7 @@ from typing import Any
 
 from jaxembed.files import locked, write_text
 from jaxembed.study.options import Options
+from jaxembed.study.packed import unpack
 from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, digest, groups, ready
 from jaxembed.study.recorder import judgement
 from jaxembed.study.run import Run
@@ -118,6 +119,7 @@ class Study:
         options = options or Options()
         if is_first() and not options.overwrite:
             for run in self.runs:
+                unpack(run.folder)
                 if run.folder.exists():
                     Run.check(run.folder, run.settings(self.tasks[run.task], self.settings))
         if is_first():
@@ -203,8 +205,7 @@ class Study:
             if key not in known:
                 sized, data = ready(run.variant.method, self.tasks[run.task])
                 known[key] = cost(sized, sized.training_for(data, run.variant.training), sized.source(data))
-            finished = (run.folder / "summary.json").exists()
-            rows.append((run, known[key], finished))
+            rows.append((run, known[key], Run.is_finished(run.folder)))
         return rows
 
     def dry_run(self) -> str:

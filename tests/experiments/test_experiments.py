@@ -70,21 +70,22 @@ def test_what_was_recorded_is_what_the_presets_declare(experiment):
     import json
 
     from jaxembed.study.recorded import differences
+    from jaxembed.study.run import Run
     from jaxembed.study.values import as_json
 
     for preset in experiment.presets.values():
         made = experiment.study(preset)
         for run in made.runs:
-            path = run.folder / "settings.json"
-            if not path.exists():
+            try:
+                old = Run.open(run.folder).settings
+            except FileNotFoundError:
                 continue
-            old = json.loads(path.read_text())
             now = {
                 **made.settings, "label": run.variant.label, **run.variant.factors, "data": run.task,
                 "data_fingerprint": old["data_fingerprint"], "task": made.tasks[run.task], "method": run.variant.method,
                 "training": run.variant.training, "seed": run.seed,
             }  # fmt: skip
-            assert differences(old, json.loads(json.dumps(as_json(now)))) == [], path
+            assert differences(old, json.loads(json.dumps(as_json(now)))) == [], run.folder
 
 
 def test_a_label_that_is_not_known_is_told():

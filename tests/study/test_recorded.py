@@ -7,16 +7,14 @@ import pytest
 
 from jaxembed.recipes import RECIPES
 from jaxembed.study.recorded import completed, rebuilt, upgraded
+from jaxembed.study.run import Run
 from jaxembed.study.values import as_json
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
 def old(experiment, label):
-    path = RESULTS / experiment / "runs" / label / "seed-1" / "settings.json"
-    if not path.exists():
-        pytest.skip(f"{path} was made again by a version that records more")
-    return json.loads(path.read_text())
+    return Run.open(RESULTS / experiment / "runs" / label / "seed-1").settings
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""The runs of a study in one file: `runs.jsonl` has a line for each, with all that its folder's text files say.
+
+A study of hundreds of runs is then one file to keep and to compare instead of four for each run. `unpack` puts the files back
+where they were, byte for byte, when one of the runs is opened. A run whose line stands there comes back even if its folder was
+removed: to train it anew, overwrite it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jaxembed.files import write_text
+
+NAME = "runs.jsonl"
+_JSON, _LINES = ("environment.json", "summary.json", "settings.json"), "metrics.jsonl"
+
+
+def pack(study: str | os.PathLike) -> int:
+    """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns how many lines it has."""
+    study = Path(study)
+    folders = sorted(path.parent for path in study.rglob("summary.json"))
+    lines = _lines(study) | {folder.relative_to(study).as_posix(): _read(folder) for folder in folders}
+    write_text(study / NAME, "".join(json.dumps({"run": run, **lines[run]}) + "\n" for run in sorted(lines)))
+    for folder in folders:
+        for name in (*_JSON, _LINES):
+            (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return len(lines)
+
+
+def unpack(folder: Path) -> None:
+    """Writes the text files of a run that was packed, and of all that were packed with it; folders that hold a run stay.
+
+    settings.json comes last: without it a folder holds no run, so that a call that was killed is made good by the next.
+    """
+    study = next(
+        (place for place in list(folder.parents)[:4] if (place / NAME).exists()), None
+    )  # runs/LABEL/seed-N below it
+    if study is None or (folder / "settings.json").exists():
+        return
+    packed = _lines(study)
+    if folder.relative_to(study).as_posix() not in packed:
+        return
+    for run, found in packed.items():
+        if (study / run / "settings.json").exists():
+            continue
+        if found[_LINES] is not None:
+            write_text(study / run / _LINES, "".join(json.dumps(line) + "\n" for line in found[_LINES]))
+        for name in _JSON:
+            write_text(study / run / name, json.dumps(found[name], indent=2) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    metrics = folder / _LINES
+    found: dict[str, Any] = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in _JSON}
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else None
+    return {**found, _LINES: None if lines is None else [json.loads(line) for line in lines]}
+
+
+def _lines(study: Path) -> dict[str, dict[str, Any]]:
+    if not (study / NAME).exists():
+        return {}
+    lines = [json.loads(line) for line in (study / NAME).read_text(encoding="utf-8").splitlines()]
+    return {line.pop("run"): line for line in lines}
