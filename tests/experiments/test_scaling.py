@@ -49,11 +49,11 @@ def test_the_roof_is_the_lower_of_two_lines():
 
 
 def test_work_of_a_step_is_that_which_is_counted_by_hand():
-    # 1,024 tokens in 8 blocks of 128: rows of centres, and of tokens and 32 negatives, each moved three times.
+    # 1,024 tokens in 16 blocks of 64: rows of centres, and of tokens and 32 negatives, each moved three times.
     program = experiment.program_of(experiment.Point("skipgram", 1024, 32, 500), 20_000)
-    assert experiment.bytes_moved(program) == 3 * 4 * 32 * 8 * (128 + 128 + 32)
+    assert experiment.bytes_moved(program) == 3 * 4 * 32 * 16 * (64 + 64 + 32)
     # Three products a tile of 16, two of them backwards, for tokens and for negatives; the rest is smaller.
-    products = 3 * 2 * 32 * 8 * 8 * 16 * (16 + 32)
+    products = 3 * 2 * 32 * 16 * 4 * 16 * (16 + 32)
     assert products < program.step_cost()["flops"] < 2 * products
     # 2,048 entries of the full matrix: as many rows in each of two tables, of 31 columns and a bias.
     program = experiment.program_of(experiment.Point("glove", 2048, 32, 500), 20_000)
