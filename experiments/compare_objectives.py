@@ -45,7 +45,7 @@ PRESETS = {
     # What is recorded was trained step by step, with every loss; three seeds fill two cores as well as replicas do.
     "enwik8": Preset(
         ALL, Path("results/compare_objectives"),
-        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1, "block": 64, **ALIKE}, {"glove": {"epochs": 8}},
+        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1, **ALIKE}, {"glove": {"epochs": 8}},
     ),
 }  # fmt: skip
 

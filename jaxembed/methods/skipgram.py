@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from jaxembed.methods.words import WordMethod
 from jaxembed.naming import unknown
-from jaxembed.ranges import Count
 from jaxembed.scores import SCORES
 from jaxembed.training.method import Lookups, Loss
 
@@ -19,8 +18,6 @@ class SkipGram(WordMethod):
     A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which the band counts.
     """
 
-    # As WordMethod has it; twice the tokens with the same negatives are a tenth faster, and no worse.
-    block: Count = 128
     score: str = "dot"  # How two vectors are compared, one of `jaxembed.scores.SCORES`.
 
     def __post_init__(self):

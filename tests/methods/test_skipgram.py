@@ -96,6 +96,6 @@ def test_unknown_score():
 )
 def test_steps_and_blocks_are_short_where_the_corpus_is(words, step, block):
     tokens = np.resize(np.arange(40, dtype=np.int32), words)
-    fitted = SkipGram().suited_to(corpus_of([tokens]))
+    fitted = SkipGram(block=128).suited_to(corpus_of([tokens]))
     assert (fitted.step_tokens, fitted.block) == (step, block)
     assert fitted.suited_to(corpus_of([tokens])) == fitted
