@@ -71,7 +71,7 @@ def test_several_seeds_are_that_many_times_the_work(way):
 def test_efficiency_is_throughput_over_the_first():
     row = lambda speed, dimension: {"examples_per_second": speed, "dimension": dimension, "devices": 1}
     assert experiment.efficiency("batch", row(2.0, 8), row(3.0, 8)) == 1.5
-    assert experiment.efficiency("dimension", row(2.0, 100), row(1.0, 200)) == 0.5 * 208 / 112  # whole lanes of 16
+    assert experiment.efficiency("dimension", row(2.0, 100), row(1.0, 200)) == 0.5 * 200 / 104  # whole lanes of 8
 
 
 def test_an_unknown_family_is_told(tmp_path):
