@@ -7,7 +7,8 @@
 
 Each call is made with default arguments in a process of its own, with nothing cached: `whole` is its time with reading and
 compiling, `two more` that of `model.train(epochs=2)` after it. Of Stanford's program only the training is timed, not its
-counting. Writes table.md and a line for every call to measurements.jsonl. Expect Skip-gram at six times gensim's speed or more.
+counting. `--parts tuned_skipgram tuned_cbow` compare quality at learning rates that ours and gensim's each picked on the dev
+halves. Writes table.md and a line for every call to measurements.jsonl. Expect Skip-gram at six times gensim's speed or more.
 """
 
 import importlib.util
@@ -38,7 +39,8 @@ from jaxembed.vectors import KeyedVectors, load_vectors
 BENCHMARKS = ("wordsim353", "simlex999", "google")
 WINDOW = 10  # of GloVe's counts, ours and the program's
 Rows = Iterator[Row]
-Part = Literal["reading", "counting", "skipgram", "cbow", "glove"]
+Part = Literal["reading", "counting", "skipgram", "cbow", "glove", "tuned_skipgram", "tuned_cbow"]
+ALPHA = 0.025  # gensim's default learning rate, and ours
 NO_GENSIM = "gensim is not installed and was not measured: `pip install .[bench]`."
 
 
@@ -47,11 +49,14 @@ class Settings:
     """What is measured."""
 
     preset: Literal["full", "smoke"] = "full"  # Where the other settings start from.
-    parts: tuple[Part, ...] = ("reading", "counting", "skipgram", "cbow", "glove")  # Which rows.
+    # Which rows. Not by default: tuned_skipgram and tuned_cbow, 40 minutes more.
+    parts: tuple[Part, ...] = ("reading", "counting", "skipgram", "cbow", "glove")
     data: str = "enwik8-text"  # A dataset of texts.
     results: Path = Path("results/bench_words")  # Everything is written under this folder.
     seeds: tuple[int, ...] = (1, 2, 3)  # Ours and the peer take turns, a seed each.
     documents: int = 0  # Only the first so many of the data; 0 takes all.
+    # Learning rates that ours and the peer are tried with in the tuned parts, with seed 0, and picked by on the dev halves.
+    alphas: tuple[float, ...] = (0.0125, ALPHA, 0.05)
 
     def texts(self) -> Any:
         """The documents measured on, a `datasets.Dataset`."""
@@ -66,9 +71,9 @@ PRESETS = {
 
 
 def quality(vectors: KeyedVectors) -> dict[str, float]:
-    """The three benchmarks, whole and the halves that no setting was chosen on."""
+    """The three benchmarks: whole, the halves that no setting was chosen on, and those that settings are chosen on."""
     found = {}
-    halves: dict[Literal["all", "test"], str] = {"all": "", "test": " (test half)"}
+    halves: dict[Literal["all", "test", "dev"], str] = {"all": "", "test": " (test half)", "dev": " (dev half)"}
     for split, suffix in halves.items():
         rows = evaluate(vectors, split=split, names=BENCHMARKS)
         found |= {r["benchmark"] + suffix: round(float(r["value"]), 4) for r in rows if r["benchmark"] in BENCHMARKS}
@@ -80,9 +85,13 @@ def has_gensim() -> bool:
     return importlib.util.find_spec("gensim") is not None
 
 
-def call(who: str, kind: str, path: str, seed: int) -> None:
-    """One call of a library, in this process; prints its row as JSON. `path` is the corpus file."""
+def call(who: str, kind: str, path: str, seed: int, alpha: float | None = None) -> None:
+    """One call of a library, in this process; prints its row as JSON. `path` is the corpus file.
+
+    alpha: the learning rate; by default the library's own, and then two more epochs are timed as well.
+    """
     start, row = time.perf_counter(), {"who": who, "seed": seed}
+    own = {} if alpha is None else {"alpha": alpha}
     if kind == "glove":
         from jaxembed import GloVe
 
@@ -90,14 +99,14 @@ def call(who: str, kind: str, path: str, seed: int) -> None:
     elif who == "gensim":
         from gensim.models import Word2Vec
 
-        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed, workers=2)
+        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed, workers=2, **own)
     else:
         from jaxembed import Word2Vec
 
-        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed)
+        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed, **own)
     row |= {"whole": time.perf_counter() - start, "epochs": model.epochs, "peak": _peak()}
-    row |= quality(KeyedVectors([str(word) for word in model.wv.index_to_key], np.array(model.wv.vectors)))
-    if kind != "glove":
+    row |= own | quality(KeyedVectors([str(word) for word in model.wv.index_to_key], np.array(model.wv.vectors)))
+    if kind != "glove" and not own:
         start = time.perf_counter()
         told = {"total_words": int(model.corpus_total_words or 0), "total_examples": model.corpus_count}
         model.train(corpus_file=path, epochs=2, **told)
@@ -115,9 +124,9 @@ def _peak() -> int:
     return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
-def apart(who: str, kind: str, path: Path, seed: int) -> Row:
+def apart(who: str, kind: str, path: Path, seed: int, alpha: float | None = None) -> Row:
     """`call` in a process of its own, with an empty cache."""
-    code = f"from experiments.bench_words import call; call({who!r}, {kind!r}, {str(path)!r}, {seed})"
+    code = f"from experiments.bench_words import call; call({who!r}, {kind!r}, {str(path)!r}, {seed}, {alpha})"
     with tempfile.TemporaryDirectory() as cache:
         env = {**os.environ, "JAXEMBED_CACHE": cache}
         done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True, env=env)
@@ -130,6 +139,24 @@ def words(kind: str, settings: Settings, corpus: Corpus) -> Rows:
         for seed in settings.seeds:
             for who in ("ours", "gensim") if has_gensim() else ("ours",):
                 yield apart(who, kind, path, seed)
+
+
+def tuned(kind: str, settings: Settings, corpus: Corpus) -> Rows:
+    """Skip-gram or CBOW at learning rates picked on the dev halves, as many trials for ours as for gensim's; then the seeds."""
+    with corpus_file(settings) as path:
+        for who in ("ours", "gensim") if has_gensim() else ("ours",):
+            trials = []
+            for alpha in settings.alphas:
+                trials.append(apart(who, kind, path, 0, alpha) | {"trial": True})
+                yield trials[-1]
+            best = max(trials, key=dev_mean)["alpha"]
+            for seed in settings.seeds:
+                yield apart(who, kind, path, seed, best)
+
+
+def dev_mean(row: Row) -> float:
+    """What a learning rate is picked by."""
+    return statistics.mean(row[f"{name} (dev half)"] for name in BENCHMARKS)
 
 
 def glove(settings: Settings, corpus: Corpus) -> Rows:
@@ -243,6 +270,8 @@ def table(settings: Settings, rows: list[Row]) -> str:
                 turns = ", ".join(f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=False))
                 ratio = statistics.median(theirs) / statistics.median(ours)
                 lines += [f"{figure}: {peer}'s time over ours: **{ratio:.1f}** (medians; by turns {turns}).", ""]
+    for part in ("tuned_skipgram", "tuned_cbow"):
+        lines += tuned_lines(part, [row for row in rows if row["part"] == part])
     for part, what in {
         "reading": "a text file, to vocabulary and token ids",
         "counting": "co-occurrences, window 10",
@@ -263,13 +292,33 @@ def table(settings: Settings, rows: list[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
+def tuned_lines(part: str, rows: list[Row]) -> list[str]:
+    """The quality of ours and of gensim's, each at the learning rate that its own trials picked."""
+    if not rows:
+        return []
+    tests = (f"{name} test" for name in BENCHMARKS)
+    columns = ["", "alpha", "trials: dev mean", *tests, "mean", *BENCHMARKS, "mean", "seeds"]
+    lines = [f"## {part.partition('_')[2]}, tuned", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for who in dict.fromkeys(row["who"] for row in rows):
+        trials = [row for row in rows if row["who"] == who and row.get("trial")]
+        runs = [row for row in rows if row["who"] == who and not row.get("trial")]
+        cells = [who, f"{runs[0]['alpha']:g}", ", ".join(f"{row['alpha']:g} {dev_mean(row):.3f}" for row in trials)]
+        for suffix in (" (test half)", ""):
+            means = [statistics.mean(row[f"{name}{suffix}"] for row in runs) for name in BENCHMARKS]
+            cells += [f"{value:.3f}" for value in (*means, statistics.mean(means))]
+        lines.append(f"| {' | '.join([*cells, str(len(runs))])} |")
+    return [*lines, ""]
+
+
 def main(settings: Settings) -> None:
     """Measures the parts, and writes the table after each."""
     corpus = read_corpus(settings.texts())
     if not has_gensim():
         print(NO_GENSIM, file=sys.stderr)
     own: dict[str, Callable[[Settings, Corpus], Rows]] = {"reading": reading, "glove": glove, "counting": counting}
-    parts = {name: partial(own.get(name) or partial(words, name), settings, corpus) for name in settings.parts}
+    for kind in ("skipgram", "cbow"):
+        own |= {kind: partial(words, kind), f"tuned_{kind}": partial(tuned, kind)}
+    parts = {name: partial(own[name], settings, corpus) for name in settings.parts}
     measure(settings.results, parts, partial(table, settings))
 
 

@@ -31,6 +31,8 @@ class Preset:
 
     contenders: RECIPE or RECIPE/OBJECTIVE, the lines of the table. changes: settings by name, of every contender that has them;
     own: more of them for some contenders, by the name before the slash. vary: NAME=VALUE,VALUE,... of contenders.
+    tune: NAME=VALUE,VALUE,... that each contender is first tried with; own_tune: other values for some, by the name before the
+    slash. select: the dev figure by which the best trial is picked.
     """
 
     contenders: tuple[str, ...]
@@ -40,6 +42,9 @@ class Preset:
     seeds: tuple[int, ...] = (1, 2, 3)
     vary: tuple[str, ...] = ()
     grid: str = "full"
+    tune: tuple[str, ...] = ()
+    own_tune: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    select: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class Command(Asked):
     vary: tuple[str, ...] | None = None
     # What is varied: all combinations (full), or each setting alone (one-at-a-time).
     grid: Literal["full", "one-at-a-time"] | None = None
+    # NAME=VALUE,VALUE,... that each contender is tried with first; the best by --select is trained. --tune alone tunes nothing.
+    tune: tuple[str, ...] | None = None
+    # The figure by which trials are compared, of the data that are set apart to choose settings on.
+    select: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,21 +120,27 @@ class Experiment:
         found = self.lines(preset, changes or {})
         tasks = _tasks(one for one, _ in found.values())
         several = len(tasks) > 1
+        recipes = {label: one for label, (one, _) in found.items()}
+        tune = read_axes(preset.tune, partial(like, recipes), "--tune")
+        axes = {kind: read_axes(words, partial(like, recipes), "--tune") for kind, words in preset.own_tune.items()}
         variants = [
-            Variant(label, one.method, one.training, factors, tasks[one.task] if several else None)
+            Variant(label, one.method, one.training, factors, tasks[one.task] if several else None,
+                    axes.get(factors["method"]) if preset.tune else None)
             for label, (one, factors) in found.items()
-        ]
+        ]  # fmt: skip
         first, varied = next(iter(tasks)), " and ".join(preset.vary)
         combined = "all combinations" if preset.grid == "full" else "each alone"
-        told = (
-            [f"Varied, {combined}: {varied}; the other settings stay, whatever would suit a value."] if varied else []
-        )
+        notes = [*self.notes(recipes)]
+        if varied:
+            notes.append(f"Varied, {combined}: {varied}; the other settings stay, whatever would suit a value.")
+        if "learning_rate" not in tune and "learning_rate=" not in varied:
+            notes += _rates(recipes)
         return Study(
             name=self.name, title=f"{self.title}: {', '.join(tasks.values())}", folder=preset.results,
             tasks={name: task for task, name in tasks.items()}, variants=variants, seeds=preset.seeds,
             columns=first.columns, curves=first.curves, unranked=first.unranked, lower_is_better=first.lower_is_better,
-            settings={"experiment": self.name},
-            notes=[*self.notes({label: one for label, (one, _) in found.items()}), *told],
+            settings={"experiment": self.name}, notes=notes,
+            tune=tune, select=preset.select,
         )  # fmt: skip
 
     def parse(self, line: Sequence[str]) -> tuple[Command, Preset, Changes]:
@@ -152,9 +167,10 @@ class Experiment:
         asked = tyro.cli(made, args=words, description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
         own = {
             name: getattr(asked, name)
-            for name in ("results", "seeds", "contenders", "vary", "grid")
+            for name in ("results", "seeds", "contenders", "vary", "grid", "tune", "select")
             if getattr(asked, name) is not None
         }
+        own |= {"own_tune": {}} if "tune" in own else {}
         return asked, replace(preset, **own), asked_for(asked, known, optional=True)
 
     def run(self, asked: Command, preset: Preset, changes: Changes) -> None:
@@ -166,6 +182,8 @@ class Experiment:
         study.run(Options.of(asked))
         if not is_first():
             return
+        if study.tune:
+            report(study.trials.folder, allow_missing=True)
         print(f"\n{report(study.folder)}")
         if self.show:
             self.show(study.folder)
@@ -212,6 +230,14 @@ def like(recipes: Mapping[str, Recipe], name: str) -> Any:
             return known[name].shown
     changed(next(iter(recipes.values())), {name: None})  # says which there are
     raise ValueError(f"none of the contenders has a setting {name}: leave it out of --vary")
+
+
+def _rates(recipes: Mapping[str, Recipe]) -> list[str]:
+    """A line about learning rates, which tables that were tuned have already."""
+    rates = {label: f"{one.training.learning_rate:g}" for label, one in recipes.items() if one.method.trained}
+    if len(set(rates.values())) < 2:
+        return [f"Learning rate: {rate}." for rate in set(rates.values())]
+    return [f"Learning rates: {'; '.join(f'{label} {rate}' for label, rate in rates.items())}."]
 
 
 def _tasks(recipes: Any) -> dict[Any, str]:

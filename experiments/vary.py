@@ -1,10 +1,10 @@
-"""What `--vary NAME=VALUE,VALUE,...` means on an experiment's command line."""
+"""What NAME=VALUE,VALUE,... means on an experiment's command line, after --vary and --tune."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def read_axes(vary: Sequence[str], like: Callable[[str], Any]) -> dict[str, list[Any]]:
+def read_axes(vary: Sequence[str], like: Callable[[str], Any], option: str = "--vary") -> dict[str, list[Any]]:
     """`{name: values}` of words such as `window=2,5,10`; `like(name)` is a value of the type that they have.
 
     Raises ValueError for what is not NAME=VALUE,VALUE, for a name that comes twice, and for a value of the wrong type; what
@@ -14,9 +14,11 @@ def read_axes(vary: Sequence[str], like: Callable[[str], Any]) -> dict[str, list
     for word in vary:
         name, sign, values = word.partition("=")
         if not (name and sign and all(values.split(","))):
-            raise ValueError(f"--vary takes NAME=VALUE,VALUE,..., such as window=2,5,10, not {word!r}")
+            raise ValueError(f"{option} takes NAME=VALUE,VALUE,..., such as window=2,5,10, not {word!r}")
         if name in found:
-            raise ValueError(f"{name} is varied twice: give all its values together, {name}=VALUE,VALUE,...")
+            raise ValueError(
+                f"{name} stands twice after {option}: give all its values together, {name}=VALUE,VALUE,..."
+            )
         found[name] = [_value(name, text, like(name)) for text in values.split(",")]
     return found
 

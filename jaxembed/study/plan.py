@@ -33,6 +33,8 @@ class Variant:
     training: Training
     factors: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = None  # which task, where a study has several
+    # Values to tune it over, where those of the study (`Study.tune`) do not suit it.
+    tune: Mapping[str, Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def grid(
     `grid(SkipGram(), window=[2, 5], learning_rate=[0.1, 0.3])` is the full grid of four; with `one_at_a_time` each axis
     varies alone from the values that `method` and `training` have. Raises ValueError for a setting that there is not.
     """
-    start = _Both(method, training or Training())
+    start = Both(method, training or Training())
     known = settings(start)
     if missing := [name for name in axes if name not in known]:
         raise unknown("setting", missing[0], known)
@@ -84,7 +86,9 @@ def grid(
 
 
 @dataclass(frozen=True)
-class _Both:
+class Both:
+    """A method and its training, whose settings are found and changed together."""
+
     method: Any
     training: Training
 

@@ -17,13 +17,15 @@ costs what is missing.
 
 import json
 import unicodedata
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jaxembed.files import locked, write_text
+from jaxembed.study import tuning
 from jaxembed.study.options import Options
 from jaxembed.study.packed import unpack
 from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, digest, groups, ready
@@ -51,6 +53,8 @@ class Study:
     of which no value is better. curves: metrics to draw. notes: lines under the table. settings: what else settings.json of
     each run should tell.
     at_once: how many runs share a program at most; None as many as fit the memory.
+    tune: `{setting: values}`; each variant that is trained is tried with all combinations first, with a seed of their own, and
+    is then trained with those that are best by `select`, a dev figure of the summary (`study.tuning`).
     """
 
     name: str
@@ -66,6 +70,8 @@ class Study:
     notes: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     at_once: int | None = None
+    tune: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    select: str = ""
 
     def __post_init__(self):
         self.folder, self.seeds = Path(self.folder), seeds_of(self.seeds)
@@ -88,6 +94,9 @@ class Study:
                 f"two lines of the table of {self.name} would be called {again[0]!r}: change a label or a task"
             )
 
+        if self.tune:
+            tuning.check(self.variants, self.tune, self.tasks, self.select)
+
     @cached_property
     def runs(self) -> list[Planned]:
         """Every run, in the order of the table."""
@@ -109,14 +118,26 @@ class Study:
         several = len({each.task for each in self.runs}) > 1
         return f"{run.task}: {run.variant.label}" if several else run.variant.label
 
-    @together()
     def run(self, options: Options | None = None) -> None:
-        """Trains what is not there yet, group by group; a run that fails does not stop the others.
+        """Trains what is not there yet, group by group; a run that fails does not stop the others. Trials come first.
 
         Raises ValueError before anything is trained where a folder holds a run with other settings. At the end raises
         Diverged where runs diverged and Failed where runs failed otherwise, naming them; Interrupted after Ctrl-C.
         """
-        options = options or Options()
+        options, failed = options or Options(), None
+        if self.tune:
+            try:
+                self.trials.run(options)
+            except Diverged as error:
+                warnings.warn(f"some trials of {self.name} diverged and are not picked: {error}", stacklevel=2)
+            except Failed as error:  # what can be trained is trained first, as of every study
+                failed = error
+        (self.picked() if self.tune else self)._run(options)
+        if failed:
+            raise failed
+
+    @together()
+    def _run(self, options: Options) -> None:
         if is_first() and not options.overwrite:
             for run in self.runs:
                 unpack(run.folder)
@@ -137,6 +158,30 @@ class Study:
         if failed:
             kind = Diverged if all(isinstance(error, Diverged) for _, error in failed) else Failed
             raise kind("; ".join(f"{name}: {error}" for name, error in failed)) from failed[0][1]
+
+    @property
+    def trials(self) -> "Study":
+        """The trials of `tune`, a study of its own in the folder "tuning"."""
+        title = f"Trials of {self.title or self.name}"
+        variants = tuning.trials(self.variants, self.tune)
+        header = next((header for header, key in self.columns.items() if key == self.select), self.select)
+        return replace(
+            self, folder=self.folder / "tuning", variants=variants, seeds=[tuning.SEED], title=title, tune={}, select="",
+            columns={header: self.select}, notes=[f"Settings are picked by {self.select}."],
+        )  # fmt: skip
+
+    def picked(self) -> "Study":
+        """The study with the best of its trials, as they are on the disk; one that diverged is none."""
+        folders = {run.variant.label: run.folder for run in self.trials.runs}
+        lower = self.select in {self.columns.get(header) for header in self.lower_is_better}
+        picks = []
+        for variant in self.variants:
+            labels = [one.label for one in tuning.trials([variant], self.tune)]
+            found = [tuning.figure(folders[label], self.select) for label in labels] if is_first() else []
+            picks.append(tuning.pick(variant, self.tune, tell(found), lower))
+        variants = [tuning.applied(*pair) for pair in zip(self.variants, (one.point for one in picks), strict=True)]
+        notes = [*self.notes, tuning.note(picks, self.tune, self.select)]
+        return replace(self, variants=variants, tune={}, select="", notes=notes)
 
     def declare(self) -> None:
         """Writes study.json: what `report` makes its tables from."""
@@ -210,6 +255,8 @@ class Study:
 
     def dry_run(self) -> str:
         """A table of the runs: parameters, bytes, steps and estimated FLOPs of each, and what is finished already."""
+        if self.tune:
+            return f"Trials:\n{self.trials.dry_run()}\n\nThen, with what they pick:\n{self.picked().dry_run()}"
         lines = [["run", "seed", "data", "parameters", "state", "steps", "FLOPs", ""]]
         rows = self.costs()
         for run, each, finished in rows:

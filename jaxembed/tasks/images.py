@@ -12,13 +12,14 @@ from jaxembed.data.inputs import ImageInput
 from jaxembed.evaluation.checks import labels_of
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
-from jaxembed.evaluation.probe import check_probe, fit_probe
+from jaxembed.evaluation.probe import check_probe, few_label_probe, fit_probe
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, set_apart, with_dev
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
 ITERATIONS = 100  # of the linear probe
+FEW = 10  # labels a class, by which a second probe is fitted
 MOST_DEV = 5_000  # images that settings are chosen on
 
 
@@ -40,7 +41,8 @@ class Images(Task):
 
     unit: ClassVar[str] = "images"
     columns: ClassVar[Mapping[str, str]] = {
-        "linear": "probe/linear", "kNN": "probe/knn", "effective rank": "geometry/effective_rank",
+        "linear": "probe/linear", f"{FEW} labels a class": "probe/few", "kNN": "probe/knn",
+        "effective rank": "geometry/effective_rank",
     }  # fmt: skip
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank", "geometry/dimension_std")
     unranked: ClassVar[tuple[str, ...]] = ("effective rank",)
@@ -78,14 +80,18 @@ class Images(Task):
         if train is not None and test is not None:
             unseen = refusal(lambda: labels_of("test_labels", test, len(test), int(train.max()) + 1))
             found = {"probe/knn": unseen, "probe/linear": unseen or refusal(lambda: check_probe(train))}
+            found["probe/few"] = found["probe/linear"]
+            rarest = int(np.unique(train, return_counts=True)[1].min())
+            if rarest < FEW:
+                found["probe/few"] = f"a class has {rarest} training images, fewer than {FEW}"
         if len(self.found.rest) < 2:
             found |= {f"geometry/{name}": "there is but one test image" for name in GEOMETRY}
         return {name: why for name, why in found.items() if why}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`probe/linear` and `probe/knn` on the test images, where there are labels; `geometry/...` of their vectors.
+        """`probe/linear`, `probe/few` and `probe/knn` on the test images, where there are labels; their `geometry/...`.
 
-        Where images were set apart, the same on these, `probe/linear-dev` and `probe/knn-dev`.
+        Where images were set apart, the same on these, `probe/linear-dev` and so on.
         """
         train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
@@ -98,7 +104,9 @@ class Images(Task):
                 for name, sides in asked.items():
                     knn = lambda name=name, sides=sides: {f"knn{name}": knn_accuracy(*known, *sides, k=k)}
                     probe = lambda name=name, sides=sides: {f"linear{name}": fitted().accuracy(*sides)}
-                    figures |= measured([f"knn{name}"], knn, "probe/") | measured([f"linear{name}"], probe, "probe/")
+                    few = lambda name=name, sides=sides: {f"few{name}": few_label_probe(*known, *sides, each=FEW)}
+                    for figure, measure in (("knn", knn), ("linear", probe), ("few", few)):
+                        figures |= measured([f"{figure}{name}"], measure, "probe/")
             self._known[key] = figures
         return dict(self._known[key])
 

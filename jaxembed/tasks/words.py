@@ -11,16 +11,19 @@ import numpy as np
 
 from jaxembed.data.text import hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
-from jaxembed.evaluation.benchmarks import benchmarks_digest
+from jaxembed.evaluation.benchmarks import Half, benchmarks_digest
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import Figures, Read, Task, told
+from jaxembed.tasks.base import DEV, Figures, Read, Task, Unmeasured, told
 from jaxembed.vectors import KeyedVectors
 
 # What is measured while training, on dev halves: the other half stays unseen until settings are chosen. Analogies take
 # longer: they are measured after each pass only, among fewer words than at the end.
 SIMILARITY = ("wordsim353", "simlex999")
 ANALOGIES, ANALOGY_WORDS = ("google",), 10_000
+# The sets that word vectors are known by, and the figure that settings are chosen by: the mean over their dev halves.
+SETS = {"wordsim353": "similarity", "simlex999": "similarity", "google": "analogies"}
+MEAN = f"words/mean{DEV}"
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,12 @@ class Words(Task):
     max_words: CountOrZero = 0  # Only so many words of the corpus; 0 takes all.
 
     unit: ClassVar[str] = "words"
+    # Settings are chosen on the dev halves; the test halves have seen no choice, so they come first.
     columns: ClassVar[Mapping[str, str]] = {
-        "wordsim353": "similarity/wordsim353", "simlex999": "similarity/simlex999", "google": "analogies/google",
-    }  # fmt: skip
+        **{f"{name} test": f"{group}/{name}-test" for name, group in SETS.items()},
+        **{name: f"{group}/{name}" for name, group in SETS.items()},
+        "dev mean": MEAN,
+    }
     curves: ClassVar[tuple[str, ...]] = (
         "epoch/loss", "similarity/wordsim353-dev", "similarity/simlex999-dev", "analogies/google-dev-10k",
     )  # fmt: skip
@@ -68,14 +74,28 @@ class Words(Task):
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`similarity/<set>` and `analogies/<set>` on whole sets (None where no item is covered), `coverage/<set>`."""
-        summary: Figures = {}
-        for row in evaluate((self.found.train.vocabulary, vectors[""])):
+        """`similarity/<set>` and `analogies/<set>` on whole sets (None where no item is covered), `coverage/<set>`.
+
+        Of `SETS` also `...-test` and `...-dev`, those of the halves, and `words/mean-dev`, the mean over the dev halves.
+        """
+        product, summary = (self.found.train.vocabulary, vectors[""]), dict[str, Any]()
+        for row in evaluate(product):
             group, name = "similarity" if row["metric"] == "spearman" else "analogies", row["benchmark"]
             covered = float(row["items"]) / max(float(row["items"]) + float(row["oov"]), 1)
-            too_few = f"{row['items']} items of it have all their words in the vocabulary"
-            summary |= told({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=too_few)
-        return summary
+            summary |= told({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=_too_few(row))
+        halves: tuple[Half, ...] = ("test", "dev")
+        for half in halves:
+            for row in evaluate(product, split=half, names=SETS):
+                if row["benchmark"] in SETS:
+                    name = f"{SETS[str(row['benchmark'])]}/{row['benchmark']}-{half}"
+                    summary |= told({name: row["value"]}, why=_too_few(row))
+        dev = [summary[f"{group}/{name}{DEV}"] for name, group in SETS.items()]
+        lacks = next((value for value in dev if isinstance(value, Unmeasured)), None)
+        return summary | {MEAN: lacks or sum(dev) / len(dev)}
+
+
+def _too_few(row: Mapping[str, Any]) -> str:
+    return f"{row['items']} items of it have all their words in the vocabulary"
 
 
 Probe = Callable[[jax.Array], Mapping[str, np.ndarray]]

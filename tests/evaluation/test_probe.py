@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from jaxembed.evaluation.probe import SIMCLR_L2, fit_probe, linear_probe
+from jaxembed.evaluation.probe import SIMCLR_L2, few_label_probe, fit_probe, linear_probe
 
 N, D, CLASSES = 301, 6, 3
 
@@ -143,3 +143,23 @@ def test_bad_input_is_told():
     ):
         with pytest.raises(ValueError, match=message):
             linear_probe(*arguments, **settings)
+
+
+def test_a_probe_on_few_labels_sees_no_more_than_these():
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 60)
+    centres = 8 * np.eye(4, 6)
+    rows = centres[labels] + random.normal(size=(240, 6))
+    assert few_label_probe(rows, labels, rows, labels, each=5) == 1.0
+    noise = random.normal(size=(240, 6))
+    fresh = random.normal(size=(2000, 6))
+    assert 0.15 < few_label_probe(noise, labels, fresh, np.arange(2000) % 4, each=5) < 0.35
+    assert few_label_probe(rows, labels, rows, labels, each=5, seed=1) == few_label_probe(
+        rows, labels, rows, labels, each=5, seed=1
+    )
+    # With all rows of each class it is the probe on all of them, whatever the draw.
+    whole = fit_probe(noise, labels, validation=0.3, iterations=100).accuracy(fresh, np.arange(2000) % 4)
+    everything = few_label_probe(noise, labels, fresh, np.arange(2000) % 4, each=60, draws=3)
+    assert abs(everything - whole) < 0.03
+    with pytest.raises(ValueError, match="class 3 has 59 rows, fewer than the 60 labels a class"):
+        few_label_probe(rows[:-1], labels[:-1], rows, labels, each=60)

@@ -1,0 +1,111 @@
+"""Equal tuning: each variant of a study gets the same number of trials, and the best by a dev figure is what is trained.
+
+An objective that loses at the learning rate of another has not lost. Trials have a seed of their own, so that no seed of the
+table is one by which a setting was chosen.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxembed.fields import changed, settings
+from jaxembed.naming import unknown
+from jaxembed.study.plan import Both, Variant, short
+from jaxembed.study.run import Run
+from jaxembed.tasks.base import DEV, Task
+
+SEED = 0  # of all trials
+
+
+def points(variant: Variant, axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The settings that a variant is tried with: all combinations of `axes`, none for what is not trained.
+
+    A variant's own axes (`Variant.tune`) come before those of the study. Raises ValueError for a setting that it lacks.
+    """
+    if not variant.method.trained:
+        return []
+    own = axes if variant.tune is None else variant.tune
+    known = settings(Both(variant.method, variant.training))
+    if missing := [name for name in own if name not in known or known[name].value is None]:
+        raise unknown(f"setting of {variant.label} to tune", missing[0], known)
+    return [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())] if own else []
+
+
+def check(
+    variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]], tasks: Mapping[str, Task], select: str
+) -> None:
+    """Raises ValueError where variants have unlike budgets or no task of their own, and where `select` is no dev figure."""
+    counts = {variant.label: len(points(variant, axes)) for variant in variants if variant.method.trained}
+    if len(set(counts.values())) > 1:
+        budgets = ", ".join(f"{label} {count}" for label, count in counts.items())
+        raise ValueError(f"each variant is tuned with the same number of trials, but these are given: {budgets}")
+    if len(tasks) > 1 and any(variant.data is None for variant in variants):
+        raise ValueError("where a study has several tasks, a variant that is tuned names its own: Variant(data=...)")
+    for task in tasks.values():
+        own = task.columns.values()
+        known = [name for name in (*own, *(f"{name}{DEV}" for name in own)) if task.half(name) == "dev"]
+        if select not in known:
+            raise ValueError(
+                f"select names the figure by which settings are picked, one of what {task.data} sets apart for that "
+                f"({', '.join(known)}), not {select!r}"
+            )
+
+
+def trials(variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]]) -> list[Variant]:
+    """A variant for each trial."""
+    found = []
+    for variant in variants:
+        for point in points(variant, axes):
+            label = ", ".join([variant.label, *(f"{name}={short(value)}" for name, value in point.items())])
+            found.append(replace(applied(variant, point), label=label, factors={**variant.factors, **point}))
+    return found
+
+
+def applied(variant: Variant, point: Mapping[str, Any]) -> Variant:
+    """A variant with other settings."""
+    both = changed(Both(variant.method, variant.training), dict(point))
+    return replace(variant, method=both.method, training=both.training, tune=None)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What a variant is trained with, of how many trials."""
+
+    variant: str
+    point: Mapping[str, Any]
+    trials: int
+
+
+def pick(variant: Variant, axes: Mapping[str, Sequence[Any]], figures: Sequence[float | None], lower: bool) -> Pick:
+    """The best of a variant's trials by their `figures`; its own settings where no trial has one."""
+    known = {place: value for place, value in enumerate(figures) if value is not None}
+    best = (min if lower else max)(known, key=lambda place: known[place], default=None)
+    return Pick(variant.label, {} if best is None else points(variant, axes)[best], len(figures))
+
+
+def figure(folder: Path, select: str) -> float | None:
+    """That of a trial; None where it diverged, or its data do not allow to measure it."""
+    try:
+        value = Run.open(folder).summary.get(select)
+    except FileNotFoundError:
+        return None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def note(picks: Sequence[Pick], axes: Mapping[str, Sequence[Any]], select: str) -> str:
+    """The line under the table that says what was picked."""
+    tried = [one for one in picks if one.trials]
+    lines = [
+        f"{one.variant} {', '.join(f'{name} {short(value)}' for name, value in one.point.items())}"
+        if one.point
+        else f"{one.variant} as declared, since no trial could be measured"
+        for one in tried
+    ]
+    budget = tried[0].trials if tried else 0
+    return (
+        f"Equal tuning: each contender that is trained had {budget} trials over {' and '.join(axes)}, with seed {SEED}; "
+        f"the best by `{select}` was picked: {'; '.join(lines)}. Trials: tuning/."
+    )
