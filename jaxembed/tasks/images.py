@@ -19,7 +19,6 @@ from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
 ITERATIONS = 100  # of the linear probe
-FEW = 10  # labels a class, by which a second probe is fitted
 MOST_DEV = 5_000  # images that settings are chosen on
 
 
@@ -34,18 +33,21 @@ class Images(Task):
     # 0 sets none apart; images that are larger than the memory need that.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     k: Count = 200  # Neighbours that vote on a class.
+    few: CountOrZero = 0  # Labels a class that a second probe sees; 0 for no such probe.
     column: str = "image"  # Column of the images.
     label: str | None = "label"  # Column of their classes, by which vectors are judged; none where there is none.
     size: Count | tuple[Count, Count] | None = None  # Side, or height and width, that images are brought to.
     channels: Channels | None = None  # 1 for grey, 3 for colour; by default 1 where all images are grey.
 
     unit: ClassVar[str] = "images"
-    columns: ClassVar[Mapping[str, str]] = {
-        "linear": "probe/linear", f"{FEW} labels a class": "probe/few", "kNN": "probe/knn",
-        "effective rank": "geometry/effective_rank",
-    }  # fmt: skip
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank", "geometry/dimension_std")
     unranked: ClassVar[tuple[str, ...]] = ("effective rank",)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Of a table."""
+        few = {f"{self.few} labels a class": "probe/few"} if self.few else {}
+        return {"linear": "probe/linear", **few, "kNN": "probe/knn", "effective rank": "geometry/effective_rank"}
 
     def read(self) -> Read:
         """Both splits, the first in two parts where settings are to be chosen."""
@@ -80,10 +82,8 @@ class Images(Task):
         if train is not None and test is not None:
             unseen = refusal(lambda: labels_of("test_labels", test, len(test), int(train.max()) + 1))
             found = {"probe/knn": unseen, "probe/linear": unseen or refusal(lambda: check_probe(train))}
-            found["probe/few"] = found["probe/linear"]
-            rarest = int(np.unique(train, return_counts=True)[1].min())
-            if rarest < FEW:
-                found["probe/few"] = f"a class has {rarest} training images, fewer than {FEW}"
+            if self.few and (rarest := int(np.unique(train, return_counts=True)[1].min())) < self.few:
+                found["probe/few"] = f"a class has {rarest} training images, fewer than {self.few}"
         if len(self.found.rest) < 2:
             found |= {f"geometry/{name}": "there is but one test image" for name in GEOMETRY}
         return {name: why for name, why in found.items() if why}
@@ -104,9 +104,10 @@ class Images(Task):
                 for name, sides in asked.items():
                     knn = lambda name=name, sides=sides: {f"knn{name}": knn_accuracy(*known, *sides, k=k)}
                     probe = lambda name=name, sides=sides: {f"linear{name}": fitted().accuracy(*sides)}
-                    few = lambda name=name, sides=sides: {f"few{name}": few_label_probe(*known, *sides, each=FEW)}
-                    for figure, measure in (("knn", knn), ("linear", probe), ("few", few)):
-                        figures |= measured([f"{figure}{name}"], measure, "probe/")
+                    figures |= measured([f"knn{name}"], knn, "probe/") | measured([f"linear{name}"], probe, "probe/")
+                    if self.few:
+                        few = lambda name=name, sides=sides: {f"few{name}": few_label_probe(*known, *sides, each=self.few)}
+                        figures |= measured([f"few{name}"], few, "probe/")
             self._known[key] = figures
         return dict(self._known[key])
 
