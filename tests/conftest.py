@@ -1,10 +1,17 @@
-"""How tests run: programs are small and run for a moment, so that compiling them is most of the time."""
+"""How tests run: programs are small and run for a moment, so that most of the time would go into compiling them."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
-# Before JAX is imported, and for the processes that tests start. XLA leaves out most optimisations, of which tests of
-# correctness need none; what checks how well a program is compiled asks for them (`optimised`).
+# Set before JAX is imported, and inherited by workers and by the processes that tests start. XLA leaves out most
+# optimisations, of which correctness needs none, and what one process has compiled the others load.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxembed-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 

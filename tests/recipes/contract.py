@@ -45,19 +45,12 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Tiny data, and programs kept, so that each is compiled once."""
+    """Tiny data, and every recipe on them."""
     folder = tmp_path_factory.mktemp("tiny")
     text = write(folder)
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    patch = pytest.MonkeyPatch()
-    patch.setenv("JAXEMBED_DATA", str(folder))
-    for name, value in zip(names, (str(folder / "programs"), 0.0), strict=True):
-        jax.config.update(name, value)
-    yield {name: tiny(one, text) for name, one in RECIPES.items()}
-    patch.undo()
-    for name, value in before.items():
-        jax.config.update(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXEMBED_DATA", str(folder))
+        yield {name: tiny(one, text) for name, one in RECIPES.items()}
 
 
 class Killed(Exception):
