@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,8 +46,10 @@ def measure(
     facts = {key: told[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
     for name, part in parts.items():
         rows = [row for row in rows if stays(row, name)]
+        begun = time.perf_counter()
         for row in part():
-            rows.append({"part": name} | row | facts | (about or {}))
+            rows.append({"part": name} | row | facts | {"wall_seconds": time.perf_counter() - begun} | (about or {}))
+            begun = time.perf_counter()
             write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
             print(", ".join(f"{key} {_short(value)}" for key, value in row.items() if _short(value)), flush=True)
         write_text(folder / "table.md", table(rows))

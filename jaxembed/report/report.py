@@ -15,6 +15,7 @@ from jaxembed.report import plots, tables
 from jaxembed.report.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
 from jaxembed.report.significance import LEVEL, TESTED_FROM, Estimate, Standing, estimate, standings
 from jaxembed.report.tables import Cell, Mark, Table, decimals, seconds, shown, speed
+from jaxembed.study.environment import place, revision
 from jaxembed.study.run import Run
 
 Row = dict[str, Any]
@@ -199,8 +200,8 @@ def _gaps(study: Record) -> list[str]:
 def _environments(study: Record) -> list[str]:
     """Devices, commits, versions and commands; and that times are not comparable where the runs differ in them."""
     facts = {
-        "Device": _device,
-        "Commit": _commit,
+        "Device": place,
+        "Commit": revision,
         "Versions": lambda told: listed(f"{name} {version}" for name, version in told.get("versions", {}).items()),
         "Trained at once": lambda told: str(told.get("seeds_at_once", "unknown")),
         "Command": lambda told: f"`{told.get('command')}`",
@@ -218,15 +219,6 @@ def _tally(name: str, tally: Counter[str]) -> str:
     if len(tally) == 1:
         return f"{name}: {next(iter(tally))}."
     return f"{name}: " + "; ".join(f"{value} ({times} runs)" for value, times in tally.most_common()) + "."
-
-
-def _device(environment: Mapping[str, Any]) -> str:
-    device, machine = environment.get("device", {}), environment.get("machine", {})
-    return f"{device.get('count')} x {device.get('kind')}, {machine.get('cpu')}, {machine.get('cores')} cores"
-
-
-def _commit(environment: Mapping[str, Any]) -> str:
-    return f"{environment.get('commit') or 'unknown'}{' with uncommitted changes' if environment.get('dirty') else ''}"
 
 
 # Pictures.

@@ -71,13 +71,21 @@ def peak_memory() -> int | None:
 
 def described(about: Mapping[str, Any]) -> str:
     """The command, device (where it is there), commit and versions of an `environment()`, as one line under a table."""
-    machine, device = about["machine"], about.get("device")
-    place = f"{device['count']} x {device['kind']}, " if device else ""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return (
-        f"`{about['command']}`; {place}{machine['cpu']}, {machine['cores']} cores; commit "
-        f"{str(about['commit'])[:9]}{' with uncommitted changes' if about['dirty'] else ''}; {versions}."
-    )
+    return f"`{about['command']}`; {place(about)}; commit {revision(about, 9)}; {versions}."
+
+
+def place(about: Mapping[str, Any]) -> str:
+    """The device (where it is there) and the machine of an `environment()`: `1 x NVIDIA H200, AMD EPYC, 16 cores`."""
+    device, machine = about.get("device"), about.get("machine", {})
+    text = f"{machine.get('cpu')}, {machine.get('cores')} cores"
+    return f"{device['count']} x {device['kind']}, {text}" if device else text
+
+
+def revision(about: Mapping[str, Any], digits: int = 40) -> str:
+    """The first digits of the commit of an `environment()`, and whether there were changes besides."""
+    commit = (about.get("commit") or "unknown")[:digits]
+    return f"{commit} with uncommitted changes" if about.get("dirty") else commit
 
 
 class Energy:
