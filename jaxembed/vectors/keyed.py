@@ -48,14 +48,16 @@ class KeyedVectors(Search):
     def vectors_for_all(
         self, keys: Iterable[str], allow_inference: bool = True, copy_vecattrs: bool = False
     ) -> "KeyedVectors":
-        """A table of those of `keys` that are there, each once and in the order given; with their counts if asked.
+        """A table of those of `keys` that are there, each once and in the order given, with their attributes if wanted.
 
         `allow_inference` is accepted: no vectors are made up for keys that are not there.
         """
         known = [key for key in dict.fromkeys(keys) if key in self.key_to_index]
         rows = np.array([self.key_to_index[key] for key in known], int)
-        counts = self.counts[rows] if copy_vecattrs and self.counts is not None else None
-        return KeyedVectors(known, self.vectors[rows], counts)
+        found = KeyedVectors(known, self.vectors[rows])
+        if copy_vecattrs:
+            found.expandos = {name: values[rows] for name, values in self.expandos.items()}
+        return found
 
     def evaluate_word_pairs(
         self,
@@ -126,13 +128,15 @@ class KeyedVectors(Search):
         return len(total["correct"]) / count if count else 0.0, sections
 
     def save(self, fname: str | os.PathLike) -> None:
-        """Writes keys, vectors and counts to one safetensors file, whole or not at all."""
-        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.counts)
+        """Writes keys, vectors and attributes of keys to one safetensors file, whole or not at all."""
+        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.expandos)
 
     @classmethod
     def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> "KeyedVectors":
         """Reads what `save` wrote; with `mmap="r"` the vectors stay on disk until they are touched."""
-        return _named(fname, cls, *tensors.read_safetensors(fname, mmap=bool(mmap)))
+        found = _named(fname, cls, *tensors.read_safetensors(fname, mmap=bool(mmap)))
+        found.expandos |= tensors.read_attributes(fname)
+        return found
 
     def save_word2vec_format(
         self,
