@@ -37,13 +37,13 @@ def measure(
 ) -> list[Row]:
     """A bench: every row of the parts, with its environment, as a line of measurements.jsonl as soon as it is made; table.md.
 
-    about: more to tell of each row. stays: whether an earlier row is kept when the part of a name begins.
+    about: more to record in each row. stays: whether an earlier row is kept when the part of a name begins.
     show: print the table in the end. Returns all rows.
     """
     known = folder / "measurements.jsonl"
     rows: list[Row] = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    told = environment() | (about or {})
-    facts = {key: told[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
+    found = environment() | (about or {})
+    facts = {key: found[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
     for name, part in parts.items():
         rows = [row for row in rows if stays(row, name)]
         begun = time.perf_counter()

@@ -124,5 +124,5 @@ def _numbers_of(path: str | os.PathLike, mmap: bool) -> np.ndarray:
         return found
     if kind == "BF16":
         return (np.asarray(found).astype("<u4") << 16).view("<f4")
-    with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is told with its key
+    with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is reported with its key
         return np.array(found, np.float32)

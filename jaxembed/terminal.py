@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from jaxembed.study.run import Run
 
-#: Words that are asked after, where a corpus knows them.
+#: Words whose neighbours are shown, where a corpus knows them.
 _FAMILIAR = ("king", "water", "music", "computer", "france", "three")
 
 

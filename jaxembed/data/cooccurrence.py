@@ -34,7 +34,7 @@ FORMAT = 1  # part of every cache key: raise it when the meaning or the order of
 SEED = 1  # of the order of the entries
 CELLS = 8  # a bucket gets a table where that has at most so many cells a pair: a cell costs 5 ns, sorting a pair 45
 PILE_PAIRS = 1 << 20  # pairs that the corpus has for each pile of the shuffle: a pile fits the processor's cache
-MOST_PILES = 256  # files open at a time; also what a uint8 can tell apart
+MOST_PILES = 256  # files open at a time; also as many as a uint8 can number
 READ = 1 << 22  # entries looked at together
 COLUMNS = {"rows": np.int32, "columns": np.int32, "counts": np.float32}
 

@@ -16,7 +16,7 @@ _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def batch_norm(size: int, *, scale: bool = True, zero: bool = False, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Batch normalisation whose running statistics move by a tenth a step; the variance is that of the batch (divided by n)."""
+    """Batch normalisation: running statistics move by a tenth in each step, and the variance is divided by n."""
     scale_init = nnx.initializers.zeros_init() if zero else nnx.initializers.ones_init()
     return nnx.BatchNorm(
         size, momentum=0.9, epsilon=1e-5, use_scale=scale, use_bias=scale, scale_init=scale_init, dtype=dtype, rngs=rngs

@@ -102,7 +102,7 @@ class ViT(nnx.Module):
         self.dtype = dtype
         self.remat = remat
         if positions != "learned":
-            self._places(*self.grid)  # tells widths that the positions cannot have
+            self._places(*self.grid)  # raises for widths that the positions cannot have
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         """A vector a picture, `[B, vector_size]`, of `images [B, H, W, channels]`.

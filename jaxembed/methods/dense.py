@@ -18,7 +18,7 @@ Examples = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class DenseMethod(Method):
-    """Methods that train encoders: what the engine asks, made of what such a method says of itself."""
+    """Methods that train encoders: the functions of the engine's contract, derived from what such a method declares."""
 
     # Examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
     batch_size: Annotated[int, Range(least=2, why="an example needs others to differ from")] = 256
@@ -43,7 +43,7 @@ class DenseMethod(Method):
         """Vectors of a batch of examples as they are used: without augmentation, dropout or head, `[b, vector_size]`."""
         raise NotImplementedError
 
-    # What the engine asks.
+    # The engine's contract.
 
     def suited_to(self, data: Any) -> Self:
         """The same with batches no larger than the data."""
@@ -53,7 +53,7 @@ class DenseMethod(Method):
         return replace(self, batch_size=min(self.batch_size, n))
 
     def source(self, data: Any) -> Source:
-        """All examples in one piece, or in as many as `device_bytes` asks for; the last is filled up from the start."""
+        """All examples in one piece, or in as many as keep each under `device_bytes`; the last is filled up from the start."""
         examples = self.examples(data)
         pieces = max(1, -(-sum(column.nbytes for column in examples.values()) // self.device_bytes))
         watched = {name: np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
@@ -62,11 +62,11 @@ class DenseMethod(Method):
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Fresh encoders and heads, each from a key of its own."""
         nets = self.nets()
-        made = {
+        built = {
             name: net.init(one) for (name, net), one in zip(nets.items(), jax.random.split(key, len(nets)), strict=True)
         }
         return Params(
-            {}, {name: params for name, (params, _) in made.items()}, {name: kept for name, (_, kept) in made.items()}
+            {}, {name: params for name, (params, _) in built.items()}, {name: kept for name, (_, kept) in built.items()}
         )
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
@@ -125,8 +125,8 @@ def summed(loss: jax.Array, examples: int, kept: Any) -> Loss:
 
 def named_objective(name: str, temperature: float) -> Any:
     """The pairwise objective of that name, with this temperature if it has one: a change of objective changes nothing else."""
-    made = pairwise(name)
-    return replace(made, temperature=temperature) if hasattr(made, "temperature") else made
+    objective = pairwise(name)
+    return replace(objective, temperature=temperature) if hasattr(objective, "temperature") else objective
 
 
 @dataclass(frozen=True)

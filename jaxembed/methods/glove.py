@@ -120,7 +120,7 @@ class GloVe(Method):
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
         count, word, context = batch["counts"], rows["words"], rows["contexts"]
-        # The columns are told apart by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
+        # The columns are selected by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
         column = jnp.arange(word.shape[-1])
         vector, bias = column < self.vector_size, column == self.vector_size
         prediction = jnp.sum(jnp.where(vector, word * context, jnp.where(bias, word + context, 0)), -1)

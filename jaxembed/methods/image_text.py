@@ -109,7 +109,7 @@ class CLIP(DenseMethod):
         # The bound holds the scale and not its gradient: what has come to it can come back.
         log_scale = net["log_scale"]
         bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(LARGEST_SCALE)) - log_scale)
-        how = {
+        options = {
             "scale": jnp.exp(log_scale + bound),
             "bias": net.get("bias", 0.0),
             "chunk": self.chunk,
@@ -117,8 +117,8 @@ class CLIP(DenseMethod):
         # Pairs of one text match each other, and so do pairs of one picture: none of these is a negative.
         ids = (batch["texts"], batch["pictures"])
         if self.same_text == "positive":
-            how["positive"] = [Same(one, one) for one in ids]
-        loss = two_towers(self.objective, a, b, ids=ids, **how)
+            options["positive"] = [Same(one, one) for one in ids]
+        loss = two_towers(self.objective, a, b, ids=ids, **options)
         return summed(jnp.mean(loss), n, {**kept, "image": of_image, "text": of_text})
 
 

@@ -229,8 +229,8 @@ class BYOL(Averaged, SimSiam):
 class MoCo(Averaged, SimCLR):
     """A view must find the other's projection by an averaged net among those of many earlier images (He et al. 2020).
 
-    The head takes no batch statistics, by which a view could be told from the queue (ibid., section 3.3); neither should the
-    encoder: a ResNet's are not shuffled here.
+    The head takes no batch statistics, which would distinguish a view from the queue (ibid., section 3.3). Neither should the
+    encoder: a ResNet's statistics are not shuffled here.
     """
 
     queue: Count = 4096  # How many earlier images there are; a multiple of the batch.

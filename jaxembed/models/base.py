@@ -130,7 +130,7 @@ class Model:
         self, data: Any, training: Training, callbacks: Sequence[Any], start: Sequence[Params] | None = None
     ) -> Result:
         """Trains on `data`, from `start` or anew: `result`, `losses` and `wv`; callbacks are called on the way."""
-        # Somebody who asks for the loss means all of it; for nobody a share of the steps is enough to see it fall.
+        # Whoever reads the loss means all of it; where nobody does, a share of the steps is enough to see it fall.
         training = replace(training, loss_every=1) if callbacks or self.compute_loss else training
 
         def tell(name: str) -> None:

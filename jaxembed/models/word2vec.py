@@ -31,7 +31,7 @@ ALPHA = 0.025  # gensim's step, of plain SGD; our recipes' step stands for it
 class Word2Vec(Gone, Model):
     """Skip-gram or CBOW with gensim's parameters; experiments/README.md lists what differs.
 
-    sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a text file with a sentence a line, compressed or not.
+    sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a file with one sentence per line, compressed or not.
     sg: 1 for Skip-gram, 0 for CBOW. hs: 1 for hierarchical softmax instead of negative sampling.
     alpha, min_alpha: step at the start and at the end, in gensim's scale (row-wise Adagrad takes 12 times as much, CBOW 24).
     max_final_vocab: at most so many words, the most frequent; max_vocab_size is the same (all words are counted first, so
@@ -234,11 +234,11 @@ class Word2Vec(Gone, Model):
         self._known_vocabulary()
         training = self._training(epochs, start_alpha, end_alpha)
         corpus = self._text(corpus_iterable, corpus_file)
-        asked, self.compute_loss = self.compute_loss, self.compute_loss or compute_loss
+        before, self.compute_loss = self.compute_loss, self.compute_loss or compute_loss
         try:
             self._fit(corpus, training, self.callbacks if callbacks is None else callbacks, self._start())
         finally:
-            self.compute_loss = asked
+            self.compute_loss = before
         return len(corpus.tokens) * training.epochs, corpus.raw_words * training.epochs
 
     def _training(self, epochs: int | None, start_alpha: float | None, end_alpha: float | None) -> Any:

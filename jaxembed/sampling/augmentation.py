@@ -189,7 +189,7 @@ class Augmentation(Checked):
         _ascending("ratio", self.ratio, _RATIO)
         _ascending("blur_sigma", self.blur_sigma, _SIGMA)
         if self.size is not None:
-            pixels.sides(self.size)
+            pixels.height_and_width(self.size)
 
     def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
         """A view of each image, a function of its own key [B] and pixels alone: uint8 [B, H, W, C] -> float32
@@ -216,7 +216,7 @@ class Augmentation(Checked):
         return self._finished(random_solarize(solar, x, self.solarize, self.solarize_threshold))
 
     def _size(self, x: jax.Array) -> tuple[int, int]:
-        return (x.shape[1], x.shape[2]) if self.size is None else pixels.sides(self.size)
+        return (x.shape[1], x.shape[2]) if self.size is None else pixels.height_and_width(self.size)
 
     def _whole(self, x: jax.Array) -> jax.Array:
         size = self._size(x)

@@ -60,7 +60,7 @@ def command(argv: list[str] | None = None) -> str:
 
 
 def peak_memory() -> int | None:
-    """Returns the largest resident size of this process so far, in bytes (None where the system does not tell)."""
+    """Returns the largest resident size of this process so far, in bytes (None where the system does not report it)."""
     try:
         import resource
     except ImportError:  # Windows
@@ -89,14 +89,14 @@ def revision(about: Mapping[str, Any], digits: int = 40) -> str:
 
 
 class Energy:
-    """Energy used since it was made, where a device tells: NVIDIA's management library, else the CPU package's counter."""
+    """Energy used since it was made, where a device reports it: NVIDIA's management library, else the CPU package's counter."""
 
     def __init__(self) -> None:
         self._read = _gpu_energy() or _cpu_energy()
         self._start = self._read() if self._read else 0.0
 
     def joules(self) -> float | None:
-        """Joules so far, of all of the machine's devices; None where nothing tells."""
+        """Joules so far, of all of the machine's devices; None where no device reports them."""
         used = self._read() - self._start if self._read else -1.0
         return used if used >= 0 else None  # counters of CPUs wrap around
 
@@ -109,7 +109,7 @@ def _gpu_energy() -> Callable[[], float] | None:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         read = lambda: sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles) / 1e3
         read()
-    except Exception:  # no library, no driver, or a device that does not tell
+    except Exception:  # no library, no driver, or a device that does not report it
         return None
     return read if handles else None
 

@@ -10,13 +10,13 @@ from jaxembed.training.mesh import Layout, make_mesh
 
 @dataclass(frozen=True)
 class Asked:
-    """What every command that trains can be asked for."""
+    """Options of every command that trains."""
 
     overwrite: bool = False  # Train finished runs anew. The old ones are kept until the new ones have finished.
     # Time between checkpoints, from which the same command goes on after it was killed; 0 after every dispatch, none never.
     checkpoint_seconds: float | None = 60.0
     mesh: tuple[int, int] | None = None  # Devices for data and for columns of tables: 4 2. Default: one device.
-    deterministic: bool = False  # Ask a GPU for the same bits each time, at a cost; a CPU always gives them.
+    deterministic: bool = False  # Make a GPU give the same bits each time, at a cost; a CPU always does.
     profile: bool = False  # Write a trace of some steps for TensorBoard's profiler (pip install jaxembed[profile]).
 
 
@@ -33,7 +33,7 @@ class Options(Asked):
     ] = ()  # Called with each run, give more than TensorBoard and JSON lines.
 
     @classmethod
-    def of(cls, asked: Asked) -> "Options":
-        """What a command was asked for."""
-        own = {one.name: getattr(asked, one.name) for one in fields(Asked)}
-        return cls(**own, layout=Layout(make_mesh(*asked.mesh)) if asked.mesh else None)
+    def of(cls, command: Asked) -> "Options":
+        """The options of a command."""
+        own = {one.name: getattr(command, one.name) for one in fields(Asked)}
+        return cls(**own, layout=Layout(make_mesh(*command.mesh)) if command.mesh else None)

@@ -81,8 +81,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Upgraded settings in which whatever an older version did not have stands with its default."""
     settings = upgraded(settings)
     parts = {name: as_json(rebuilt(part), name) for name, part in _parts(settings)}
-    told_twice = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
-    own = {name: value for name, value in settings.items() if name not in told_twice}
+    repeated = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
+    own = {name: value for name, value in settings.items() if name not in repeated}
     return {"prng": _FIRST_PRNG, **own, **parts}
 
 

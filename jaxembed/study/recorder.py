@@ -20,13 +20,13 @@ from jaxembed.training.loop import Progress, Result
 from jaxembed.training.settings import Training
 
 PROBES = 20  # of similarity, over a whole run
-_LOOKED_AT = 2000  # vectors by which a collapse is told
+_LOOKED_AT = 2000  # vectors that are looked at for a collapse
 
 Vectors = Callable[[], jax.Array]
 
 
 def vectors_digest(vectors: np.ndarray) -> str:
-    """BLAKE2b of the numbers, by which two runs are told to be the same bit for bit."""
+    """BLAKE2b of the numbers, which is equal for two runs that are the same bit for bit."""
     return content_digest(np.ascontiguousarray(vectors))
 
 

@@ -82,7 +82,7 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
         raise ValueError(f"{folder} is not finished: start its study again, then reproduce it")
     settings, then = run.settings, run.environment
     if "task" not in settings:
-        raise ValueError(f"{folder} does not tell how to read its data: it was recorded by an older version")
+        raise ValueError(f"{folder} does not say how to read its data: it was recorded by an older version")
     task, method, training = (rebuilt(upgraded(settings)[part]) for part in ("task", "method", "training"))
     check_data(task, settings)
     variant = Variant(settings["label"], method, training)

@@ -76,9 +76,9 @@ class Checkpoints:
         state = ocp.args.Composite(state=ocp.args.PyTreeRestore(item=like, restore_args=restoring))
         for step in sorted(manager.all_steps(), reverse=True):
             try:
-                told = manager.restore(step, args=ocp.args.Composite(told=ocp.args.JsonRestore()))["told"]
-                _check_shapes(self.folder, told.get("shapes"), like)
-                return manager.restore(step, args=state)["state"], told["position"], told["extra"]
+                notes = manager.restore(step, args=ocp.args.Composite(told=ocp.args.JsonRestore()))["told"]
+                _check_shapes(self.folder, notes.get("shapes"), like)
+                return manager.restore(step, args=state)["state"], notes["position"], notes["extra"]
             except Exception as error:  # whatever a broken file makes orbax raise
                 if is_loss(error) or not _is_corrupt(self.folder / str(step), error):
                     raise
@@ -104,8 +104,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         began = time.monotonic()
-        told = {"position": dict(position), "extra": dict(self.extra()), "shapes": _shapes(state)}
-        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(told))
+        notes = {"position": dict(position), "extra": dict(self.extra()), "shapes": _shapes(state)}
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(notes))
         try:
             manager = self._open()
             if agree(self._has_room(state)):
@@ -206,9 +206,9 @@ def _check_shapes(folder: Path, there: Mapping[str, Any] | None, like: Any) -> N
     here = _shapes(like)
     if there is not None and dict(there) != here:  # checkpoints of older versions do not say
         ways = sorted(way for way in {*there, *here} if there.get(way) != here.get(way))
-        told = "; ".join(f"{way} is {there.get(way)} there and {here.get(way)} now" for way in ways[:3])
+        differences = "; ".join(f"{way} is {there.get(way)} there and {here.get(way)} now" for way in ways[:3])
         raise Unfit(
-            f"the checkpoint in {folder} does not fit: {told}. Start the same command in the same environment as before, "
+            f"the checkpoint in {folder} does not fit: {differences}. Start the same command in the same environment as before, "
             "or remove that folder to begin anew"
         )
 

@@ -1,4 +1,4 @@
-"""How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the course of the rate."""
+"""How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the schedule of the rate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 @dataclass(frozen=True)
 class Dense(Checked):
-    """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`."""
+    """Optimiser, decay and the schedule of the learning rate; the rate itself is `Training.learning_rate`."""
 
     # Of nets: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
     optimizer: str = "adam"
@@ -58,7 +58,7 @@ class Dense(Checked):
             parts += [*decay, optax.trace(self.momentum)]
         return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
-    def course(self, share: jax.Array, final: jax.Array) -> jax.Array:
+    def multiplier(self, share: jax.Array, final: jax.Array) -> jax.Array:
         """The rate's share of its peak when `share` of the steps are done; `final` is what is left at the end."""
         after = jnp.clip((share - self.warmup) / (1 - self.warmup), 0.0, 1.0)
         if self.schedule == "cosine":

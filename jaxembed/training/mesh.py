@@ -1,6 +1,6 @@
 """Many devices: one mesh with the axes `data` and `model`, and what lies where on it.
 
-Tables are cut by column (`model`), batches by row (`data`); the partitioner finds the reductions that this asks for: of
+Tables are cut by column (`model`), batches by row (`data`); the partitioner finds the reductions that this needs: of
 scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
 """
 
@@ -118,7 +118,7 @@ class Layout:
         return source.piece(i, jax.process_index(), jax.process_count())
 
     def spread(self, read: dict[str, Any], rows: int) -> dict[str, Any]:
-        """What all processes have read, a piece of so many `rows`, on every device: they tell each other.
+        """What all processes have read, a piece of so many `rows`, on every device: the processes exchange it.
 
         As everything that processes do together, all must come to it in the same order: it is for the main thread alone.
         """

@@ -118,7 +118,7 @@ class Source:
         return dataclasses.replace(self, pieces=self.pieces * times, piece=piece, size=self.size * times)
 
     def shapes(self, sharding: Any = None) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of a piece, told by a single row of the first."""
+        """Shapes and dtypes of a piece, found from a single row of the first."""
         row = self.piece(0, 0, self.rows)
         struct = lambda x: jax.ShapeDtypeStruct((self.rows, *x.shape[1:]), x.dtype, sharding=sharding)
         return {name: struct(x) for name, x in row.items()}

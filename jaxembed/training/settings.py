@@ -1,4 +1,4 @@
-"""How a method is trained: settings, and the update rules and the course of the learning rate that they ask for."""
+"""How a method is trained: settings, and the update rules and the schedule of the learning rate that follow from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,5 +61,5 @@ class Training(Checked):
         """The learning rate of a run with these numbers at a step."""
         share = jnp.minimum(step.astype(jnp.float32) / numbers["total_steps"], 1.0)
         if self.dense:
-            return numbers["learning_rate"] * self.dense.course(share, numbers["final_rate"])
+            return numbers["learning_rate"] * self.dense.multiplier(share, numbers["final_rate"])
         return numbers["learning_rate"] * ((1.0 - share) + numbers["final_rate"] * share)

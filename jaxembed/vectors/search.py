@@ -14,7 +14,7 @@ _BLOCK = 4096  # rows whose lengths are taken while they are still in the proces
 
 
 class Search(Table):
-    """A table that can be asked what is near to what. Keys whose vectors are not finite are never found."""
+    """A table that finds what is near to what. Keys whose vectors are not finite are never found."""
 
     def get_mean_vector(
         self,
@@ -24,7 +24,7 @@ class Search(Table):
         post_normalize: bool = False,
         ignore_missing: bool = True,
     ) -> np.ndarray:
-        """The weighted mean [d] of the vectors of keys, scaled to length 1 before or after as asked.
+        """The weighted mean [d] of the vectors of keys, scaled to length 1 before or after.
 
         Vectors given as such are not scaled before. Unknown keys are left out or, with `ignore_missing=False`, raise
         KeyError.
@@ -113,8 +113,8 @@ class Search(Table):
         restrict_vocab: int | None = None,
     ) -> list[tuple[str, float]] | np.ndarray:
         """`most_similar` by 3CosMul (Levy and Goldberg 2014, equation 4): cosines multiplied and divided, not added."""
-        sides = _listed(positive), _listed(negative)
-        if not sides[0]:
+        near, far = _listed(positive), _listed(negative)
+        if not near:
             raise ValueError("no positive key to look from; give at least one")
         matrix = self.vectors[:restrict_vocab]
 
@@ -123,8 +123,8 @@ class Search(Table):
             terms = [self._checked(t) if isinstance(t, np.ndarray) else self.get_vector(t, norm=True) for t in side]
             return np.prod([(1 + _projections(matrix, _finite(term))) / 2 for term in terms], axis=0)
 
-        scores = product(sides[0]) / (product(sides[1]) + 1e-6)
-        return self._best(np.asarray(scores, np.float32), topn, sides[0] + sides[1])
+        scores = product(near) / (product(far) + 1e-6)
+        return self._best(np.asarray(scores, np.float32), topn, near + far)
 
     @staticmethod
     def cosine_similarities(vector_1: np.ndarray, vectors_all: np.ndarray) -> np.ndarray:
