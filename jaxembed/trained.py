@@ -1,4 +1,4 @@
-"""A finished run in the hand: `load(RUN)` gives vectors of words, or an encoder with the habits of sentence-transformers."""
+"""Use of a finished run: `load(RUN)` gives vectors of words, or an encoder with the methods of sentence-transformers."""
 
 import json
 import os

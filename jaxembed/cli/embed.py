@@ -35,14 +35,14 @@ class Embed:
     # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture.
     input: Positional[Path | None] = None
     data: str | None = None  # Instead, a dataset: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
-    column: str = "text"  # Its column of texts or images.
-    split: str | None = None  # Its split; by default the only one, or train.
+    column: str = "text"  # Column of the dataset with the texts or images.
+    split: str | None = None  # Split of the dataset; by default the only one, or train.
     config: str | None = None  # Configuration of the dataset.
     revision: str | None = None  # Commit or tag of a dataset on the hub.
     # What is written: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, in
     # whose keys white space is _. By default RUN/embedded.safetensors.
     output: Path | None = None
-    batch_size: int = 32  # How many are encoded at a time.
+    batch_size: int = 32  # Number of texts or pictures that are encoded at a time.
     normalize: bool = False  # Scale vectors to length 1.
 
 

@@ -18,8 +18,8 @@ class Report:
     """
 
     folder: Positional[Path]  # A study's folder: it holds study.json.
-    partial: bool = False  # Report although runs are missing, and say in every output which.
-    pack: bool = False  # Move what the runs' text files say into one file, runs.jsonl, from which they open as before.
+    partial: bool = False  # Report even if runs are missing; every output then names them.
+    pack: bool = False  # Move the text files of all runs into one file, runs.jsonl, from which the runs open as before.
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ everything that is needed to use it. A run that is finished already, with the sa
 class Where(Asked):
     """How often a recipe is trained, and where that is written."""
 
-    seeds: tuple[int, ...] = (1,)  # Seeds, all trained at once: 1 2 3.
-    # Folder of the runs, one folder a seed; by default runs/NAME, with another objective's name behind it.
+    seeds: tuple[int, ...] = (1,)  # Seeds, which are all trained at once: 1 2 3.
+    # Folder of the runs, which gets one folder per seed; by default runs/NAME, followed by the objective if one is given.
     output: Path | None = None
 
 

@@ -18,9 +18,9 @@ class Opened:
     """What is looked at, and how its file is read."""
 
     vectors: Positional[Path]  # A run's folder or a vector file.
-    limit: int | None = None  # Read the first so many vectors alone, the most frequent in most files.
-    encoding: str = "utf-8"  # How the words of a word2vec or GloVe file are encoded: latin-1, say.
-    # What to do about a word that is not of that encoding: strict (stop), replace, ignore, or backslashreplace.
+    limit: int | None = None  # Read only the first so many vectors, which in most files are the most frequent words.
+    encoding: str = "utf-8"  # Encoding of the words of a word2vec or GloVe file, such as latin-1.
+    # What to do with a word that is not valid in that encoding: strict (stop), replace, ignore, or backslashreplace.
     unicode_errors: str = "strict"
 
     def load(self) -> "KeyedVectors":
@@ -39,8 +39,10 @@ class Neighbors(Opened):
     jaxembed neighbors runs/clip/seed-1 shirt.png "a blue shirt" --among pictures.safetensors
     """
 
-    words: Positional[tuple[str, ...]]  # Words to look around; of an encoder sentences or pictures' files.
-    topn: int = 10  # How many neighbours of each word.
+    words: Positional[
+        tuple[str, ...]
+    ]  # Words whose neighbours are wanted; for an encoder, sentences or files of pictures.
+    topn: int = 10  # Number of neighbours per word.
     # Vectors that an encoder searches; by default those that `jaxembed embed` wrote last.
     among: Path | None = None
 
@@ -58,7 +60,7 @@ class Analogy(Opened):
     """
 
     terms: Positional[tuple[str, ...]]  # Words with + or - between them.
-    topn: int = 10  # How many answers.
+    topn: int = 10  # Number of answers.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +78,11 @@ class Evaluate(Opened):
     # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on. Of an encoder's run, dev are the
     # figures on what was set apart of the training data (STS-B: its validation split).
     split: Literal["all", "dev", "test"] = "all"
-    # Analogies use only the first so many words of the file, the most frequent in most files.
+    # Analogies use only the first so many words of the file, which in most files are the most frequent.
     restrict_vocab: int = 30_000
     # How an analogy is answered: by a sum of cosines, or by their product (Levy and Goldberg 2014).
     method: Literal["3cosadd", "3cosmul"] = "3cosadd"
-    categories: bool = False  # Also show the analogies category by category.
+    categories: bool = False  # Also show the analogies by category.
     csv: Path | None = None  # Also write the figures to this file.
 
 

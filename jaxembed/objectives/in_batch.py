@@ -1,6 +1,6 @@
 """Contrast within a batch: from two sets of vectors to the scores and weights that the pairwise objectives take.
 
-Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Which pairs are what is said by
+Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Three arguments say how pairs count:
 
 * `positive`: `[A]` ints, the place in `b` of each anchor's one positive (-1: it has none; None: the anchor's own place),
   or relations, where an anchor may have many;
@@ -81,7 +81,7 @@ def _products(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def prepared(score: Score, a: jax.Array, b: jax.Array) -> tuple[Score, jax.Array, jax.Array]:
-    """A score and vectors that give the same scores at less cost a chunk, in float32 or wider."""
+    """A score and vectors that give the same scores at less cost per chunk, in float32 or wider."""
     # Vectors are scaled to length 1 here, once, and not again for each tile. Encoders may compute in bfloat16, but scores
     # are divided by temperatures of a few hundredths: they are taken in float32.
     wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)

@@ -173,14 +173,14 @@ class Augmentation(Checked):
     jitter: Share = 0.8  # Probability of colour jitter.
     grayscale: Share = 0.2  # Probability of greyscale.
     blur: Share = 0.0  # Probability of a blur.
-    # Range of the blur, pixels of the view.
+    # Range of the blur's standard deviation, in pixels of the view.
     blur_sigma: tuple[Annotated[float, _SIGMA], Annotated[float, _SIGMA]] = (0.1, 2.0)
     # Pixels on each side of the blur's kernel; none is a twentieth of the shorter side.
     blur_radius: Count | None = None
     solarize: Share = 0.0  # Probability of solarising.
     solarize_threshold: Share = 0.5  # Pixels from here on, of 0 to 1, are inverted by solarising.
-    mean: Finite | tuple[Finite, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.
-    std: Positive | tuple[Positive, ...] = 0.5  # By which pixels are divided then.
+    mean: Finite | tuple[Finite, ...] = 0.5  # Subtracted from pixels in [0, 1]: one number, or one per channel.
+    std: Positive | tuple[Positive, ...] = 0.5  # Pixels are then divided by it: one number, or one per channel.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -95,7 +95,7 @@ def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not as it was, a line each; a setting that is null is one that an older version did not have.
+    """The differences, one line for each; a setting that is null is one that an older version did not have.
 
     By what a run was judged is compared where both say so: older versions did not.
     """

@@ -1,4 +1,4 @@
-"""What a kind of data has to say: how it is read, and how vectors made from it are judged."""
+"""The contract of a kind of data: how it is read, and how vectors made from it are judged."""
 
 import math
 import sys

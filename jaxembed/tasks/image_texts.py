@@ -35,8 +35,8 @@ from jaxembed.vectors import KeyedVectors
 class ImageTexts(Task):
     """Images with a text each to train on, and others to be found."""
 
-    train_split: str = "train"  # What is trained on.
-    test_split: str = "test"  # What is searched.
+    train_split: str = "train"  # Split to train on.
+    test_split: str = "test"  # Split that is searched, in both directions.
     image: str = "image"  # Column of the images.
     text: str = "name"  # Column of the texts, or a template of columns: "{name}, {base_colour}".
     # Column that identifies pictures where one stands in several rows, such as image_id; by default their pixels do.
@@ -47,8 +47,8 @@ class ImageTexts(Task):
     # Share of the training pictures that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the training texts, or a tokenizer.json.
-    vocab_size: Count = 4000  # Of a tokenizer that is trained.
-    # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    vocab_size: Count = 4000  # Tokens of a tokenizer that is trained.
+    # Most tokens of a text, those at its ends included; longer texts are cut, and counted.
     max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 24
 
     unit: ClassVar[str] = "pairs"

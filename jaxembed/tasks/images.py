@@ -27,9 +27,9 @@ MOST_DEV = 5_000  # images that settings are chosen on
 class Images(Task):
     """Images to train on, without their classes but for SupCon, and others whose classes are to be predicted."""
 
-    train_split: str = "train"  # What is trained on.
-    test_split: str = "test"  # What the vectors are judged on.
-    max_images: CountOrZero = 0  # Only so many of the training images; 0 takes all.
+    train_split: str = "train"  # Split to train on.
+    test_split: str = "test"  # Split on which the vectors are judged.
+    max_images: CountOrZero = 0  # Train on the first so many images; 0 takes all.
     # Share of the training images, and 5,000 at most, that is not trained on: settings are chosen by the figures on it.
     # 0 sets none apart; images that are larger than the memory need that.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1

@@ -36,7 +36,7 @@ class Words(Task):
     lowercase: bool = False  # Fold words to lower case.
     # Share of the documents (0 to 0.5) that is not trained on: the loss on it is measured after each pass.
     held_out: Annotated[float, Range(above=0, most=0.5)] | None = None
-    max_words: CountOrZero = 0  # Only so many words of the corpus; 0 takes all.
+    max_words: CountOrZero = 0  # Take the first so many words of the corpus; 0 takes all.
 
     unit: ClassVar[str] = "words"
     # Settings are chosen on the dev halves; the test halves have seen no choice, so they come first.

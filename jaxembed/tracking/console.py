@@ -1,4 +1,4 @@
-"""A progress bar for people, a short line now and then for log files."""
+"""A progress bar on terminals, and a short line now and then in log files."""
 
 import sys
 import time
@@ -73,7 +73,7 @@ class Console:
             self._print()
 
     def artifact(self, name: str, value: Any) -> None:
-        """Does nothing: there is nothing to show of vectors in a line."""
+        """Does nothing: vectors cannot be shown in a line."""
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Closes the bar."""

@@ -1,10 +1,10 @@
 """Checkpoints of a run: the whole state, saved in the background while training goes on (orbax).
 
-A checkpoint is a folder that takes its name when it is whole, so a killed writer leaves the one before. The last two are
-kept. One whose content is corrupt is removed, with a warning, and the one before it is taken; where a checkpoint cannot be
-read for another reason (permissions, a failing disk, too little memory, other shapes), the error is raised and nothing is
-removed. A full disk costs no more than the checkpoints that do not fit: their pieces are removed at once, and one is not
-begun where it would leave no room for the result.
+A checkpoint is a folder that gets its name once it is complete, so that a process that is killed while writing leaves the
+previous checkpoint intact. The last two are kept. A checkpoint with corrupt content is removed with a warning, and training
+continues from the one before it. If a checkpoint cannot be read for another reason (permissions, a failing disk, too little
+memory, other shapes), the error is raised and nothing is removed. On a full disk the pieces of a checkpoint that does not fit
+are removed at once, and none is started that would leave no room for the result.
 """
 
 import errno

@@ -20,18 +20,19 @@ SCHEDULES = ("linear", "cosine", "constant")
 class Dense(Checked):
     """Optimiser, decay and the schedule of the learning rate; the rate itself is `Training.learning_rate`."""
 
-    # Of nets: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
+    # Optimiser of encoders and heads: adam, adamw (its decay is apart from the gradient: Loshchilov and Hutter 2019), lars (You
+    # et al. 2017), or sgd.
     optimizer: str = "adam"
-    # Of matrices and kernels alone: not of biases and norms, nor of class tokens and position embeddings, which stand for
-    # places. Only adamw, lars and sgd take one.
+    # Weight decay of matrices and kernels; biases, norms, class tokens and position embeddings do not decay. Only adamw, lars
+    # and sgd take one.
     weight_decay: NotNegative = 0.0
-    decay_places: bool = False  # Class tokens and position embeddings decay too, as they did in runs of older versions.
-    momentum: ShareBelowOne = 0.9  # Of lars and sgd.
-    b1: ShareBelowOne = 0.9  # Of adam and adamw.
-    b2: ShareBelowOne = 0.999  # Of adam and adamw.
-    clip: NotNegative = 0.0  # The gradient is scaled down to this norm where it is longer; 0 never.
+    decay_places: bool = False  # Let class tokens and position embeddings decay too, as in runs of older versions.
+    momentum: ShareBelowOne = 0.9  # Momentum of lars and sgd.
+    b1: ShareBelowOne = 0.9  # Decay of the first moment of adam and adamw.
+    b2: ShareBelowOne = 0.999  # Decay of the second moment of adam and adamw.
+    clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
-    # How the rate then falls to its share final_rate: linear, cosine, or constant, which keeps it.
+    # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.
     schedule: str = "linear"
 
     def __post_init__(self):

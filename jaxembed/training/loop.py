@@ -1,4 +1,4 @@
-"""The loop: passes over pieces of data, many steps a dispatch, one seed or many at once."""
+"""The training loop: passes over pieces of data, many steps per dispatch, for one seed or many at once."""
 
 import signal
 import threading
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples of each seed a second, compilation and reports left out."""
+        """Examples per second of each seed, without compilation and reports."""
         return self.examples / max(self.seconds, 1e-9)
 
 
@@ -89,7 +89,7 @@ class Result:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples a second, those of all seeds together."""
+        """Examples per second of all seeds together."""
         return self.examples * len(self.seeds) / max(self.seconds, 1e-9)
 
 

@@ -38,7 +38,7 @@ def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where arrays lie. Without a mesh, on the default device.
+    """Where arrays are placed: on a mesh, or without one on the default device.
 
     mesh: with the axes `data` and `model`. shard_net: cut the dense rest over `data` too (fully sharded), else replicate.
     """
@@ -146,7 +146,7 @@ class Layout:
         return self._at(P()) if self.mesh is not None else None
 
     def local(self, array: jax.Array) -> jax.Array:
-        """An array that lies everywhere, as one of this process alone: what follows is no business of the others."""
+        """The same values as an array of this process alone, for computations in which the other processes take no part."""
         return array.addressable_data(0) if self.several_processes else array
 
     def fetch(self, tree: Any) -> Any:
