@@ -7,4 +7,4 @@ if sys.argv[:1] == [
 ]:  # Python is looking for the module of `python -m experiments.NAME`, and has imported nothing yet.
     from jaxembed.cli.interrupt import guard
 
-    guard(sys.orig_argv[sys.orig_argv.index("-m") + 1].rpartition(".")[2])
+    guard(next((word.rpartition(".")[2] for word in sys.orig_argv if "experiments." in word), "experiments"))

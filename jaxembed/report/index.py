@@ -41,9 +41,8 @@ command imports and whose code is no longer that of the commit; comments and doc
 """
 
 
-def page(results: Path) -> str:
-    """The Markdown of the page: a row for each folder in `results`."""
-    changed = changes(results)
+def page(results: Path, changed: Callable[[str, str], str]) -> str:
+    """The Markdown of the page: a row for each folder in `results`; `changed` is as `row` takes it."""
     return _HEAD + "".join(row(folder, changed) for folder in sorted(results.iterdir()) if folder.is_dir())
 
 
@@ -96,7 +95,7 @@ def changes(results: Path) -> Callable[[str, str], str]:
             return "?"
         found = re.search(r"-m (experiments\.\w+)", command)
         modules = imported(found[1] if found else "jaxembed.cli", now)
-        others = [path for path in modules if path not in before or code(before[path]) != code(now[path])]
+        others = [path for path in modules if differ(before.get(path), now[path])]
         return f"{len(others)} of {len(modules)} modules" if others else "no"
 
     return text
@@ -118,6 +117,11 @@ def imported(module: str, sources: Sources) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return found
+
+
+def differ(before: str | None, now: str) -> bool:
+    """Whether two texts of a module do something else."""
+    return before != now and (before is None or code(before) != code(now))
 
 
 @cache
@@ -169,4 +173,5 @@ def _lines(values: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) / "README.md", page(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    write_text(folder / "README.md", page(folder, changes(folder)))
