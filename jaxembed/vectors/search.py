@@ -163,10 +163,10 @@ class Search(Table):
         if not all(len(rows) for rows, _ in bags):
             return float("inf")
         (first, have), (second, want) = bags
-        vectors = [self.vectors[rows].astype(np.float64) for rows in (first, second)]
+        one, other = (self.vectors[rows].astype(np.float64) for rows in (first, second))
         if norm:
-            vectors = [matrix / lengths(matrix)[:, None] for matrix in vectors]
-        return transport_cost(cdist(*vectors), have, want)
+            one, other = (matrix / lengths(matrix)[:, None] for matrix in (one, other))
+        return transport_cost(cdist(one, other), have, want)
 
     def _bag(self, document: Iterable[Key]) -> tuple[np.ndarray, np.ndarray]:
         """The rows of a document's words, each once, and their shares of it."""

@@ -36,7 +36,7 @@ def test_eight_devices_give_what_one_gives(arrays, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "how"),
+    ("name", "settings", "options"),
     [("infonce", {"temperature": 0.05}, {}), ("negative_sampling", {}, {"scale": 10.0, "bias": -10.0})],
     ids=["InfoNCE", "SigLIP"],
 )
