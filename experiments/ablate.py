@@ -25,7 +25,7 @@ from jaxembed.report.factors import ablation
 from jaxembed.report.record import read_study
 
 ALIASES = {"negatives": "negative", "dim": "vector_size", "lr": "learning_rate"}
-#: Told of every line, so that another can be varied later beside what is there.
+#: These stand in every line, so that another can be varied later beside what is there.
 USUAL = ("vector_size", "window", "negative", "objective", "epochs", "learning_rate")
 
 PRESETS = {
@@ -62,7 +62,7 @@ class Ablation(Experiment):
         axes = self.axes(base, preset)
         for point in points(base, axes, preset.grid):
             one = changed(base, point)
-            found[", ".join(f"{name}={_told(value)}" for name, value in point.items()) or "base"] = (
+            found[", ".join(f"{name}={_plain(value)}" for name, value in point.items()) or "base"] = (
                 one,
                 factors(one, axes),
             )
@@ -73,7 +73,7 @@ class Ablation(Experiment):
         return super().parse(["--contenders" if word == "--method" else word for word in line])
 
     def run(self, asked: Command, preset: Preset, changes: Changes) -> None:
-        """As an experiment's, and a table a factor."""
+        """As an experiment's, and one table per factor."""
         super().run(asked, preset, changes)
         if asked.dry_run:
             return
@@ -85,12 +85,12 @@ class Ablation(Experiment):
 
 
 def factors(one: Recipe, varied: Sequence[str] | dict[str, Any]) -> dict[str, Any]:
-    """What tells a line from others: what is varied, and the usual suspects."""
+    """What distinguishes a line from others: what is varied, and the usual suspects."""
     known = settings(one)
-    return {name: _told(known[name].shown) for name in dict.fromkeys((*USUAL, *varied)) if name in known}
+    return {name: _plain(known[name].shown) for name in dict.fromkeys((*USUAL, *varied)) if name in known}
 
 
-def _told(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -189,7 +189,7 @@ def encoders(plan: Plan) -> Iterator[Row]:
         try:
             turns = list(bench_encoders.measured(name, replace(settings, rounds=3)))
         except Exception as error:  # one encoder's failure keeps no other back
-            yield {"what": title, "failed": told(error)}
+            yield {"what": title, "failed": in_a_line(error)}
             continue
         ours, theirs = (statistics.median(row[side] for row in turns) for side in ("ours", "torch"))
         yield {
@@ -223,7 +223,7 @@ def large(plan: Plan) -> Iterator[Row]:
 
 
 def determinism(plan: Plan) -> Iterator[Row]:
-    """Are two runs the same bit for bit? Under `--deterministic`; its speed tells the cost, its digest is for other processes."""
+    """Are two runs under `--deterministic` the same bit for bit? The speed shows the cost; the digest is for other processes."""
     encoder = simclr("cifar", plan)
     encoder = encoder if plan.toy else encoder.with_(data="fashion-mnist-small", max_images=2048)
     for what, own in {"Skip-gram": skipgram(plan, max_words=500_000), "SimCLR": encoder}.items():
@@ -273,14 +273,14 @@ PARTS = {
 }  # fmt: skip
 
 
-def told(error: BaseException) -> str:
+def in_a_line(error: BaseException) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def table(rows: Sequence[Row], notes: Mapping[str, str]) -> str:
     """The last figures of each part as Markdown; `notes` are of parts that gave none now."""
-    lines, made = ["# On an accelerator", ""], {}
+    lines, environments = ["# On an accelerator", ""], {}
     for name, part in PARTS.items():
         mine = [row for row in rows if row["part"] == name]
         good = [row for row in mine if "failed" not in row]
@@ -290,13 +290,15 @@ def table(rows: Sequence[Row], notes: Mapping[str, str]) -> str:
             columns = {head: key for head, key in part.columns.items() if any(row.get(key) is not None for row in good)}
             cells = [[Cell(str(row["what"])), *(Cell(shown(row.get(key))) for key in columns.values())] for row in good]
             lines.append(markdown(Table(["", *columns], cells)))
-            made |= dict.fromkeys(described(row) for row in good)
+            environments |= dict.fromkeys(described(row) for row in good)
         else:
             lines += ["Not yet measured.", ""]
         last = [row for row in mine if row["run"] == mine[-1]["run"]]
         failed = [f"{row['what']}: {row['failed']}" for row in last if "failed" in row]
         lines += [f"{note}\n" for note in (*failed, notes.get(name)) if note]
-    return "\n".join([*lines, "Every figure with its settings and environment: measurements.jsonl.", "", *made, ""])
+    return "\n".join(
+        [*lines, "Every figure with its settings and environment: measurements.jsonl.", "", *environments, ""]
+    )
 
 
 def shown(value: Any) -> str:
@@ -316,7 +318,7 @@ def one_part(name: str, plan: Plan, results: Path, about: Row, notes: Mapping[st
         try:
             yield from PARTS[name].rows(plan)
         except (Exception, SystemExit) as error:
-            yield {"what": PARTS[name].title, "failed": told(error)}
+            yield {"what": PARTS[name].title, "failed": in_a_line(error)}
 
     measure(results, {name: rows}, lambda found: table(found, notes), about, lambda row, name: True, show=False)
 
@@ -328,24 +330,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, help="by default results/accelerator, or runs/accelerator with --toy")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="in this order")
     parser.add_argument("--toy", action="store_true", help="tiny sizes and shipped data, for a CPU")
-    asked = parser.parse_args(arguments)
-    results = asked.results or Path("runs/accelerator" if asked.toy else "results/accelerator")
-    last = time.time() + 60 * asked.minutes
+    options = parser.parse_args(arguments)
+    results = options.results or Path("runs/accelerator" if options.toy else "results/accelerator")
+    last = time.time() + 60 * options.minutes
     about = {"run": datetime.now(UTC).isoformat(timespec="seconds"), "command": command()}
     notes: dict[str, str] = {}
-    for name in asked.parts:
-        need, left = TOY_SECONDS if asked.toy else PARTS[name].seconds, last - time.time()
+    for name in options.parts:
+        need, left = TOY_SECONDS if options.toy else PARTS[name].seconds, last - time.time()
         if left < need:
             notes[name] = f"Not started: it takes about {need:.0f} s, and {max(left, 0):.0f} s were left."
         else:
             # This process must not touch the device, whose memory the part's takes; a fresh one has no state of JAX's.
-            plan = Plan(asked.toy, time.time() + need)
+            plan = Plan(options.toy, time.time() + need)
             process = multiprocessing.get_context("spawn").Process(
                 target=one_part, args=(name, plan, results, about, notes)
             )
             begun = time.time()
             process.start()
-            process.join(left if asked.toy else min(left, 2 * need))
+            process.join(left if options.toy else min(left, 2 * need))
             if process.is_alive():
                 process.kill()
                 notes[name] = f"Stopped after {time.time() - begun:.0f} s, as it took too long."

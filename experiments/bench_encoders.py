@@ -162,7 +162,7 @@ def torch_side(module: Any, inputs: Any, targets: Any, settings: Settings) -> Ca
     return turn
 
 
-def sides(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable[[], float], dict[str, Any]]:
+def contestants(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable[[], float], dict[str, Any]]:
     """Both sides, ready to train, after showing that they are the same model; and what was shown."""
     import torch
 
@@ -195,7 +195,7 @@ def sides(part: Part, settings: Settings) -> tuple[Callable[[], float], Callable
 
 def measured(part: Part, settings: Settings) -> Iterator[Row]:
     """Turns of both sides, in seconds a step."""
-    ours, theirs, shown = sides(part, settings)
+    ours, theirs, shown = contestants(part, settings)
     for turn in range(settings.rounds):
         row: Row = {"device_kind": settings.device, "dtype": settings.dtype, "turn": turn}
         row |= {"batch": settings.texts if part == "transformer" else settings.pictures, "compiled": settings.compiled}
@@ -223,8 +223,10 @@ def table(rows: list[Row]) -> str:
             f"| {name} | {found[0]['batch']} | {ours * 1e3:.1f} | {theirs * 1e3:.1f} | {theirs / ours:.2f} x | "
             f"{MUST[device]} x |"
         )
-    made = dict.fromkeys(described(row) for row in rows)
-    turns = f"Medians over turns that alternate in one process; every turn: measurements.jsonl. {' '.join(made)}"
+    environments = dict.fromkeys(described(row) for row in rows)
+    turns = (
+        f"Medians over turns that alternate in one process; every turn: measurements.jsonl. {' '.join(environments)}"
+    )
     return "\n".join([*lines, "", turns, ""])
 
 

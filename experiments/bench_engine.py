@@ -163,7 +163,7 @@ def kills(settings: Settings) -> Iterator[Row]:
 
 
 def over_noise(values: Sequence[float], shape: str) -> str:
-    """The mean of what was measured, as `shape` has it, or that it is below the noise, of which the 95 % interval is told."""
+    """The mean of what was measured, as `shape` has it, or that it is below the noise, with its 95 % interval."""
     found = estimate(values)
     if abs(found.mean) <= found.half_width:
         return f"below the noise (± {shape.format(found.half_width)})"
@@ -176,12 +176,12 @@ def table(rows: list[Row]) -> str:
     of = lambda part: [row for row in rows if row["part"] == part]
     middle = lambda values: statistics.median(list(values))
     if found := of("overhead"):
-        for name, told, must in (
+        for name, what, must in (
             ("fit", "`fit` alone", "5 %"),
             ("recorded", "a recorded run: probes, logs, evaluation", ""),
         ):
             share = middle(1 - row[f"{name}_busy"] / row[name] for row in found)
-            lines.append(f"| time outside the compiled programs, {told} | {share:.1%} | {must} |")
+            lines.append(f"| time outside the compiled programs, {what} | {share:.1%} | {must} |")
     if found := of("checkpoints"):
         each = [(row["with"] - row["without"]) / max(row["saved"], 1) for row in found]
         size = middle(row["bytes"] for row in found) / 1e6
@@ -192,8 +192,8 @@ def table(rows: list[Row]) -> str:
         lines.append(f"| killed studies that ended bit for bit as undisturbed | {same} of {len(found)} | all |")
         resumed = sum(row["runs_resumed"] > 0 for row in found)
         lines.append(f"| of these, with a run that went on from a checkpoint | {resumed} | |")
-    made = dict.fromkeys(described(row) for row in rows)
-    lines += ["", f"Medians; every turn, with its environment: measurements.jsonl. {' '.join(made)}", ""]
+    environments = dict.fromkeys(described(row) for row in rows)
+    lines += ["", f"Medians; every turn, with its environment: measurements.jsonl. {' '.join(environments)}", ""]
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@
     python -m experiments.bench_memory --parts memory caching # compiles only, but for the gradients that are compared
     python -m experiments.bench_memory --preset smoke --results runs/memory
 
-memory: temporary memory, as XLA's own analysis of the compiled program tells, of the gradient of InfoNCE and of SigLIP in both
+memory: temporary memory, as XLA's own analysis of the compiled program gives it, of the gradient of InfoNCE and of SigLIP in both
 directions, by batch size; nothing is run. `textbook` is the usual code by itself (one matrix of scores, softmax of rows and
 of columns), `plain` is `two_towers`, `chunked` the same with `chunk`. time: seconds of each form at a size that all can
 run, in turns, with the largest difference of the gradients, and of the chunked form at the full size.
@@ -222,8 +222,8 @@ def table(rows: list[Row]) -> str:
             middle = [
                 f"{statistics.median(row[name] for row in turns):.2f}" if name in turns[0] else "–" for name in FORMS
             ]
-            told = f"{turns[0]['gradients_apart']:.0e}" if "gradients_apart" in turns[0] else "–"
-            lines.append(f"| {objective} | {batch:,} | {' | '.join(middle)} | {told} |")
+            apart = f"{turns[0]['gradients_apart']:.0e}" if "gradients_apart" in turns[0] else "–"
+            lines.append(f"| {objective} | {batch:,} | {' | '.join(middle)} | {apart} |")
         lines.append("")
     for row in of("caching"):
         lines += [
@@ -238,8 +238,8 @@ def table(rows: list[Row]) -> str:
             f"| gradients apart {row['gradients_apart']:.0e} |",
             "",
         ]
-    made = dict.fromkeys(described(row) for row in rows)
-    lines += [f"Every turn, with its environment: measurements.jsonl. {' '.join(made)}", ""]
+    environments = dict.fromkeys(described(row) for row in rows)
+    lines += [f"Every turn, with its environment: measurements.jsonl. {' '.join(environments)}", ""]
     return "\n".join(lines)
 
 

@@ -110,7 +110,7 @@ def slices(settings: Settings, reference: KeyedVectors, corpus: str) -> Iterator
                 pairs = partners(reference, ours.index_to_key)
                 theirs = Gensim(texts, epochs=passes, seed=seed, workers=2).wv
                 about = {"words": size, "vocabulary": len(ours), "pairs": len(pairs), "passes": passes, "seed": seed}
-                same = KeyedVectors(list(theirs.index_to_key), np.array(theirs.vectors))
+                same = KeyedVectors([str(key) for key in theirs.index_to_key], np.array(theirs.vectors))
                 yield about | {"ours": mean_rank(ours, pairs), "gensim": mean_rank(same, pairs)}
 
 

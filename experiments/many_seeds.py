@@ -4,7 +4,7 @@
     python -m experiments.many_seeds --preset smoke --results runs/many_seeds # under a minute
 
 Skip-gram, a pass over the first words of enwik8-small, the ways in turns in one process: `after` trains n runs one after the
-other, `threads` a run a core (a CPU's default), `map` all in one program that takes a run after the other in each dispatch,
+other, `threads` one run per core (a CPU's default), `map` all in one program that takes one run after the other in each dispatch,
 `vmap` all as one vectorised program (an accelerator's default). Times are those of steps; the compiler's and fresh tables
 are apart. A seed of each group is trained alone too and must come out the same: bit for bit by threads, within
 `--tolerance` in one program, where XLA may add in another order. Training amplifies such rounding; beside it stands what
@@ -282,11 +282,11 @@ def _figures(rows: Sequence[Row], cpu: bool) -> list[str]:
     over = seeds[8]["over_after"] if cpu and 8 in seeds else {}
     both = 1 in seeds and 8 in seeds and not cpu
     over_one = seeds[8]["median"]["vmap"] / seeds[1]["median"]["vmap"] if both else None
-    told = lambda value: "not yet measured" if value is None else f"**{value:.2f}**"
+    ratio = lambda value: "not yet measured" if value is None else f"**{value:.2f}**"
     return [
         f"8 seeds at once on a CPU over 8 runs one after the other (must: 1.05, aim: below 1): by threads, the default, "
-        f"{told(over.get('threads'))}; as one program by map {told(over.get('map'))}, by vmap {told(over.get('vmap'))}.",
-        f"8 seeds under vmap over one seed, on one accelerator: {told(over_one)} (must: 3, aim: 1.5).",
+        f"{ratio(over.get('threads'))}; as one program by map {ratio(over.get('map'))}, by vmap {ratio(over.get('vmap'))}.",
+        f"8 seeds under vmap over one seed, on one accelerator: {ratio(over_one)} (must: 3, aim: 1.5).",
     ]
 
 

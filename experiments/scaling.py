@@ -263,14 +263,16 @@ def run(settings: Settings) -> list[Row]:
 
     def line_of(family: str, axis: Axis) -> Iterator[Row]:
         for way, line in points(settings, family, axis).items():
-            made = []
+            line_rows = []
             for point in line:
                 known[point] = known.get(point) or measured(point, settings, roofs)
                 share = efficiency(axis, known[line[0]], known[point])
-                made.append(known[point] | {"axis": axis, "x": getattr(point, axis), "efficiency": share, "way": way})
-                yield made[-1]
+                line_rows.append(
+                    known[point] | {"axis": axis, "x": getattr(point, axis), "efficiency": share, "way": way}
+                )
+                yield line_rows[-1]
             folder = settings.results / "runs" / "-".join(part for part in (family, axis, way) if part)
-            shown = {row["x"]: {f"scaling/{name}": row[name] for name in LOGGED} for row in made}
+            shown = {row["x"]: {f"scaling/{name}": row[name] for name in LOGGED} for row in line_rows}
             log(folder, {"family": family, "axis": axis, "way": way}, shown)
 
     parts = {

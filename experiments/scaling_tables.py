@@ -40,7 +40,7 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def by_axis(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each axis, in the order in which axes are told."""
+    """The rows of each axis, in the order in which axes are shown."""
     return {axis: mine for axis in LABELS if (mine := [row for row in rows if row["axis"] == axis])}
 
 
@@ -89,7 +89,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     }
     devices = {about_of(row)["device"]["platform"] for row in rows}
     return [
-        f"Base: {'; '.join(f'{family}: {told}' for family, told in base.items()) or 'the first setting of each axis'}; one "
+        f"Base: {'; '.join(f'{family}: {sizes}' for family, sizes in base.items()) or 'the first setting of each axis'}; one "
         "seed, one device. Made-up data: ids by Zipf's law, generator seeds 0 and 1; the runs have seeds 0, 1, .... Examples "
         "are what steps hold: tokens that subsampling kept, or entries of the full matrix; of all seeds together.",
         "Median of the repeats after a warm-up, the compiler's time apart (short where a program was kept from an earlier "

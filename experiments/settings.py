@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,17 +37,19 @@ def measure(
 ) -> list[Row]:
     """A bench: every row of the parts, with its environment, as a line of measurements.jsonl as soon as it is made; table.md.
 
-    about: more to tell of each row. stays: whether an earlier row is kept when the part of a name begins.
+    about: more to record in each row. stays: whether an earlier row is kept when the part of a name begins.
     show: print the table in the end. Returns all rows.
     """
     known = folder / "measurements.jsonl"
     rows: list[Row] = [json.loads(line) for line in known.read_text().splitlines()] if known.exists() else []
-    told = environment() | (about or {})
-    facts = {key: told[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
+    found = environment() | (about or {})
+    facts = {key: found[key] for key in ("command", "commit", "dirty", "versions", "device", "machine", "started")}
     for name, part in parts.items():
         rows = [row for row in rows if stays(row, name)]
+        begun = time.perf_counter()
         for row in part():
-            rows.append({"part": name} | row | facts | (about or {}))
+            rows.append({"part": name} | row | facts | {"wall_seconds": time.perf_counter() - begun} | (about or {}))
+            begun = time.perf_counter()
             write_text(known, "".join(json.dumps(row) + "\n" for row in rows))
             print(", ".join(f"{key} {_short(value)}" for key, value in row.items() if _short(value)), flush=True)
         write_text(folder / "table.md", table(rows))

@@ -1,7 +1,7 @@
 """The settings that people can change, found in dataclasses: their names, types, values and help, and how to change them.
 
 A setting is declared once, as a field of a dataclass with a comment beside it. The command line, the experiments and grids all
-ask this file for the settings of a recipe and change them by name.
+use this file to list the settings of a recipe and to change them by name.
 """
 
 import ast
@@ -81,7 +81,7 @@ def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -
     """The same with other values: `changed(recipe, {"objective": "dcl", "temperature": 0.1, "encoder.patch": 4})`.
 
     Another objective by its name keeps the temperature, if it has one; another kind of encoder starts from its own defaults.
-    Raises ValueError for a name that there is not (near ones are told) or, with `skip_absent`, leaves it alone.
+    Raises ValueError for a name that there is not (and names near ones) or, with `skip_absent`, leaves it alone.
     """
     values, known = {spelled(name): value for name, value in values.items()}, settings(owner)
     # What kind of thing stands somewhere decides which settings it has: objectives and encoders come first.
@@ -110,9 +110,9 @@ class _Tree(dict):
 
 
 def _by_way(name: str, known: Mapping[str, Setting]) -> Setting | None:
-    """A setting that is asked for by more of its way than it needs: `objective.temperature`."""
-    asked = tuple(name.split("."))
-    return next((one for one in known.values() if one.path[-len(asked) :] == asked), None)
+    """A setting that is named with more of its path than needed: `objective.temperature`."""
+    way = tuple(name.split("."))
+    return next((one for one in known.values() if one.path[-len(way) :] == way), None)
 
 
 def _is_kind(one: Setting) -> bool:
@@ -120,11 +120,11 @@ def _is_kind(one: Setting) -> bool:
 
 
 def _walk(owner: Any, path: tuple[str, ...]) -> Iterator[Setting]:
-    hints, told = _hints(type(owner)), helps(type(owner))
+    hints, meanings = _hints(type(owner)), helps(type(owner))
     for field in fields(owner):
         if not field.init:
             continue
-        value, here, text = getattr(owner, field.name), (*path, field.name), told.get(field.name, "")
+        value, here, text = getattr(owner, field.name), (*path, field.name), meanings.get(field.name, "")
         if isinstance(value, Encoder):
             yield Setting("", here, str, value, f"{text} One of {', '.join(ENCODERS)}.".strip())
             meaning, kinds = helps(ENCODERS[value.kind]), _hints(ENCODERS[value.kind].__init__)

@@ -65,7 +65,7 @@ def _is_row(text: bytes, dimension: int = 0) -> bool:
 
 
 def _is_text(sample: bytes) -> bool:
-    """Whether a sample looks like text, well-formed or not, so that its faults are told by line."""
+    """Whether a sample looks like text, well-formed or not, so that its faults can be reported by line."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample)  # incremental: the sample may end within a character
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Names that people type: one spelling each, and what is said of one that is not known."""
+"""Names that people type: each has one spelling, and an unknown one gets an error with near matches."""
 
 import difflib
 from collections.abc import Iterable, Sequence

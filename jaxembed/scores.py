@@ -64,7 +64,7 @@ def normalized(x: jax.Array, epsilon: float = 1e-12) -> jax.Array:
 
     A row of zeros stays zero, and its gradient is that of a division by `epsilon`.
     """
-    # The root of a larger number is the larger root: the bound is set on the square, so that no root of zero is taken.
+    # The bound is set on the square, so that no root of zero is taken: its derivative would be infinite.
     return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 

@@ -58,7 +58,7 @@ def sgd() -> RowOptimizer:
 
 
 def row_adagrad(initial: float = 1.0, dimension: int | None = None, damping: float = 1.0) -> RowOptimizer:
-    """Adagrad with one accumulator a row: the sum of the mean squares of its gradients, on top of `initial`.
+    """Adagrad with one accumulator per row: the sum of the mean squares of its gradients, on top of `initial`.
 
     Gradients that meet in one step are accumulated one by one, so a word that is frequent in a large batch is damped at once.
     `dimension` is the true width of rows that are padded with zeros; every square counts `damping` times. State: float32 `[n]`.
@@ -115,7 +115,7 @@ def lazy_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8) -> RowO
 
     def update(table, state, ids, gradients, learning_rate):
         step = state.step + 1
-        # The first occurrence of each id stands for all: one row of work an id, whatever the repeats.
+        # The first occurrence of each id stands for all: one row of work per id, however often it is repeated.
         order = jnp.argsort(ids)
         ordered = ids[order]
         fresh = jnp.concatenate([jnp.ones(1, bool), ordered[1:] != ordered[:-1]])

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,20 +18,46 @@ _NUMBERS = {
 
 
 def write_safetensors(
-    path: str | os.PathLike, keys: Sequence[str], vectors: np.ndarray, counts: np.ndarray | None = None
+    path: str | os.PathLike,
+    keys: Sequence[str],
+    vectors: np.ndarray,
+    attributes: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes one safetensors file: `vectors` float32 [n, d], `keys` (UTF-8 between newlines) and `counts` if known."""
+    """Writes one safetensors file of what `as_tensors` gives."""
     from safetensors.numpy import save_file
 
+    tensors = as_tensors(keys, vectors, attributes or {})
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"format": "jaxembed.vectors 1"})  # several keys would come in random order
+
+
+def as_tensors(keys: Sequence[str], vectors: np.ndarray, attributes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`vectors` float32 [n, d], `keys` (UTF-8 between newlines), `counts` if there are any, and other attributes as JSON.
+
+    Raises ValueError for a key that cannot be written, and for an attribute that JSON cannot hold.
+    """
     check_keys(keys)
     tensors = {
         "vectors": np.ascontiguousarray(vectors, np.float32),
         "keys": np.frombuffer("\n".join(keys).encode(), np.uint8),
     }
-    if counts is not None:
-        tensors["counts"] = np.ascontiguousarray(counts, np.int64)
-    with replacing(path) as part:
-        save_file(tensors, part, metadata={"format": "jaxembed.vectors 1"})  # several keys would come in random order
+    if "count" in attributes:
+        tensors["counts"] = np.ascontiguousarray(attributes["count"], np.int64)
+    others = {name: _as_json(name, values) for name, values in attributes.items() if name != "count"}
+    if others:
+        tensors["attributes"] = np.frombuffer(json.dumps(others).encode(), np.uint8)
+    return tensors
+
+
+def _as_json(name: str, values: np.ndarray) -> dict[str, Any]:
+    found = {"type": "object" if values.dtype.kind == "O" else values.dtype.str, "values": values.tolist()}
+    try:
+        return json.loads(json.dumps(found, default=np.generic.item))
+    except TypeError as error:
+        raise ValueError(
+            f"the attribute {name!r} cannot be saved ({error}): only numbers, strings, lists and mappings can, so take the "
+            f"attribute out first (del expandos[{name!r}])"
+        ) from None
 
 
 def read_safetensors(path: str | os.PathLike, *, mmap: bool = False) -> tuple[list[str], np.ndarray, np.ndarray | None]:
@@ -67,6 +94,21 @@ def read_safetensors(path: str | os.PathLike, *, mmap: bool = False) -> tuple[li
     return keys, vectors, counts
 
 
+def read_attributes(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The attributes that `write_safetensors` wrote beside the counts, by name [n]."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        if "attributes" not in file.keys():  # noqa: SIM118 (it is no mapping)
+            return {}
+        found = json.loads(file.get_tensor("attributes").tobytes())
+    attributes = {name: np.empty(len(one["values"]), one["type"]) for name, one in found.items()}
+    for name, values in attributes.items():
+        for row, value in enumerate(found[name]["values"]):  # one by one: NumPy would look into lists
+            values[row] = value
+    return attributes
+
+
 def _numbers_of(path: str | os.PathLike, mmap: bool) -> np.ndarray:
     """The tensor `vectors` in float32: the file itself with `mmap`, if it holds float32, and otherwise a copy."""
     with open(path, "rb") as file:
@@ -82,5 +124,5 @@ def _numbers_of(path: str | os.PathLike, mmap: bool) -> np.ndarray:
         return found
     if kind == "BF16":
         return (np.asarray(found).astype("<u4") << 16).view("<f4")
-    with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is told with its key
+    with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is reported with its key
         return np.array(found, np.float32)

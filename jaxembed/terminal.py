@@ -15,7 +15,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from jaxembed.study.run import Run
 
-#: Words that are asked after, where a corpus knows them.
+#: Words whose neighbours are shown, where a corpus knows them.
 _FAMILIAR = ("king", "water", "music", "computer", "france", "three")
 
 
@@ -81,7 +81,7 @@ def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_summaries(runs: Sequence["Run"]) -> None:
-    """Prints the figures of finished runs, one a seed, and where they are."""
+    """Prints the figures of finished runs, one for each seed, and where they are."""
     summaries = [run.summary for run in runs]
     figures = _figures(summaries)
     lines = [[name, _over_seeds(values)] for name, values in figures.items() if not name.startswith("final/")]
@@ -93,7 +93,7 @@ def show_summaries(runs: Sequence["Run"]) -> None:
 
 
 def show_runs(runs: Sequence["Run"]) -> None:
-    """Prints what finished runs, one a seed, came to; those that were not made now are marked."""
+    """Prints the results of finished runs, one for each seed; those that were not trained now are marked."""
     from jaxembed.evaluation import neighbours
 
     summaries = [run.summary for run in runs]

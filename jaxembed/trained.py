@@ -1,4 +1,4 @@
-"""A finished run in the hand: `load(RUN)` gives vectors of words, or an encoder with the habits of sentence-transformers."""
+"""Use of a finished run: `load(RUN)` gives vectors of words, or an encoder with the methods of sentence-transformers."""
 
 import json
 import os
@@ -122,12 +122,12 @@ class Model:
 
     def similarity(self, a: Any, b: Any) -> np.ndarray:
         """Cosines `[n, m]` of vectors `[n, d]` with `[m, d]` (or `[d]`, for one), as `encode` makes them."""
-        sides = [np.atleast_2d(np.asarray(side)) for side in (a, b)]
-        for side in sides:
-            if side.ndim != 2 or side.dtype.kind != "f" or side.shape[1] != sides[0].shape[1]:
-                shapes = f"{sides[0].dtype} {sides[0].shape} and {sides[1].dtype} {sides[1].shape}"
+        pair = [np.atleast_2d(np.asarray(side)) for side in (a, b)]
+        for side in pair:
+            if side.ndim != 2 or side.dtype.kind != "f" or side.shape[1] != pair[0].shape[1]:
+                shapes = f"{pair[0].dtype} {pair[0].shape} and {pair[1].dtype} {pair[1].shape}"
                 raise ValueError(f"expected vectors [n, d] and [m, d], as encode makes them, found {shapes}")
-        return _unit(sides[0]) @ _unit(sides[1]).T
+        return _unit(pair[0]) @ _unit(pair[1]).T
 
     def search(self, query: Any, among: KeyedVectors, topn: int = 10) -> list[tuple[str, float]]:
         """The `topn` of some vectors that are nearest to a text or picture: (key, cosine); its own key is left out."""
@@ -144,7 +144,7 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model:
     """Opens a finished run: `KeyedVectors` of words, or the `Model` of an encoder; or a vector file as `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
-    finished and for one whose method this version does not know, which tells the version that recorded it.
+    finished and for one whose method this version does not know, which names the version that recorded it.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -167,7 +167,7 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model:
             raise ValueError(f"the weights in {folder} are not those of this version's {net.kind}: {_recorded(run)}")
     inputs = run.inputs()
     if not inputs:
-        raise ValueError(f"{folder} does not tell how texts or pictures become its examples: its task has no inputs")
+        raise ValueError(f"{folder} does not say how texts or pictures become its examples: its task has no inputs")
     return Model(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
 
 

@@ -37,7 +37,7 @@ def of_words():
     corpus = read_corpus("enwik8-small", min_count=20, cache=False)
     few, counts = corpus.head(20_000), count_cooccurrences(corpus.head(100_000), 5, cache=False)
     short, wide = Training(epochs=1), {"vector_size": 64, "step_tokens": 256}
-    told = {
+    digests = {
         "corpus": digest(corpus.tokens, corpus.offsets),
         "counts": digest(counts.rows, counts.columns, counts.counts),
     }
@@ -49,8 +49,8 @@ def of_words():
         ("glove", GloVe(vector_size=63), counts, {}),
     ):
         result = fit(method, data, short, held_out=few.head(2000) if data is not counts else None, **settings)
-        told[name] = digest(result.vectors, result.losses)
-    return told
+        digests[name] = digest(result.vectors, result.losses)
+    return digests
 
 
 def of_encoder():

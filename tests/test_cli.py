@@ -49,10 +49,10 @@ def fails(capsys):
     def run(*argv, status=1):
         capsys.readouterr()
         assert main([str(word) for word in argv]) == status
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert told.startswith("jaxembed: ")
-        return told
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1
+        assert errors.startswith("jaxembed: ")
+        return errors
 
     return run
 
@@ -170,7 +170,7 @@ def test_neighbors(animals, capsys):
     assert "puppy" in shown
     assert "0.707" in shown
     assert "stone" not in shown
-    assert shown.index("cat ") > shown.index("dog")  # a table a word, in the order asked
+    assert shown.index("cat ") > shown.index("dog")  # one table per word, in the order given
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_evaluate_agrees_with_gensim(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`:DeprecationWarning")  # gensim's own
 @pytest.mark.parametrize("method", ["3cosadd", "3cosmul"])
 def test_evaluate_analogies_by_category(tmp_path, capsys, method):
-    """gensim counts 3CosAdd by category; for 3CosMul its most_similar_cosmul is asked one question after the other."""
+    """gensim counts 3CosAdd by category; for 3CosMul its most_similar_cosmul is called for one question after the other."""
     import gensim
 
     kinds = ("family", "gram7-past-tense", "currency")
@@ -243,12 +243,12 @@ def test_evaluate_analogies_by_category(tmp_path, capsys, method):
     assert shown["capital-world"] == ["0", "4,524", "–"]
     ask = {"3cosadd": keyed.most_similar, "3cosmul": keyed.most_similar_cosmul}[method]
     for kind in kinds:
-        asked = [[word.lower() for word in q[2:]] for q in questions if q.category == kind]
-        known = [words for words in asked if all(word in keyed for word in words)]
+        items = [[word.lower() for word in q[2:]] for q in questions if q.category == kind]
+        known = [words for words in items if all(word in keyed for word in words)]
         right = [ask(positive=[b, c], negative=[a], topn=1)[0][0] == d for a, b, c, d in known]
-        assert (int(found[kind]["items"]), int(found[kind]["oov"])) == (len(known), len(asked) - len(known))
+        assert (int(found[kind]["items"]), int(found[kind]["oov"])) == (len(known), len(items) - len(known))
         assert float(found[kind]["value"]) == pytest.approx(np.mean(right), abs=1.5 / len(known))  # a tie may fall
-        assert shown[kind] == [f"{len(known):,}", f"{len(asked) - len(known):,}", f"{float(found[kind]['value']):.3f}"]
+        assert shown[kind] == [f"{len(known):,}", f"{len(items) - len(known):,}", f"{float(found[kind]['value']):.3f}"]
     assert 0.1 < float(found["family"]["value"]) < 1
 
 
@@ -268,9 +268,9 @@ def test_errors_of_training(corpus, tmp_path, fails, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty.txt").write_text(" \n\n")
     assert "no text file" in fails("train", "skipgram", "--data", "missing.txt")
-    told = fails("train", "skipgram", "--data", "enwik9-small")
-    assert "On this machine: " in told
-    assert "enwik8-small" in told
+    errors = fails("train", "skipgram", "--data", "enwik9-small")
+    assert "On this machine: " in errors
+    assert "enwik8-small" in errors
     assert "it has train" in fails("train", "skipgram", "--split", "valid")
     assert "'txt'" in fails("train", "skipgram", "--column", "txt")
     assert "is empty" in fails("train", "cbow", "--data", "empty.txt")
@@ -295,16 +295,16 @@ def test_a_revision_is_asked_of_the_hub(fails, monkeypatch):
         raise ValueError(f"asked for {arguments}")
 
     monkeypatch.setattr("jaxembed.data.hub._resolve_on_hub", ask)
-    told = fails("train", "glove", "--data", "enwik8-small", "--config", "c", "--split", "s", "--revision", "v1")
-    assert "asked for ('enwik8-small', 's', 'c', 'v1')" in told
+    errors = fails("train", "glove", "--data", "enwik8-small", "--config", "c", "--split", "s", "--revision", "v1")
+    assert "asked for ('enwik8-small', 's', 'c', 'v1')" in errors
 
 
 def test_divergence_is_told(corpus, tmp_path, capsys):
     argv = ["train", "cbow", "--data", str(corpus), *SMALL, "--optimizer", "sgd", "--learning-rate", "1e30"]
     assert main([*argv, "--output", str(tmp_path)]) == 1
-    *_, told = capsys.readouterr().err.splitlines()
-    assert told.startswith("jaxembed: training diverged")
-    assert "Lower the learning rate" in told
+    *_, errors = capsys.readouterr().err.splitlines()
+    assert errors.startswith("jaxembed: training diverged")
+    assert "Lower the learning rate" in errors
     assert not Run.open(tmp_path / "seed-1").finished
 
 
@@ -343,12 +343,12 @@ def test_interrupted_by_control_c(corpus, tmp_path):
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=180)  # on a machine that is busy with other things
+    _, errors = process.communicate(timeout=180)  # on a machine that is busy with other things
     assert process.returncode == 130
-    last = told.decode().splitlines()[-1]
+    last = errors.decode().splitlines()[-1]
     assert last.startswith("jaxembed: stopped at step")
     assert last.endswith("saved: the same command goes on from there")
-    assert b"Traceback" not in told
+    assert b"Traceback" not in errors
     assert not (tmp_path / "seed-1" / "summary.json").exists()
     assert json.loads((tmp_path / "seed-1" / "settings.json").read_text())["seed"] == 1
 
@@ -361,8 +361,8 @@ def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(tmp_path):
     os.close(reading)
     process = command("neighbors", tmp_path / "many.safetensors", "word1", "--topn", "9000", stdout=writing)
     os.close(writing)
-    _, told = process.communicate(timeout=60)
-    assert told == b""
+    _, errors = process.communicate(timeout=60)
+    assert errors == b""
     assert process.returncode == 1
 
 

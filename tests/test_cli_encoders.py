@@ -30,9 +30,9 @@ def elsewhere(tmp_path, monkeypatch):
 def test_simclr_from_the_command_line(capsys):
     line = ["train", "simclr", *SMALL, "--features", "None", "--objective", "dcl", "--seeds", "1", "2"]
     assert main(line) == 0
-    told = capsys.readouterr().out
-    assert "fashion-mnist-small: 64 images" in told
-    assert "probe/knn" in told
+    printed = capsys.readouterr().out
+    assert "fashion-mnist-small: 64 images" in printed
+    assert "probe/knn" in printed
     run = Run.open("runs/simclr-dcl/seed-2")
     assert run.settings["method"]["objective"] == {"class": "DecoupledContrastive", "temperature": 0.2}
     assert run.vectors().vectors.shape == (1000 + 64 + 7, 16)  # a tenth is set apart
@@ -106,9 +106,9 @@ def test_another_kind_of_encoder_has_its_own_options(capsys):
 
 def test_what_is_not_trained_shows_no_progress(capsys):
     assert main(["train", "pixels", "--max-images", "64"]) == 0
-    told = capsys.readouterr()
-    assert "probe/knn" in told.out
-    assert " lr " not in told.err
+    printed = capsys.readouterr()
+    assert "probe/knn" in printed.out
+    assert " lr " not in printed.err
 
 
 def test_bad_input_is_told_in_a_line(capsys):
@@ -123,9 +123,9 @@ def test_bad_input_is_told_in_a_line(capsys):
         (["simcrl"], "did you mean 'simclr'"),
     ):
         assert main(["train", *arguments]) == 1
-        told = capsys.readouterr().err
-        assert message in told
-        assert told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert printed.count("\n") == 1
 
 
 def test_a_dash_is_accepted_and_the_spelling_is_one(capsys):
@@ -150,10 +150,10 @@ def test_too_few_images_to_be_judged_are_trained_all_the_same(capsys):
         "few",
     ]
     assert main(line) == 0
-    told = capsys.readouterr()
-    before, *_ = told.err.splitlines()
+    printed = capsys.readouterr()
+    before, *_ = printed.err.splitlines()
     assert "probe/linear cannot be measured: a share of 0.1 of 4 rows cannot be held out" in before
-    assert "not measured: probe/linear: a share of 0.1 of 4 rows" in told.out
+    assert "not measured: probe/linear: a share of 0.1 of 4 rows" in printed.out
     run = Run.open("few/seed-1")
     assert run.finished
     assert run.summary["probe/linear"] is None

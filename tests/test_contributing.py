@@ -43,8 +43,8 @@ def test_a_method_is_added_as_the_page_says(tmp_path):
         "--depth",
         "1",
     ]
-    told = run(tmp_path, "rotnet.py", "train", "rotnet", *small, "--features", "None", "--smoothing", "0.1")
-    assert "probe/knn" in told
+    printed = run(tmp_path, "rotnet.py", "train", "rotnet", *small, "--features", "None", "--smoothing", "0.1")
+    assert "probe/knn" in printed
     spec = importlib.util.spec_from_file_location("rotnet", tmp_path / "rotnet.py")
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     try:
@@ -55,6 +55,6 @@ def test_a_method_is_added_as_the_page_says(tmp_path):
 
 
 def test_an_experiment_is_declared_as_the_page_says(tmp_path):
-    told = run(tmp_path, "temperatures.py", "--preset", "smoke", "--max-words", "20000", "--vector-size", "8")
-    assert "temperature=0.5" in told
+    printed = run(tmp_path, "temperatures.py", "--preset", "smoke", "--max-words", "20000", "--vector-size", "8")
+    assert "temperature=0.5" in printed
     assert (tmp_path / "runs/temperatures/table.md").exists()

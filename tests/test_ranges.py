@@ -68,11 +68,11 @@ def test_settings_of_encoders_are_held_to_theirs(kind):
 
 
 def test_a_range_in_words():
-    told = {
+    texts = {
         "from 0 to 1": Range(least=0, most=1), "above 0": Range(above=0), "at least 1": Range(least=1), "finite": Range(),
         "at least 0 and below 1": Range(least=0, below=1), "above 0 and at most 0.5": Range(above=0, most=0.5),
     }  # fmt: skip
-    assert {words: str(one) for words, one in told.items()} == {words: words for words in told}
+    assert {words: str(one) for words, one in texts.items()} == {words: words for words in texts}
 
 
 @dataclass(frozen=True)

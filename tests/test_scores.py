@@ -48,12 +48,12 @@ def test_all_pairs_and_their_gradients_equal_float64(name, batch, P, Q):
     for which, gradient in enumerate(gradients):
         operands = [a.copy(), b.copy()]
         for at in np.ndindex(*operands[which].shape):
-            sides = []
+            values = []
             for sign in (1, -1):
                 moved = [x.copy() for x in operands]
                 moved[which][at] += sign * h
-                sides.append((all_pairs(name, *moved) * pull).sum())
-            assert gradient[at] == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-3, abs=2e-4)
+                values.append((all_pairs(name, *moved) * pull).sum())
+            assert gradient[at] == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-3, abs=2e-4)
 
 
 @each

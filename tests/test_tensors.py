@@ -27,7 +27,7 @@ def test_any_key_without_a_line_break_and_every_bit_come_back(folder, keys, data
     values = data.draw(st.lists(FINITE, min_size=2 * len(keys), max_size=2 * len(keys)))
     vectors = np.array(values, np.float32).reshape(-1, 2)
     counts = np.arange(len(keys))[::-1] if count else None
-    tensors.write_safetensors(folder / "s", keys, vectors, counts)
+    tensors.write_safetensors(folder / "s", keys, vectors, {} if counts is None else {"count": counts})
     for mmap in (False, True):
         found, matrix, number = tensors.read_safetensors(folder / "s", mmap=mmap)
         assert found == keys
@@ -67,7 +67,7 @@ def test_other_tensors_are_refused(tmp_path):
         (np.array([[1.0, 2], [3, 1e300]]), {}, "the vector of 'b', number 2, holds inf"),
         (np.ones((3, 2), np.float32), {}, "2 keys but 3 vectors"),
         (np.ones((2, 2), np.float32), {"counts": np.array([1.5, 2])}, "'counts' holds float64"),
-        (np.ones((2, 2), np.float32), {"counts": np.array([1, 2, 3])}, "expected 2 counts"),
+        (np.ones((2, 2), np.float32), {"counts": np.array([1, 2, 3])}, "expected 2 values of the attribute 'count'"),
         (np.ones((2, 2), np.float32), {"keys": b"a\n\xff"}, "'keys' is not UTF-8"),
     ):
         save(tmp_path / "v", vectors, **others)
@@ -127,3 +127,20 @@ def test_the_file_holds_plain_aligned_arrays(tmp_path):
     start, end = json.loads(raw[8 : 8 + size])["vectors"]["data_offsets"]
     assert (8 + size + start) % 4 == 0
     assert raw[8 + size + start : 8 + size + end] == vectors.tobytes()
+
+
+def test_attributes_of_keys_come_back(tmp_path):
+    kv = KeyedVectors(["a", "b"], np.eye(2), [9, 5])
+    values = {"share": np.float32(0.1), "long": 1 << 40, "known": True, "tags": ["x", "ü"], "name": "β"}
+    for name, value in values.items():
+        kv.set_vecattr("b", name, value)
+    kv.save(tmp_path / "v")
+    read = KeyedVectors.load(tmp_path / "v", mmap="r")
+    for key in "ab":
+        for name in (*values, "count"):
+            assert read.get_vecattr(key, name) == kv.get_vecattr(key, name)
+            assert read.expandos[name].dtype == kv.expandos[name].dtype
+    kv.set_vecattr("a", "name", object())
+    with pytest.raises(ValueError, match=r"attribute 'name' cannot be saved .*expandos\['name'\]"):
+        kv.save(tmp_path / "v")
+    assert KeyedVectors.load(tmp_path / "v").get_vecattr("b", "name") == "β"

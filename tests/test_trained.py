@@ -353,16 +353,16 @@ def test_what_is_missing_or_of_another_version_is_told(runs, tmp_path):
     assert "has no tokenizer.json" in broken(lambda folder: (folder / "tokenizer.json").unlink())
     assert "is not finished" in broken(lambda folder: (folder / "summary.json").unlink())
     assert "holds no run" in broken(lambda folder: (folder / "settings.json").unlink())
-    told = broken(lambda folder: (folder / "encoder.safetensors").unlink())
-    assert "has no encoder.safetensors, its weights" in told
-    told = broken(rewritten('"class": "SimCSE"', '"class": "SimCTG"'))
-    assert "is of another version" in told
-    assert "SimCTG" in told
-    assert f"recorded by jaxembed {jaxembed.__version__} at the commit" in told
+    error = broken(lambda folder: (folder / "encoder.safetensors").unlink())
+    assert "has no encoder.safetensors, its weights" in error
+    error = broken(rewritten('"class": "SimCSE"', '"class": "SimCTG"'))
+    assert "is of another version" in error
+    assert "SimCTG" in error
+    assert f"recorded by jaxembed {jaxembed.__version__} at the commit" in error
     assert "dropthis" in broken(rewritten('"chunk": 0', '"dropthis": 0'))
-    told = broken(rewritten('"hidden_size",\n          16', '"hidden_size",\n          8'))
-    assert "the weights in" in told
-    assert "are not those of this version's transformer" in told
+    error = broken(rewritten('"hidden_size",\n          16', '"hidden_size",\n          8'))
+    assert "the weights in" in error
+    assert "are not those of this version's transformer" in error
     assert "unknown input 'sound'" in broken(rewritten('"text": {', '"sound": {'))
     with pytest.raises(FileNotFoundError):
         jaxembed.load(tmp_path / "nowhere")

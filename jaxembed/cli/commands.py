@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # they would break into ours
     try:
         app = _app(argv)
-        asked = app.cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
+        arguments = app.cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
         # JAX takes a second to come: the manual and slips of the pen do not wait for it.
         from jaxembed.training.host import start
         from jaxembed.training.processes import initialize
@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
         start(deterministic="--deterministic" in argv)
         with _plain_warnings():
             initialize()
-            status = _run(asked)
+            status = _run(arguments)
             sys.stdout.flush()
         return status or 0
     except SystemExit as stopped:  # --help, or a line that could not be parsed
@@ -61,8 +61,8 @@ def run(argv: list[str]) -> int:
     except (ValueError, KeyError, OSError, FloatingPointError) as error:
         if os.environ.get("JAXEMBED_TRACEBACK"):
             raise
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"jaxembed: {' '.join(told.split())}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"jaxembed: {' '.join(message.split())}", file=sys.stderr)
         return 1
 
 
@@ -80,19 +80,19 @@ def _app(argv: list[str]) -> SubcommandApp:
 
 
 def _methods(argv: list[str]) -> SubcommandApp:
-    """A command a recipe, of which only the one that is asked for has its options."""
+    """One command for each recipe, of which only the one that was typed has its options."""
     from jaxembed.cli.train import brief, command, switched_off
     from jaxembed.fields import settings
     from jaxembed.recipes import RECIPES
 
-    asked = spelled(argv[1]) if len(argv) > 1 else ""
-    if len(argv) > 1 and not asked.startswith("_") and asked not in RECIPES:
+    chosen = spelled(argv[1]) if len(argv) > 1 else ""
+    if len(argv) > 1 and not chosen.startswith("_") and chosen not in RECIPES:
         raise unknown("recipe", argv[1], RECIPES)
-    if asked in RECIPES:
-        argv[1:] = [asked, *switched_off(argv[2:], settings(RECIPES[asked]))]
+    if chosen in RECIPES:
+        argv[1:] = [chosen, *switched_off(argv[2:], settings(RECIPES[chosen]))]
     methods: Any = SubcommandApp()
     for name in RECIPES:
-        if name == asked:
+        if name == chosen:
             methods.command(command(name, argv[2:]), name=name)
         else:
             methods.command(_nothing, name=name, help=brief(name))
@@ -100,15 +100,15 @@ def _methods(argv: list[str]) -> SubcommandApp:
 
 
 def _nothing() -> None:
-    """Stands for a command that is not asked for."""
+    """Stands for a command that was not typed."""
 
 
-def _run(asked: Any) -> int | None:
+def _run(arguments: Any) -> int | None:
     from jaxembed.cli import train
 
-    if isinstance(asked, train.Train):
-        return train.train(asked)
-    return getattr(sys.modules[type(asked).__module__], type(asked).__name__.lower())(asked)
+    if isinstance(arguments, train.Train):
+        return train.train(arguments)
+    return getattr(sys.modules[type(arguments).__module__], type(arguments).__name__.lower())(arguments)
 
 
 def _parted(argv: list[str]) -> list[str]:

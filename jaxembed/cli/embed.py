@@ -32,43 +32,43 @@ class Embed:
     """
 
     run: Positional[Path]  # A run's folder.
-    # A text file with a sentence a line (blank lines are skipped), a folder of pictures, or a picture.
+    # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture.
     input: Positional[Path | None] = None
     data: str | None = None  # Instead, a dataset: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
-    column: str = "text"  # Its column of texts or images.
-    split: str | None = None  # Its split; by default the only one, or train.
+    column: str = "text"  # Column of the dataset with the texts or images.
+    split: str | None = None  # Split of the dataset; by default the only one, or train.
     config: str | None = None  # Configuration of the dataset.
     revision: str | None = None  # Commit or tag of a dataset on the hub.
     # What is written: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, in
     # whose keys white space is _. By default RUN/embedded.safetensors.
     output: Path | None = None
-    batch_size: int = 32  # How many are encoded at a time.
+    batch_size: int = 32  # Number of texts or pictures that are encoded at a time.
     normalize: bool = False  # Scale vectors to length 1.
 
 
-def embed(asked: Embed) -> None:
+def embed(arguments: Embed) -> None:
     """Encodes, writes and says where."""
     from jaxembed.files import write_text
     from jaxembed.trained import load
     from jaxembed.vectors import KeyedVectors
 
-    output = asked.output or asked.run / "embedded.safetensors"
+    output = arguments.output or arguments.run / "embedded.safetensors"
     if output.suffix not in _WRITTEN:
         raise ValueError(f"{output}: name a file that ends in {', '.join(_WRITTEN)}")
-    if (asked.input is None) == (asked.data is None):
+    if (arguments.input is None) == (arguments.data is None):
         raise ValueError(
             "give a text file, a folder of pictures or a picture to embed, or else --data NAME --column COLUMN"
         )
-    model = load(asked.run)
+    model = load(arguments.run)
     if isinstance(model, KeyedVectors):
-        raise ValueError(f"{asked.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
-    keys, things = _of_column(asked, model) if asked.data else _of_input(Path(str(asked.input)))
-    vectors = model.encode(things, asked.batch_size, asked.normalize)
+        raise ValueError(f"{arguments.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
+    keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
+    vectors = model.encode(things, arguments.batch_size, arguments.normalize)
     _write(output, KeyedVectors(_unique(keys), vectors))
     # A run keeps its vectors when it is moved.
-    file = output.name if output.parent == asked.run else os.path.abspath(output)
-    about = {"file": file, "from": asked.data or str(asked.input), "vectors": len(vectors)}
-    write_text(asked.run / _NOTES, json.dumps(about, indent=2) + "\n")
+    file = output.name if output.parent == arguments.run else os.path.abspath(output)
+    about = {"file": file, "from": arguments.data or str(arguments.input), "vectors": len(vectors)}
+    write_text(arguments.run / _NOTES, json.dumps(about, indent=2) + "\n")
     print(f"{output}: {len(vectors):,} vectors of {vectors.shape[1]} dimensions")
 
 
@@ -91,20 +91,26 @@ def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
     return texts, texts
 
 
-def _of_column(asked: Embed, model: "Model") -> tuple[list[str], "Things"]:
+def _of_column(arguments: Embed, model: "Model") -> tuple[list[str], "Things"]:
     from jaxembed.data.columns import open_split, rows_of
     from jaxembed.data.images import read_images
     from jaxembed.data.inputs import ImageInput
     from jaxembed.data.pairs import read_sentences
 
-    where: dict[str, Any] = {"split": asked.split, "config": asked.config, "revision": asked.revision}
-    kind = rows_of(open_split(str(asked.data), **where), [asked.column]).features.arrow_schema.field(asked.column).type
+    where: dict[str, Any] = {"split": arguments.split, "config": arguments.config, "revision": arguments.revision}
+    kind = (
+        rows_of(open_split(str(arguments.data), **where), [arguments.column])
+        .features.arrow_schema.field(arguments.column)
+        .type
+    )
     image = model.inputs.get("image")
     if isinstance(image, ImageInput) and ("text" not in model.inputs or "binary" in str(kind)):
         size, channels = (image.height, image.width), image.channels
-        found = read_images(str(asked.data), column=asked.column, label=None, size=size, channels=channels, **where)
+        found = read_images(
+            str(arguments.data), column=arguments.column, label=None, size=size, channels=channels, **where
+        )
         return [str(row) for row in range(len(found))], found.images
-    texts = read_sentences(str(asked.data), column=asked.column, **where).texts
+    texts = read_sentences(str(arguments.data), column=arguments.column, **where).texts
     return [" ".join(text.split()) for text in texts], texts
 
 
@@ -123,20 +129,20 @@ def _unique(keys: Sequence[str]) -> list[str]:
     return unique
 
 
-def _write(output: Path, made: "KeyedVectors") -> None:
+def _write(output: Path, vectors: "KeyedVectors") -> None:
     import numpy as np
 
     from jaxembed.files import replacing
     from jaxembed.vectors import KeyedVectors
 
     if output.suffix == ".safetensors":
-        made.save(output)
+        vectors.save(output)
     elif output.suffix == ".npy":
         with replacing(output) as part, open(part, "wb") as file:
-            np.save(file, made.vectors)
+            np.save(file, vectors.vectors)
     else:
-        keys = _unique(["_".join(key.split()) for key in made.index_to_key])
-        KeyedVectors(keys, made.vectors).save_word2vec_format(output)
+        keys = _unique(["_".join(key.split()) for key in vectors.index_to_key])
+        KeyedVectors(keys, vectors.vectors).save_word2vec_format(output)
 
 
 def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> None:

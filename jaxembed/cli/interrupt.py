@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType, TracebackType
 
 STATUS = 130
 _PATIENCE = 1.0  # seconds until a process that does not hear of Ctrl-C is ended
@@ -75,3 +75,19 @@ def interruptible(name: str) -> Iterator[None]:
         os.close(writing)
         watcher.join()
         os.close(reading)
+
+
+def guard(name: str) -> None:
+    """Makes the rest of this process interruptible: KeyboardInterrupt that nothing catches ends it as `leave` does."""
+    before = sys.excepthook
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            leave(name, str(error))
+        before(kind, error, trace)
+
+    sys.excepthook = end
+    _held.enter_context(interruptible(name))
+
+
+_held = ExitStack()  # what `guard` entered, which nothing leaves before the process ends

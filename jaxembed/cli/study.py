@@ -18,8 +18,8 @@ class Report:
     """
 
     folder: Positional[Path]  # A study's folder: it holds study.json.
-    partial: bool = False  # Report although runs are missing, and say in every output which.
-    pack: bool = False  # Move what the runs' text files say into one file, runs.jsonl, from which they open as before.
+    partial: bool = False  # Report even if runs are missing; every output then names them.
+    pack: bool = False  # Move the text files of all runs into one file, runs.jsonl, from which the runs open as before.
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,24 @@ class Reproduce:
     output: Path | None = None  # Keep the new run in this folder; by default it is removed.
 
 
-def report(asked: Report) -> None:
+def report(arguments: Report) -> None:
     """Writes and prints a study's tables."""
     from jaxembed.report.report import report as write
 
-    print(write(asked.folder, allow_missing=asked.partial))
-    print(f"written to {asked.folder}: table.md, table.tex, results.csv, quality.png, curves.png")
-    if asked.pack:
+    print(write(arguments.folder, allow_missing=arguments.partial))
+    print(f"written to {arguments.folder}: table.md, table.tex, results.csv, quality.png, curves.png")
+    if arguments.pack:
         from jaxembed.study.packed import pack
 
-        print(f"{pack(asked.folder)} runs stand in {asked.folder / 'runs.jsonl'}")
+        print(f"{pack(arguments.folder)} runs stand in {arguments.folder / 'runs.jsonl'}")
 
 
-def reproduce(asked: Reproduce) -> int:
+def reproduce(arguments: Reproduce) -> int:
     """Prints how a run and its repetition compare; 1 where they differ by more than they may."""
     from jaxembed.study.reproduce import reproduce as again
     from jaxembed.terminal import show_table
 
-    found = again(asked.run, asked.output)
+    found = again(arguments.run, arguments.output)
     for line in found.environment or ["The environment is the same."]:
         print(line)
     if found.tried:
@@ -63,8 +63,8 @@ def reproduce(asked: Reproduce) -> int:
         print(
             "A figure may differ by 3 standard deviations over the seeds beside the run, by 2 % where there are none."
         )
-    told = lambda f: [f.name, f"{f.recorded:.6g}", f"{f.now:.6g}", f.allowed_text, "same" if f.same else "DIFFERS"]
-    show_table(None, ["figure", "recorded", "now", "allowed", ""], [told(figure) for figure in found.figures])
+    cells = lambda f: [f.name, f"{f.recorded:.6g}", f"{f.now:.6g}", f.allowed_text, "same" if f.same else "DIFFERS"]
+    show_table(None, ["figure", "recorded", "now", "allowed", ""], [cells(figure) for figure in found.figures])
     if found.vectors is not None:
         print(f"The vectors are {'the same bit for bit' if found.vectors else 'not the same bit for bit'}.")
     print("Reproduced." if found.reproduced else "NOT reproduced.")

@@ -1,4 +1,4 @@
-"""`jaxembed train NAME`: a command a recipe, with an option for each of its settings."""
+"""`jaxembed train NAME`: one command for each recipe, with an option for each of its settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass
@@ -13,16 +13,16 @@ from jaxembed.fields import Setting, changed, helps, settings
 from jaxembed.recipes import RECIPES, Recipe, recipe
 from jaxembed.study.options import Asked, Options
 
-ABOUT = """Writes a folder a seed with the vectors, settings, environment, metrics and TensorBoard events, and of an encoder all
-that is needed to use it; a run that is finished already, with the same settings, is kept."""
+ABOUT = """Writes one folder per seed with the vectors, settings, environment, metrics and TensorBoard events, and for an encoder
+everything that is needed to use it. A run that is finished already, with the same settings, is kept."""
 
 
 @dataclass(frozen=True)
 class Where(Asked):
     """How often a recipe is trained, and where that is written."""
 
-    seeds: tuple[int, ...] = (1,)  # Seeds, all trained at once: 1 2 3.
-    # Folder of the runs, one folder a seed; by default runs/NAME, with another objective's name behind it.
+    seeds: tuple[int, ...] = (1,)  # Seeds, which are all trained at once: 1 2 3.
+    # Folder of the runs, which gets one folder per seed; by default runs/NAME, followed by the objective if one is given.
     output: Path | None = None
 
 
@@ -43,20 +43,20 @@ def command(name: str, line: Sequence[str] = ()) -> type[Train]:
     start = recipe(name)
     encoders = [one.name for one in settings(start).values() if isinstance(one.value, Encoder)]
     start = changed(start, typed_kinds(line, encoders))
-    made = make_dataclass(name, [*options(settings(start)), *own_options(Where)], bases=(Train,), frozen=True)
-    made.recipe_name, made.recipe = name, start
+    kind = make_dataclass(name, [*options(settings(start)), *own_options(Where)], bases=(Train,), frozen=True)
+    kind.recipe_name, kind.recipe = name, start
     doc = (type(start.method).__doc__ or "").strip()
-    made.__doc__ = f"{doc}\n\n{ABOUT}\n\n    jaxembed train {name} --seeds 1 2 3\n"
-    return made
+    kind.__doc__ = f"{doc}\n\n{ABOUT}\n\n    jaxembed train {name} --seeds 1 2 3\n"
+    return kind
 
 
 def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[str, Any, Any]]:
-    """Settings as fields for `make_dataclass`; where they are `optional`, None stands for what is not asked for."""
+    """Settings as fields for `make_dataclass`; where they are `optional`, None stands for what was not typed."""
     found = []
     for one in known.values():
         value = one.value.kind if isinstance(one.value, Encoder) else one.shown
         kind = one.kind | None if optional else one.kind
-        # What is not asked for has no default to be shown: it is as each contender has it.
+        # What was not typed has no default to be shown: it is as each contender has it.
         plain: dict[str, Any] = (
             {"help_behavior_hint": "", "metavar": one.kind.__name__.upper()}
             if optional and type(one.kind) is type
@@ -70,13 +70,13 @@ def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[
 def own_options(kind: type) -> list[tuple[str, Any, Any]]:
     """The fields of a dataclass with their help, for `make_dataclass`."""
     meaning, hints = helps(kind), get_type_hints(kind)
-    told = lambda one: Annotated[hints[one.name], tyro.conf.arg(help=meaning.get(one.name, ""))]
-    return [(one.name, told(one), one.default) for one in fields(kind)]
+    option = lambda one: Annotated[hints[one.name], tyro.conf.arg(help=meaning.get(one.name, ""))]
+    return [(one.name, option(one), one.default) for one in fields(kind)]
 
 
-def asked_for(asked: Any, known: Mapping[str, Setting], optional: bool = False) -> dict[str, Any]:
+def asked_for(arguments: Any, known: Mapping[str, Setting], optional: bool = False) -> dict[str, Any]:
     """The settings for which a command's `options` have other values."""
-    values = {name: getattr(asked, _field(name)) for name in known}
+    values = {name: getattr(arguments, _field(name)) for name in known}
     if optional:
         return {name: value for name, value in values.items() if value is not None}
     same = lambda one: one.value.kind if isinstance(one.value, Encoder) else one.shown
@@ -100,21 +100,21 @@ def typed_kinds(line: Sequence[str], flags: Iterable[str]) -> dict[str, str]:
     return {flag: typed[flag] for flag in flags if flag in typed}
 
 
-def train(asked: Any) -> None:
-    """Trains a run a seed, records them and prints what they came to."""
+def train(arguments: Any) -> None:
+    """Trains one run per seed, records them and prints their results."""
     from jaxembed.study.plan import Planned, Variant, short
     from jaxembed.study.train import train_group
     from jaxembed.terminal import show_runs, show_summaries
     from jaxembed.training.processes import is_first
 
-    values = asked_for(asked, settings(asked.recipe))
-    one = changed(asked.recipe, values)
-    name = "-".join([asked.recipe_name, *([short(one.method.objective)] if "objective" in values else [])])
-    output = asked.output or Path("runs") / name
+    values = asked_for(arguments, settings(arguments.recipe))
+    one = changed(arguments.recipe, values)
+    name = "-".join([arguments.recipe_name, *([short(one.method.objective)] if "objective" in values else [])])
+    output = arguments.output or Path("runs") / name
     variant = Variant(name, one.method, one.training)
-    plans = [Planned(output / f"seed-{seed}", variant, seed, one.task.data) for seed in asked.seeds]
+    plans = [Planned(output / f"seed-{seed}", variant, seed, one.task.data) for seed in arguments.seeds]
     print(_about(one))
-    runs = train_group(plans, one.task, Options.of(asked), description=name)
+    runs = train_group(plans, one.task, Options.of(arguments), description=name)
     if is_first():
         (show_summaries if one.task.found.judged else show_runs)(runs)
         print(f"TensorBoard: tensorboard --logdir {output}")

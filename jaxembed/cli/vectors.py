@@ -18,9 +18,9 @@ class Opened:
     """What is looked at, and how its file is read."""
 
     vectors: Positional[Path]  # A run's folder or a vector file.
-    limit: int | None = None  # Read the first so many vectors alone, the most frequent in most files.
-    encoding: str = "utf-8"  # How the words of a word2vec or GloVe file are encoded: latin-1, say.
-    # What to do about a word that is not of that encoding: strict (stop), replace, ignore, or backslashreplace.
+    limit: int | None = None  # Read only the first so many vectors, which in most files are the most frequent words.
+    encoding: str = "utf-8"  # Encoding of the words of a word2vec or GloVe file, such as latin-1.
+    # What to do with a word that is not valid in that encoding: strict (stop), replace, ignore, or backslashreplace.
     unicode_errors: str = "strict"
 
     def load(self) -> "KeyedVectors":
@@ -39,8 +39,10 @@ class Neighbors(Opened):
     jaxembed neighbors runs/clip/seed-1 shirt.png "a blue shirt" --among pictures.safetensors
     """
 
-    words: Positional[tuple[str, ...]]  # Words to look around; of an encoder sentences or pictures' files.
-    topn: int = 10  # How many neighbours of each word.
+    words: Positional[
+        tuple[str, ...]
+    ]  # Words whose neighbours are wanted; for an encoder, sentences or files of pictures.
+    topn: int = 10  # Number of neighbours per word.
     # Vectors that an encoder searches; by default those that `jaxembed embed` wrote last.
     among: Path | None = None
 
@@ -58,7 +60,7 @@ class Analogy(Opened):
     """
 
     terms: Positional[tuple[str, ...]]  # Words with + or - between them.
-    topn: int = 10  # How many answers.
+    topn: int = 10  # Number of answers.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,57 +78,57 @@ class Evaluate(Opened):
     # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on. Of an encoder's run, dev are the
     # figures on what was set apart of the training data (STS-B: its validation split).
     split: Literal["all", "dev", "test"] = "all"
-    # Analogies ask and answer with the first so many words of the file, the most frequent in most files.
+    # Analogies use only the first so many words of the file, which in most files are the most frequent.
     restrict_vocab: int = 30_000
     # How an analogy is answered: by a sum of cosines, or by their product (Levy and Goldberg 2014).
     method: Literal["3cosadd", "3cosmul"] = "3cosadd"
-    categories: bool = False  # Also show the analogies category by category.
+    categories: bool = False  # Also show the analogies by category.
     csv: Path | None = None  # Also write the figures to this file.
 
 
-def neighbors(asked: Neighbors) -> None:
+def neighbors(arguments: Neighbors) -> None:
     """Prints the neighbours of each word."""
     from jaxembed.cli.embed import search
     from jaxembed.evaluation import neighbours
     from jaxembed.terminal import show_near
 
-    if not asked.words:
+    if not arguments.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
-    topn, encoder = _positive(asked.topn), (asked.vectors / "encoder.safetensors").exists()
-    if asked.among and not encoder:
-        raise ValueError(f"{asked.vectors} has no encoder: --among is for runs of encoders")
-    without = encoder and not (asked.vectors / "vectors.safetensors").exists()
-    vectors = None if without else asked.load()
-    # An encoder's run also keeps vectors by key, test/0 and so on, which may be asked for as those of words.
-    if vectors is None or (encoder and (asked.among or any(word not in vectors for word in asked.words))):
-        return search(asked.vectors, asked.words, topn, asked.among)
-    for word, near in neighbours(vectors, asked.words, topn).items():
+    topn, encoder = _positive(arguments.topn), (arguments.vectors / "encoder.safetensors").exists()
+    if arguments.among and not encoder:
+        raise ValueError(f"{arguments.vectors} has no encoder: --among is for runs of encoders")
+    without = encoder and not (arguments.vectors / "vectors.safetensors").exists()
+    vectors = None if without else arguments.load()
+    # An encoder's run also keeps vectors by key, test/0 and so on, which can be looked up like those of words.
+    if vectors is None or (encoder and (arguments.among or any(word not in vectors for word in arguments.words))):
+        return search(arguments.vectors, arguments.words, topn, arguments.among)
+    for word, near in neighbours(vectors, arguments.words, topn).items():
         show_near(word, "neighbour", near)
 
 
-def analogy(asked: Analogy) -> None:
+def analogy(arguments: Analogy) -> None:
     """Prints the answers to an analogy."""
     from jaxembed.terminal import show_near
 
-    positive, negative = _sides(asked.terms)
-    near = asked.load().most_similar(positive, negative, topn=_positive(asked.topn))
-    show_near(" ".join(asked.terms), "word", near)
+    positive, negative = _added_and_taken(arguments.terms)
+    near = arguments.load().most_similar(positive, negative, topn=_positive(arguments.topn))
+    show_near(" ".join(arguments.terms), "word", near)
 
 
-def _sides(terms: Sequence[str]) -> tuple[list[str], list[str]]:
+def _added_and_taken(terms: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are added and those that are taken away; behind a sign anything is a word."""
-    sides: dict[str, list[str]] = {"+": [], "-": []}
+    words: dict[str, list[str]] = {"+": [], "-": []}
     sign = None
     for term in terms:
-        if sign is None and term in sides:
+        if sign is None and term in words:
             sign = term
         else:
-            sides[sign or "+"].append(term)
+            words[sign or "+"].append(term)
             sign = None
     if sign is not None or not terms:
         problem = f"{' '.join(terms)!r} ends with a sign" if terms else "there are no words"
         raise ValueError(f"{problem}: write jaxembed analogy VECTORS king - man + woman")
-    return sides["+"], sides["-"]
+    return words["+"], words["-"]
 
 
 def _positive(topn: int) -> int:
@@ -135,43 +137,43 @@ def _positive(topn: int) -> int:
     return topn
 
 
-def evaluate(asked: Evaluate) -> None:
-    """Prints the benchmarks' figures, and writes them where asked."""
+def evaluate(arguments: Evaluate) -> None:
+    """Prints the benchmarks' figures, and writes them to a CSV file if one is named."""
     from jaxembed.files import write_text
     from jaxembed.terminal import show_figures, show_table
 
-    encoder = (asked.vectors / "encoder.safetensors").exists()
-    rows, heading = _of_encoder(asked) if encoder else _of_words(asked)
-    if asked.csv:  # before anything is shown: what has been measured is kept, whatever becomes of the terminal
+    encoder = (arguments.vectors / "encoder.safetensors").exists()
+    rows, heading = _of_encoder(arguments) if encoder else _of_words(arguments)
+    if arguments.csv:  # before anything is shown: what has been measured is kept, whatever becomes of the terminal
         text = io.StringIO()
         writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({"vectors": str(asked.vectors), **row} for row in rows)
-        write_text(asked.csv, text.getvalue())
-    print(f"{asked.vectors}: {heading}")
+        writer.writerows({"vectors": str(arguments.vectors), **row} for row in rows)
+        write_text(arguments.csv, text.getvalue())
+    print(f"{arguments.vectors}: {heading}")
     if encoder:
         written = lambda value: f"{value:.4f}" if value != "" else "–"
         show_table(None, ["figure", "value"], [[row["figure"], written(row["value"])] for row in rows])
     else:
         show_figures(rows)
-    if asked.csv:
-        print(f"written to {asked.csv}")
+    if arguments.csv:
+        print(f"written to {arguments.csv}")
 
 
-def _of_words(asked: Evaluate) -> tuple[list[dict[str, Any]], str]:
+def _of_words(arguments: Evaluate) -> tuple[list[dict[str, Any]], str]:
     """The benchmarks' figures, and what they are of."""
     from jaxembed.evaluation import evaluate as measure
 
-    vectors = asked.load()
-    options = {key: getattr(asked, key) for key in ("split", "restrict_vocab", "method", "categories")}
+    vectors = arguments.load()
+    options = {key: getattr(arguments, key) for key in ("split", "restrict_vocab", "method", "categories")}
     size = f"{len(vectors):,} words, {vectors.vector_size} dimensions"
-    return measure(vectors, **options), f"{size}; benchmarks: {asked.split}; analogies by {asked.method}"
+    return measure(vectors, **options), f"{size}; benchmarks: {arguments.split}; analogies by {arguments.method}"
 
 
-def _of_encoder(asked: Evaluate) -> tuple[list[dict[str, Any]], str]:
+def _of_encoder(arguments: Evaluate) -> tuple[list[dict[str, Any]], str]:
     """The figures of the task of an encoder's run, measured again, and what they are of."""
     from jaxembed.study.judged import judged
 
-    figures = judged(asked.vectors, asked.split)
+    figures = judged(arguments.vectors, arguments.split)
     rows = [{"figure": name, "value": "" if value is None else value} for name, value in figures.items()]
-    return rows, f"figures: {asked.split}"
+    return rows, f"figures: {arguments.split}"

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # part of every cache key: raise it when the meaning or the order of the cached entries changes
 SEED = 1  # of the order of the entries
-CELLS = 8  # a bucket gets a table where that has at most so many cells a pair: a cell costs 5 ns, sorting a pair 45
+CELLS = 8  # a bucket gets a table where that has at most so many cells per pair: a cell costs 5 ns, sorting a pair 45
 PILE_PAIRS = 1 << 20  # pairs that the corpus has for each pile of the shuffle: a pile fits the processor's cache
-MOST_PILES = 256  # files open at a time; also what a uint8 can tell apart
+MOST_PILES = 256  # files open at a time; also as many as a uint8 can number
 READ = 1 << 22  # entries looked at together
 COLUMNS = {"rows": np.int32, "columns": np.int32, "counts": np.float32}
 
@@ -92,9 +92,9 @@ def count_cooccurrences(
     rounded once: the result does not depend on `chunk_tokens`, `bucket_pairs` and `workers`.
 
     The result is kept in the cache (see `jaxembed.data.cache`) under the corpus's fingerprint and the window, and
-    memory-mapped; with `cache` false it is held in memory. Memory grows with `chunk_tokens` (about 30 bytes a token),
+    memory-mapped; with `cache` false it is held in memory. Memory grows with `chunk_tokens` (about 30 bytes per token),
     not with the corpus; chunks after the first, and the shuffle, go through temporary files. `workers` threads (by
-    default one a processor) count.
+    default one per processor) count.
 
     Raises ValueError for an empty corpus, a window, chunk, bucket or number of workers under 1, and a vocabulary too
     large for 63-bit keys; OSError for a full disk.

@@ -94,11 +94,11 @@ def load(
 
     Looked for in the folder that JAXEMBED_DATA names, then in what the package ships (`enwik8-small`,
     `word-similarity`, `word-analogies`), then on the Hugging Face hub, always at one commit: `revision`, or the one
-    pinned in `REVISIONS`, or the newest. A `revision` asks for the hub outright. Without `split` it is the only one there
-    is, or `train`. `resolve` tells which of these it is without loading.
+    pinned in `REVISIONS`, or the newest. With a `revision` only the hub is used. Without `split` it is the only one there
+    is, or `train`. `resolve` finds out which of these it is without loading.
 
     Raises FileNotFoundError for an unknown dataset (near matches are named) and for `folder/name` where there is such a
-    folder here, so that a slip in a path does not ask the hub; ValueError for an unknown split, config or
+    folder here, so that a slip in a path is not looked for on the hub; ValueError for an unknown split, config or
     revision (those there are are named), ConnectionError without network, OSError for a file that cannot be read.
     """
     return resolve(name, split, config=config, revision=revision).load()
@@ -116,7 +116,7 @@ def resolve(
         )
     if revision is None or not is_name(name):
         tables: list[str] = []
-        # Local folders are asked first, so that a run means the same without a network; who names a revision asks the hub.
+        # Local folders come first, so that a run means the same without a network; who names a revision wants the hub.
         for origin, folder in _places(name):
             found = _tables(folder)
             wanted = _choose(found, config, split)
@@ -128,8 +128,8 @@ def resolve(
                 return Source(title, wanted.split("/")[-1], config, origin, fingerprint, paths=paths)
             tables += found
         if tables:
-            asked = "/".join(part for part in (config, split) if part) or None
-            problem = f"has no split {asked!r}" if asked else "has several splits: choose one"
+            missing = "/".join(part for part in (config, split) if part) or None
+            problem = f"has no split {missing!r}" if missing else "has several splits: choose one"
             raise ValueError(f"dataset {name!r} {problem}; it has {', '.join(sorted(set(tables)))}")
         folder, separator, file = name.rpartition("/")
         if separator and Path(folder).is_dir():
@@ -156,7 +156,7 @@ def _roots() -> Iterator[tuple[str, Path]]:
 
 
 _PART = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")  # a table that the hub keeps in several files
-_NUMBER = re.compile(r"0\d{3}")  # the same in the hub's own copies, a folder a table
+_NUMBER = re.compile(r"0\d{3}")  # the same in the hub's own copies, one folder for each table
 
 
 def _tables(place: Path) -> dict[str, list[Path]]:

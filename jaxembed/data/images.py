@@ -63,7 +63,7 @@ class Images:
         return self.take(slice(n), {"images": n})
 
     def take(self, rows: slice | np.ndarray, note: dict[str, Any]) -> "Images":
-        """The images at `rows`; `note`, which must tell these rows from others, joins the origin and the fingerprint."""
+        """The images at `rows`; `note`, which must distinguish these rows from others, joins the origin and the fingerprint."""
         return replace(
             self,
             images=self.images[rows],

@@ -38,7 +38,7 @@ class TextInput:
         """Token ids of texts. Raises ValueError for a blank text and for what is no text; the first is numbered `first`."""
         for row, text in enumerate(texts, first):
             if kind_of(text) != self.kind:
-                raise ValueError(f"this model takes texts: number {row} is {told(text)}; give strings")
+                raise ValueError(f"this model takes texts: number {row} is {described(text)}; give strings")
             if not text.strip():
                 raise ValueError(f"text {row} is blank: leave it out")
         return {self.column: text_rows(texts, self.tokenizer, self.max_length)}
@@ -95,7 +95,7 @@ class ImageInput:
 
         if kind_of(image) != self.kind:
             hint = "give paths (pathlib.Path('cat.png') for a file), Pillow images or arrays"
-            raise ValueError(f"this model takes pictures: number {row} is {told(image)}; {hint}")
+            raise ValueError(f"this model takes pictures: number {row} is {described(image)}; {hint}")
         shape = (self.height, self.width)
         if isinstance(image, os.PathLike):
             return _read(image, shape, self.channels)
@@ -152,7 +152,7 @@ def kind_of(thing: Any) -> str | None:
     return "image" if is_numbers or isinstance(thing, os.PathLike | Image.Image) else None
 
 
-def told(thing: Any) -> str:
+def described(thing: Any) -> str:
     """What something is, for people."""
     return {"text": "a text", "image": "a picture"}.get(kind_of(thing) or "", f"{thing!r:.40}")
 

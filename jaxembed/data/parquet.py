@@ -69,13 +69,13 @@ class Features:
 
     def __init__(self, schema: Any):
         self.arrow_schema = schema
-        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        self._told = told.get("info", {}).get("features", {})
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        self._features = metadata.get("info", {}).get("features", {})
 
     def __getitem__(self, column: str) -> Any:
-        kind, told = self.arrow_schema.field(column).type, self._told.get(column, {})
-        if "names" in told:
-            return SimpleNamespace(dtype="int64", names=told["names"])
+        kind, feature = self.arrow_schema.field(column).type, self._features.get(column, {})
+        if "names" in feature:
+            return SimpleNamespace(dtype="int64", names=feature["names"])
         try:
             return SimpleNamespace(dtype=np.dtype(kind.to_pandas_dtype()).name)
         except (NotImplementedError, TypeError):  # how pyarrow and NumPy say that a type has no counterpart there

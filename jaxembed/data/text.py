@@ -154,7 +154,7 @@ def _open(
         return TextColumn(found.load(), column), {**found.record(), "column": column}
     if isinstance(source, str | os.PathLike):
         return (TextFolder if os.path.isdir(source) else TextFile)(source), {"file": os.fspath(source)}
-    if hasattr(source, "column_names"):  # a datasets object, told without importing the library
+    if hasattr(source, "column_names"):  # a datasets object, recognised without importing the library
         if not hub.is_split(source):
             kind = type(source).__name__
             raise ValueError(f"expected one split of a dataset held on disk, not a {kind}: pass dataset['train'], say")

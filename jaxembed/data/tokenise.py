@@ -314,7 +314,7 @@ def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) 
 
 
 def _digest_of_ids(words: list[str], *files: Path) -> str:
-    # repr tells ["a b"] from ["a", "b"], and unlike UTF-8 it has an answer for lone surrogates
+    # repr distinguishes ["a b"] from ["a", "b"], and unlike UTF-8 it has an answer for lone surrogates
     return " ".join(["words", content_digest(repr(words)), *map(file_digest, files)])
 
 

@@ -1,4 +1,4 @@
-"""Residual networks for accelerators; on a CPU the patchified stem makes them bearable."""
+"""Residual networks for accelerators; on a CPU use the patchified stem, with which they are several times faster."""
 
 from functools import partial
 from typing import Any, Literal
@@ -16,7 +16,7 @@ _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def batch_norm(size: int, *, scale: bool = True, zero: bool = False, dtype: Any, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Batch normalisation whose running statistics move by a tenth a step; the variance is that of the batch (divided by n)."""
+    """Batch normalisation: running statistics move by a tenth in each step, and the variance is divided by n."""
     scale_init = nnx.initializers.zeros_init() if zero else nnx.initializers.ones_init()
     return nnx.BatchNorm(
         size, momentum=0.9, epsilon=1e-5, use_scale=scale, use_bias=scale, scale_init=scale_init, dtype=dtype, rngs=rngs
@@ -31,7 +31,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: Any, 
 
 
 class Residual(nnx.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 with the stride in the middle ("bottleneck", v1.5), and the way around."""
+    """A residual block: two 3x3 convolutions, or 1x1, 3x3 (with the stride: v1.5) and 1x1 ("bottleneck"), plus its input."""
 
     def __init__(
         self, inputs: int, width: int, stride: int, bottleneck: bool, zero_init: bool, *, dtype: Any, rngs: nnx.Rngs
@@ -69,16 +69,16 @@ class ResNet(nnx.Module):
 
     def __init__(
         self,
-        depth: Literal[18, 50] = 18,  # Layers.
-        # 3x3 as SimCLR for small pictures; 7x7 of stride 2 and 3x3 max pooling; or a patch to a place, one matrix product.
+        depth: Literal[18, 50] = 18,  # Number of layers.
+        # A 3x3 convolution (SimCLR, for small pictures), 7x7 with stride 2 and 3x3 max pooling, or patches by one matrix product.
         stem: Literal["cifar", "imagenet", "patch"] = "cifar",
-        channels: Count = 3,  # Of the pictures.
-        width: Count = 64,  # Of the first stage; vectors are 8 x that wide, or 32 x at depth 50.
+        channels: Count = 3,  # Channels of the pictures.
+        width: Count = 64,  # Width of the first stage; vectors have 8 times that many numbers, or 32 times at depth 50.
         patch: Count = 4,  # Side of a patch, for that stem.
-        zero_init_residual: bool = False,  # Blocks start as the identity (Goyal et al. 2017).
+        zero_init_residual: bool = False,  # Let blocks start as the identity (Goyal et al. 2017).
         *,
-        dtype: Any = jnp.float32,  # Of the computation; parameters and statistics are float32.
-        remat: bool = False,  # Blocks are computed again in the backward pass, which takes less memory.
+        dtype: Any = jnp.float32,  # Type of the computation; parameters and statistics are float32.
+        remat: bool = False,  # Compute blocks again in the backward pass, which takes less memory.
         rngs: nnx.Rngs,
     ):
         if depth not in STAGES:
@@ -106,7 +106,7 @@ class ResNet(nnx.Module):
         self.remat = remat
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """A vector a picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
+        """One vector per picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
 
         `train` normalises by the batch and moves the running statistics, which the module then holds; `rngs` is not used.
         Raises ValueError for pictures that are not floats of that shape, or that the patches do not divide.

@@ -53,23 +53,24 @@ class ViT(nnx.Module):
 
     def __init__(
         self,
-        image_size: Count | tuple[Count, Count] = 28,  # Height and width that it is trained at; one number is a square.
-        channels: Count = 1,  # Of the pictures.
+        image_size: Count
+        | tuple[Count, Count] = 28,  # Height and width of the pictures in training; one number stands for a square.
+        channels: Count = 1,  # Channels of the pictures.
         patch: Count = 7,  # Side of a patch.
-        hidden_size: Count = 192,  # Width, and dimension of the vectors where there are no features.
-        depth: Count = 6,  # Layers.
-        heads: Count = 3,  # Of attention.
-        mlp_size: Count | None = None,  # Width inside a layer; by default 4 x hidden_size.
-        # A vector a place, fixed waves (MAE), axial rotations, or none.
+        hidden_size: Count = 192,  # Width of the layers, and of the vectors if there are no features.
+        depth: Count = 6,  # Number of layers.
+        heads: Count = 3,  # Attention heads of each layer.
+        mlp_size: Count | None = None,  # Width of the network inside a layer; by default 4 x hidden_size.
+        # One learned vector per place, fixed waves (MAE), axial rotations, or none.
         positions: Literal["learned", "sincos2d", "rotary", "none"] = "learned",
-        pooling: Literal["mean", "cls"] = "mean",  # The mean of the patches, or a token of its own.
+        pooling: Literal["mean", "cls"] = "mean",  # How patches become one vector: their mean, or a class token.
         dropout: ShareBelowOne = 0.0,  # Share of activations that are left out in training.
-        activation: str = "gelu_tanh",  # Inside a layer.
-        # Width of a last layer with the activation, before pooling, as EfficientNet's last convolution widens.
+        activation: str = "gelu_tanh",  # Activation inside a layer.
+        # Width of a last layer before pooling, which widens as EfficientNet's last convolution does; none leaves it out.
         features: Count | None = None,
         *,
-        dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
-        remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.
+        dtype: Any = jnp.float32,  # Type of the computation; parameters are float32.
+        remat: bool = False,  # Compute layers again in the backward pass, which takes less memory.
         rngs: nnx.Rngs,
     ):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -102,10 +103,10 @@ class ViT(nnx.Module):
         self.dtype = dtype
         self.remat = remat
         if positions != "learned":
-            self._places(*self.grid)  # tells widths that the positions cannot have
+            self._places(*self.grid)  # raises for widths that the positions cannot have
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """A vector a picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
+        """One vector per picture, `[B, vector_size]`, of `images [B, H, W, channels]`.
 
         rngs: whose stream "dropout" is used where `train` is true. Raises ValueError for pictures that are not floats of
         that shape, or that the patches do not divide.
@@ -114,7 +115,7 @@ class ViT(nnx.Module):
         return x[:, 0] if self.class_token is not None else jnp.mean(x, axis=1)
 
     def patches(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """A vector a patch, `[B, N, vector_size]`, row by row; the arguments are those of a call."""
+        """One vector per patch, `[B, N, vector_size]`, row by row; the arguments are those of a call."""
         return self._tokens(images, train, rngs)[:, int(self.class_token is not None) :]
 
     def _tokens(self, images: jax.Array, train: bool, rngs: nnx.Rngs | None) -> jax.Array:

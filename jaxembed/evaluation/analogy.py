@@ -125,22 +125,22 @@ def analogy_task(
     case_insensitive: bool = True,
     batch: int | None = None,
 ) -> AnalogyTask:
-    """Looks the questions up once; only the first `restrict_vocab` words may ask or answer.
+    """Looks the questions up once; only the first `restrict_vocab` words take part.
 
     `batch` questions are answered at a time; by default 512, or fewer if their scores would take more than 64 MB.
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
-    asked = tuple(Question(*question) for question in questions)
+    parsed = tuple(Question(*question) for question in questions)
     words = words_of(vocabulary, restrict_vocab)
     first = first_rows(words, case_insensitive)
     # Words that fold alike ("Paris", "PARIS") are one answer: each candidate carries the first row of its fold, and what is
     # barred or expected is compared by that, on the device.
     group = np.array([first[fold(word, case_insensitive)] for word in words], np.int32)
-    rows = known_rows([question[2:] for question in asked], first, case_insensitive).reshape(-1, 4)
+    rows = known_rows([question[2:] for question in parsed], first, case_insensitive).reshape(-1, 4)
     known = np.all(rows >= 0, axis=1)
     batch = batch or max(1, min(512, 2**24 // max(len(group), 1)))
-    return AnalogyTask(asked, rows[known], known, group, method, batch)
+    return AnalogyTask(parsed, rows[known], known, group, method, batch)
 
 
 def evaluate_analogies(
@@ -191,10 +191,10 @@ def _correct(matrix: jax.Array, group: jax.Array, rows: jax.Array, method: Metho
         scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
         # The three words of the question are no answers; where the expected word is one of them, none is right.
         same = [group[None, :] == rows[:, word, None] for word in range(4)]
-        asked = same[0] | same[1] | same[2]
+        given = same[0] | same[1] | same[2]
         # Two maxima instead of an argmax: XLA vectorises them on a CPU. A tie with another word is no answer.
-        expected = jnp.where(same[3] & ~asked, scores, -jnp.inf).max(-1)
-        return expected > jnp.where(same[3] | asked, -jnp.inf, scores).max(-1)
+        expected = jnp.where(same[3] & ~given, scores, -jnp.inf).max(-1)
+        return expected > jnp.where(same[3] | given, -jnp.inf, scores).max(-1)
 
     padded = jnp.pad(rows, ((0, -len(rows) % batch), (0, 0)))
     return jax.lax.map(answer, padded.reshape(-1, batch, 4)).reshape(-1)[: len(rows)]

@@ -92,7 +92,7 @@ def _shipped(dataset: str, table: str) -> dict[str, list]:
 
 @cache
 def benchmarks_digest() -> str:
-    """A hash of all shipped sets, by which it is told whether figures are of the same ones."""
+    """A hash of all shipped sets, which shows whether two figures were measured on the same ones."""
     sets = {name: load_pairs(name) for name in PAIRS} | {name: load_questions(name) for name in QUESTIONS}
     return content_digest(json.dumps(sets))
 

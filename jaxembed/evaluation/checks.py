@@ -1,4 +1,4 @@
-"""What the evaluations of dense vectors ask of their arrays: one clear error each, before anything is compiled."""
+"""Checks of the arrays that evaluations of dense vectors take: each raises one clear error before anything is compiled."""
 
 import jax
 import jax.numpy as jnp

@@ -54,7 +54,9 @@ def knn_predict(
     test = rows_of("test", test, train.shape[1])
     labels = labels_of("train_labels", train_labels, len(train))
     if not 1 <= k <= len(train):
-        raise ValueError(f"k = {k} neighbours asked of {len(train)} training vectors: choose k from 1 to {len(train)}")
+        raise ValueError(
+            f"k = {k} neighbours were wanted of {len(train)} training vectors: choose k from 1 to {len(train)}"
+        )
     if not temperature > 0 or batch < 1:
         raise ValueError(f"temperature and batch must be positive, found {temperature} and {batch}")
     classes = int(labels.max()) + 1

@@ -40,21 +40,21 @@ def retrieval(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, found {batch}")
     if isinstance(relevant, tuple):
-        asked, answers = _codes(*relevant)
-        if (len(asked), len(answers)) != (len(queries), len(items)):
-            raise ValueError(f"{len(asked)} and {len(answers)} ids for {len(queries)} queries and {len(items)} items")
-        counts = np.bincount(answers, minlength=int(asked.max()) + 1)[asked]
+        wanted, answers = _codes(*relevant)
+        if (len(wanted), len(answers)) != (len(queries), len(items)):
+            raise ValueError(f"{len(wanted)} and {len(answers)} ids for {len(queries)} queries and {len(items)} items")
+        counts = np.bincount(answers, minlength=int(wanted.max()) + 1)[wanted]
     else:
-        asked, answers = np.asarray(relevant), np.zeros(0, np.int32)
-        if asked.shape != (len(queries), len(items)) or asked.dtype != bool:
+        wanted, answers = np.asarray(relevant), np.zeros(0, np.int32)
+        if wanted.shape != (len(queries), len(items)) or wanted.dtype != bool:
             raise ValueError(
                 f"relevant must be a bool matrix {(len(queries), len(items))} or a pair of ids, "
-                f"found {asked.dtype} {asked.shape}"
+                f"found {wanted.dtype} {wanted.shape}"
             )
-        counts = asked.sum(axis=1)
+        counts = wanted.sum(axis=1)
     if lonely := np.flatnonzero(counts == 0).tolist():
         raise ValueError(f"{len(lonely)} queries have no relevant item (first: row {lonely[0]}): leave them out")
-    ranks = _rank(queries, items, asked, answers, int(counts.max()), min(batch, len(queries)))
+    ranks = _rank(queries, items, wanted, answers, int(counts.max()), min(batch, len(queries)))
     first, precision = map(np.asarray, ranks)
     return {f"recall@{k}": float(np.mean(first <= k)) for k in ks} | {
         "mrr": float(np.mean(1 / first)),
@@ -70,7 +70,7 @@ def cross_retrieval(
 
     Rows i of `a` and `b` [n, d] belong together and to every row whose id (or name) of `ids` [n] is the same.
     groups [n]: ids (or names) of what the rows of `a` show, where one thing stands in several rows, as a picture does that
-    has several captions. It is then asked once and found once, by the vector of its first row, and belongs to all of its
+    has several captions. It is then one query and one item, with the vector of its first row, and belongs to all of its
     rows and to those of the same ids.
     """
     seen, to_b, to_a = a, (ids, ids), (ids, ids)
@@ -101,14 +101,14 @@ def random_recall(
     """The recall@k to expect of a random ranking, `{"recall@1": …}`.
 
     Of n items R are relevant to a query: none of them is among k with probability C(n - R, k) / C(n, k).
-    groups: of the queries, as `cross_retrieval` has them; each group then asks once.
+    groups: of the queries, as `cross_retrieval` has them; each group is then one query.
     """
     _check_ks(ks)
-    asked, answers = _codes(query_ids, item_ids)
-    sizes = np.bincount(answers, minlength=int(asked.max()) + 1)
-    found = sizes[asked]
+    wanted, answers = _codes(query_ids, item_ids)
+    sizes = np.bincount(answers, minlength=int(wanted.max()) + 1)
+    found = sizes[wanted]
     if groups is not None:
-        pairs = np.unique(np.stack([_codes(groups, groups)[0], asked]), axis=1)  # each id of a group counts once
+        pairs = np.unique(np.stack([_codes(groups, groups)[0], wanted]), axis=1)  # each id of a group counts once
         found = np.bincount(pairs[0], sizes[pairs[1]]).astype(np.int64)
     n, figures = len(answers), {}
     for k in ks:
@@ -125,7 +125,7 @@ def nearest_items(queries: ArrayLike, items: ArrayLike, k: int) -> np.ndarray:
     items = rows_of("items", items)
     queries = rows_of("queries", queries, items.shape[1])
     if not 1 <= k <= len(items):
-        raise ValueError(f"k = {k} items asked of {len(items)}: choose k from 1 to {len(items)}")
+        raise ValueError(f"k = {k} items were wanted of {len(items)}: choose k from 1 to {len(items)}")
     return np.asarray(nearest(items, queries, k)[1])
 
 
@@ -144,14 +144,14 @@ def _codes(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 @partial(jax.jit, static_argnames=("most", "batch"))
-def _rank(queries, items, asked, answers, most: int, batch: int) -> tuple[jax.Array, jax.Array]:
+def _rank(queries, items, wanted, answers, most: int, batch: int) -> tuple[jax.Array, jax.Array]:
     """The rank of the first relevant item, and the average precision, of each query; `most` items at most are relevant."""
     candidates = unit(items)
     place = jnp.arange(1, most + 1)[None]
 
     def search(block):
-        rows, asked = block
-        relevant = asked if asked.ndim == 2 else asked[:, None] == answers[None]
+        rows, wanted = block
+        relevant = wanted if wanted.ndim == 2 else wanted[:, None] == answers[None]
         scores = cosines(unit(rows), candidates)
         # Counting the irrelevant items before each relevant one is far cheaper than XLA's sort on a CPU.
         right = lax.top_k(jnp.where(relevant, scores, -jnp.inf), most)[0]
@@ -160,7 +160,7 @@ def _rank(queries, items, asked, answers, most: int, batch: int) -> tuple[jax.Ar
         precision = jnp.sum(jnp.where(right > -jnp.inf, place / (place + before), 0), axis=1)
         return 1 + before[:, 0], precision / jnp.maximum(jnp.sum(relevant, axis=1), 1)
 
-    blocks = [_in_blocks(queries, batch, 0), _in_blocks(asked, batch, -1 if asked.ndim == 1 else False)]
+    blocks = [_in_blocks(queries, batch, 0), _in_blocks(wanted, batch, -1 if wanted.ndim == 1 else False)]
     return jax.tree.map(lambda x: x.reshape(-1)[: len(queries)], lax.map(search, tuple(blocks)))
 
 

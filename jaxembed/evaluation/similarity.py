@@ -89,7 +89,7 @@ def evaluate_similarity(
 ) -> Similarity:
     """Spearman's and Pearson's correlation of cosines with human scores, ties ranked by their mean as scipy does.
 
-    `vectors` is a `KeyedVectors` or a pair (vocabulary, matrix [n, d]). Case is ignored unless told otherwise, and of
+    `vectors` is a `KeyedVectors` or a pair (vocabulary, matrix [n, d]). By default case is ignored, and of
     words that differ only by it the first in the vocabulary stands for all.
     """
     vocabulary, matrix = keys_and_matrix(vectors)

@@ -1,1 +1,1 @@
-"""One file a published method: it wires the plugs and says nothing twice."""
+"""One file for each published method: it puts the parts together, and repeats nothing."""

@@ -22,7 +22,7 @@ class CBOW(WordMethod):
     (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).
     """
 
-    cbow_mean: bool = True  # Mean of the neighbours, else their sum.
+    cbow_mean: bool = True  # Whether the neighbours are averaged; otherwise they are added up.
 
     def training_for(self, corpus: Corpus, training: Training) -> Training:
         """More sweeps and more damping on small corpora, where the training leaves them open (0).

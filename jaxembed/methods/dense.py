@@ -18,18 +18,18 @@ Examples = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class DenseMethod(Method):
-    """Methods that train encoders: what the engine asks, made of what such a method says of itself."""
+    """Methods that train encoders: the functions of the engine's contract, derived from what such a method declares."""
 
-    # Examples in a step; a pass leaves out what does not fill its last batch, other examples each time.
+    # Examples in one step; a pass leaves out what does not fill its last batch, other examples each time.
     batch_size: Annotated[int, Range(least=2, why="an example needs others to differ from")] = 256
-    # Examples, the first of the data, whose vectors are watched in training.
+    # How many examples, the first of the data, have their vectors watched in training.
     watch: Annotated[int, Range(least=2)] = 1024
-    # Examples that take more come to the device in pieces of that size, the next while one is trained on.
+    # Bytes on the device: larger data come in pieces of that size, the next one while the last is trained on.
     device_bytes: Count = 2 << 30
-    # Rows encoded at a time, for batches whose activations do not fit (gradient caching); None: all at once.
+    # Rows encoded at a time, for batches whose activations do not fit (gradient caching); None encodes all at once.
     encode_chunk: Count | None = None
 
-    # What a method says of itself.
+    # What a method declares.
 
     def examples(self, data: Any) -> dict[str, np.ndarray]:
         """Arrays with a row for each example."""
@@ -43,7 +43,7 @@ class DenseMethod(Method):
         """Vectors of a batch of examples as they are used: without augmentation, dropout or head, `[b, vector_size]`."""
         raise NotImplementedError
 
-    # What the engine asks.
+    # The engine's contract.
 
     def suited_to(self, data: Any) -> Self:
         """The same with batches no larger than the data."""
@@ -53,7 +53,7 @@ class DenseMethod(Method):
         return replace(self, batch_size=min(self.batch_size, n))
 
     def source(self, data: Any) -> Source:
-        """All examples in one piece, or in as many as `device_bytes` asks for; the last is filled up from the start."""
+        """All examples in one piece, or in as many as keep each under `device_bytes`; the last is filled up from the start."""
         examples = self.examples(data)
         pieces = max(1, -(-sum(column.nbytes for column in examples.values()) // self.device_bytes))
         watched = {name: np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
@@ -62,11 +62,11 @@ class DenseMethod(Method):
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Fresh encoders and heads, each from a key of its own."""
         nets = self.nets()
-        made = {
+        built = {
             name: net.init(one) for (name, net), one in zip(nets.items(), jax.random.split(key, len(nets)), strict=True)
         }
         return Params(
-            {}, {name: params for name, (params, _) in made.items()}, {name: kept for name, (_, kept) in made.items()}
+            {}, {name: params for name, (params, _) in built.items()}, {name: kept for name, (_, kept) in built.items()}
         )
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
@@ -124,9 +124,9 @@ def summed(loss: jax.Array, examples: int, kept: Any) -> Loss:
 
 
 def named_objective(name: str, temperature: float) -> Any:
-    """The pairwise objective of that name, with this temperature if it has one: a change of objective changes nothing else."""
-    made = pairwise(name)
-    return replace(made, temperature=temperature) if hasattr(made, "temperature") else made
+    """The pairwise objective of that name, with this temperature if it has one, so that nothing but the objective changes."""
+    objective = pairwise(name)
+    return replace(objective, temperature=temperature) if hasattr(objective, "temperature") else objective
 
 
 @dataclass(frozen=True)
@@ -136,20 +136,20 @@ class Fixed(Method):
     trained: ClassVar[bool] = False
 
     def steps(self, shard: Shard) -> int:
-        """One."""
+        """A single step."""
         return 1
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Zero."""
+        """Always zero."""
         return summed(jnp.float32(0), len(next(iter(batch.values()))), kept)
 
 
 def embed(
     method: DenseMethod, params: Params, examples: Examples, batch: int = 512, encode: Callable | None = None
 ) -> np.ndarray:
-    """Vectors of all examples, float32 `[n, d]`, encoded in batches of one shape, of which the last is filled up.
+    """Encodes all examples in batches of one shape, of which the last is filled up: vectors, float32 `[n, d]`.
 
-    `encode` is another of the method's ways to encode, for methods with several towers.
+    `encode` replaces `method.encode`, for methods that have a tower for each kind of input.
     """
     n = len(next(iter(examples.values())))
     if n == 0:

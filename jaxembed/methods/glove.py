@@ -24,19 +24,19 @@ _CHUNK = 1 << 22
 class GloVe(Method):
     """Counts which words meet, and factorises the counts' logarithms (Pennington et al. 2014).
 
-    Trained is the triangle of a symmetric matrix: an entry (i, j) as (i, j) and as (j, i).
+    The matrix is symmetric and only its triangle is stored: an entry (i, j) is trained as (i, j) and as (j, i).
 
     A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
     """
 
     vector_size: Count = 100  # Dimension of the vectors.
     window: Count = 10  # Farthest co-occurrence that counts; a pair at distance d counts 1 / d.
-    x_max: Positive = 10.0  # An entry weighs `min(1, count / x_max)^alpha`.
+    x_max: Positive = 10.0  # The weight of an entry is `min(1, count / x_max)^alpha`.
     alpha: NotNegative = 0.75  # See x_max.
     # "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would have if they
     # met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     bias_start: Literal["independence", "random"] = "independence"
-    # Entries of the full matrix in a step; fewer where a pass would have less than 200 steps.
+    # Entries of the full matrix in one step; fewer where a pass would have less than 200 steps.
     step_entries: Count = 2048
     shard_entries: Count = 1 << 23  # Entries of the triangle on the device at a time.
     run: Count = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
@@ -120,7 +120,7 @@ class GloVe(Method):
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
         count, word, context = batch["counts"], rows["words"], rows["contexts"]
-        # The columns are told apart by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
+        # The columns are selected by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
         column = jnp.arange(word.shape[-1])
         vector, bias = column < self.vector_size, column == self.vector_size
         prediction = jnp.sum(jnp.where(vector, word * context, jnp.where(bias, word + context, 0)), -1)

@@ -29,17 +29,16 @@ LARGEST_SCALE = 100.0  # of cosines (Radford et al. 2021, section 2.5)
 class CLIP(DenseMethod):
     """Two towers; an image must find its text among those of the batch, and back (Radford et al. 2021)."""
 
-    image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # The images' tower.
-    text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # The texts' tower.
-    vector_size: Count = 128  # Of the space that both are projected into, linearly.
+    image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # Encoder of the images.
+    text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # Encoder of the texts.
+    vector_size: Count = 128  # Dimension of the space that both are projected into, linearly.
     objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale cosine + bias`, or its name.
-    # What the scale starts from; it is learned, up to 100.
+    # Start of the scale of the scores, which is learned, up to 100.
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
-    # What a bias starts from that is learned too (SigLIP: Zhai et al. 2023); none for no bias.
+    # Start of the bias of the scores, which is learned too (SigLIP: Zhai et al. 2023); none leaves it out.
     bias: Finite | None = None
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
-    # What a picture is to the texts of other pairs that have its text, or the same picture: "positive", or "exclude" for
-    # neither positive nor negative.
+    # How pairs count that share their text or their picture: as "positive", or "exclude" them from the negatives.
     same_text: str = "exclude"
     chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
@@ -109,7 +108,7 @@ class CLIP(DenseMethod):
         # The bound holds the scale and not its gradient: what has come to it can come back.
         log_scale = net["log_scale"]
         bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(LARGEST_SCALE)) - log_scale)
-        how = {
+        options = {
             "scale": jnp.exp(log_scale + bound),
             "bias": net.get("bias", 0.0),
             "chunk": self.chunk,
@@ -117,8 +116,8 @@ class CLIP(DenseMethod):
         # Pairs of one text match each other, and so do pairs of one picture: none of these is a negative.
         ids = (batch["texts"], batch["pictures"])
         if self.same_text == "positive":
-            how["positive"] = [Same(one, one) for one in ids]
-        loss = two_towers(self.objective, a, b, ids=ids, **how)
+            options["positive"] = [Same(one, one) for one in ids]
+        loss = two_towers(self.objective, a, b, ids=ids, **options)
         return summed(jnp.mean(loss), n, {**kept, "image": of_image, "text": of_text})
 
 

@@ -37,7 +37,7 @@ def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encod
 class ImageMethod(DenseMethod):
     """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out."""
 
-    # Of images; their size and channels are the data's.
+    # Encoder of the images; their size and channels come from the data.
     encoder: Encoder = field(default_factory=lambda: encoder("vit"))
     augmentation: Augmentation = field(default_factory=Augmentation)
     projection: tuple[Count, ...] = (512, 128)  # Widths of the head's layers.
@@ -95,7 +95,7 @@ class SimCLR(ImageMethod):
 
     # Any pairwise objective, or the name of one, which then has the temperature .2 if it has any; infonce is NT-Xent.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.2))
-    # What images of one label are to each other: "ignore" labels, "exclude" such pairs from the negatives, or "positive".
+    # How pairs of one label count: "ignore" the labels, "exclude" such pairs from the negatives, or take them as "positive".
     labels: str = "ignore"
     chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
 
@@ -133,7 +133,7 @@ class SupCon(SimCLR):
 class Decorrelating(ImageMethod):
     """The two views must agree, and the dimensions of the projections differ; no negatives."""
 
-    objective: Any = field(default_factory=VICRegLoss)  # Of the decorrelation family.
+    objective: Any = field(default_factory=VICRegLoss)  # An objective of the decorrelation family.
     projection: tuple[Count, ...] = (512, 512, 512)
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
@@ -159,7 +159,7 @@ class SimSiam(ImageMethod):
 
     projection: tuple[Count, ...] = (512, 512)
     prediction: tuple[Count, ...] = (128,)  # Widths of the predictor's hidden layers.
-    objective: Any = field(default_factory=Regression)  # Of the prediction family.
+    objective: Any = field(default_factory=Regression)  # An objective of the prediction family.
 
     def nets(self) -> dict[str, Encoder]:
         """The encoder, its head and the predictor."""
@@ -190,7 +190,7 @@ class SimSiam(ImageMethod):
 class Averaged:
     """A second net that follows the trained one: `target = momentum target + (1 - momentum) net` after each step."""
 
-    momentum: Share = 0.99  # How slowly the second net follows.
+    momentum: Share = 0.99  # Share of the second net that stays at each step: how slowly it follows the first.
 
     followed: ClassVar[tuple[str, ...]] = ("encoder", "head")
 
@@ -229,11 +229,11 @@ class BYOL(Averaged, SimSiam):
 class MoCo(Averaged, SimCLR):
     """A view must find the other's projection by an averaged net among those of many earlier images (He et al. 2020).
 
-    The head takes no batch statistics, by which a view could be told from the queue (ibid., section 3.3); neither should the
-    encoder: a ResNet's are not shuffled here.
+    The head takes no batch statistics, which would distinguish a view from the queue (ibid., section 3.3). Neither should the
+    encoder: a ResNet's statistics are not shuffled here.
     """
 
-    queue: Count = 4096  # How many earlier images there are; a multiple of the batch.
+    queue: Count = 4096  # Number of earlier images in the queue; a multiple of the batch.
 
     def __post_init__(self):
         super().__post_init__()
@@ -267,7 +267,7 @@ class MoCo(Averaged, SimCLR):
         return summed(jnp.mean(self.objective(pos, 1.0, neg, 1.0)), len(first), kept)
 
 
-# Not trained: what the others are to be better than.
+# These are not trained: the others should be better.
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class Pixels(Untrained):
     """No encoder: the pixels themselves, between 0 and 1."""
 
     def nets(self) -> dict[str, Encoder]:
-        """None."""
+        """No nets."""
         return {}
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:

@@ -18,7 +18,7 @@ from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import lanes
 from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
-#: Pairs that a pass must have on average: of a smaller corpus subsampling leaves nothing in most passes.
+#: Pairs that a pass must have on average: with fewer, subsampling leaves nothing of the corpus in most passes.
 _FEW = 0.25
 
 SMALLEST = 64  # tokens of a step, where the corpus is short
@@ -31,11 +31,13 @@ class WordMethod(Method):
     vector_size: Count = 100  # Dimension of the vectors.
     # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
     window: Count = 5
-    shrink_windows: bool = True  # Whether nearer neighbours count more; else all in the window count the same.
-    # Negatives that each positive is weighed against (objectives with sampled negatives).
+    shrink_windows: bool = (
+        True  # Whether nearer neighbours count more; otherwise all neighbours in the window count the same.
+    )
+    # Number of negatives for each positive (for objectives with sampled negatives).
     negative: Annotated[float, Range(above=0, why="for none, choose hierarchical_softmax")] = 5
     ns_exponent: Finite = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
-    sample: NotNegative = 1e-3  # Threshold of subsampling of frequent words; 0 keeps all.
+    sample: NotNegative = 1e-3  # Threshold above which frequent words are subsampled; 0 keeps all.
     objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
     block: Count = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
     # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
@@ -44,8 +46,10 @@ class WordMethod(Method):
     # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     halo: Annotated[int, Range(least=-1)] = -1
-    shared_negatives: Count = 32  # Negatives drawn for each block, reweighted to `negative` a positive.
-    step_tokens: Count = 1024  # Tokens in a step; fewer where a pass would have less than 200 steps.
+    shared_negatives: Count = (
+        32  # Negatives drawn for each block; they are weighted so that they count as `negative` per positive.
+    )
+    step_tokens: Count = 1024  # Tokens in one step; fewer where a pass would have less than 200 steps.
     shard_tokens: Count = 1 << 24  # Tokens on the device at a time.
 
     traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")

@@ -1,21 +1,30 @@
-"""What `Word2Vec` and `GloVe` share: how text is read, and gensim's hooks around training."""
+"""What `Word2Vec` and `GloVe` share: how text is read, gensim's hooks around training, and models in files."""
 
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from jaxembed import __version__
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.vocabulary import Vocabulary
+from jaxembed.models.saved import Saved, read_model, write_model
 from jaxembed.training.loop import Result, fit
 from jaxembed.training.method import Params
 from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
 Sentences = Iterable[Sequence[str]]
+
+_STATE = ("corpus_count", "corpus_total_words", "train_count")
+#: Arguments of models that are no settings: what is trained on, and what has no effect.
+_NO_SETTINGS = {
+    "self", "sentences", "corpus_file", "trim_rule", "callbacks", "hashfxn", "null_word", "sorted_vocab", "others",
+}  # fmt: skip
 
 
 class Model:
@@ -25,12 +34,15 @@ class Model:
     train_count: calls of train() since the vocabulary was built: each draws anew.
     """
 
+    kind: ClassVar[str]  # how files call the class
     wv: KeyedVectors
+    vector_size: int
     vocabulary: Vocabulary | None = None
     corpus: Corpus | None = None
     result: Result | None = None
     compute_loss = False
     corpus_count = corpus_total_words = train_count = 0
+    _read_file: tuple[str, int, int] | None = None
 
     def __init__(self, min_count: int, max_final_vocab: int | None, seed: int, cache: bool):
         self.min_count, self.max_final_vocab, self.seed, self.cache = min_count, max_final_vocab, seed, cache
@@ -39,6 +51,11 @@ class Model:
     @property
     def method(self) -> Any:
         """How the model learns, by its settings as they are now."""
+        raise NotImplementedError
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """The names of the arguments that say what a model is."""
         raise NotImplementedError
 
     def get_latest_training_loss(self) -> float:
@@ -65,6 +82,20 @@ class Model:
     def _read(self, source: Any, **settings: Any) -> Corpus:
         return source if isinstance(source, Corpus) else read_corpus(source, cache=self.cache, **settings)
 
+    def _text(self, sentences: Any, corpus_file: str | os.PathLike | None) -> Corpus:
+        """The text to train on, in the token ids of the vocabulary."""
+        if sentences is None and corpus_file is None:
+            if self.corpus is None:
+                raise ValueError(
+                    "there is no text to train on: a model that was loaded, or whose vocabulary was made of frequencies, has "
+                    "none. Call train(sentences)"
+                )
+            return self.corpus
+        source = self._source(sentences, corpus_file)
+        if self.corpus is not None and (source is self.corpus or stamp(corpus_file) == (self._read_file or ())):
+            return self.corpus  # read already, and not changed since
+        return self._read(source, min_count=1).with_vocabulary(self._known_vocabulary())
+
     def _begin(self, corpus: Corpus) -> None:
         """Forgets what was learned, for the vocabulary of a corpus."""
         self._adopt(corpus.vocabulary)
@@ -73,16 +104,33 @@ class Model:
     def _adopt(self, vocabulary: Vocabulary) -> None:
         vocabulary.check_savable()
         self.vocabulary, self.corpus, self.result, self.train_count = vocabulary, None, None, 0
+        self.wv = self._keyed(np.zeros((len(vocabulary), self.vector_size), np.float32))  # not trained yet
+
+    def _vectors(self, hint: str) -> np.ndarray:
+        """The vectors as they stand; ValueError, with a hint, where they are not those of the vocabulary."""
+        vocabulary, vectors = self._known_vocabulary(), self.wv.vectors
+        if self.wv.index_to_key != vocabulary.words or vectors.shape[1] != self.vector_size:
+            raise ValueError(
+                f"model.wv holds {len(self.wv):,} vectors of dimension {vectors.shape[1]}, and the model is of "
+                f"{len(vocabulary):,} words and dimension {self.vector_size}: {hint}"
+            )
+        return vectors
 
     def _keyed(self, vectors: np.ndarray) -> KeyedVectors:
         vocabulary = self._known_vocabulary()
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
+    def _put(self, vectors: np.ndarray) -> None:
+        """Gives `wv` other vectors; attributes that were set of its keys stay."""
+        attributes = self.wv.expandos
+        self.wv = self._keyed(vectors)
+        self.wv.expandos = attributes | self.wv.expandos
+
     def _fit(
         self, data: Any, training: Training, callbacks: Sequence[Any], start: Sequence[Params] | None = None
     ) -> Result:
         """Trains on `data`, from `start` or anew: `result`, `losses` and `wv`; callbacks are called on the way."""
-        # Somebody who asks for the loss means all of it; for nobody a share of the steps is enough to see it fall.
+        # Whoever reads the loss means all of it; where nobody does, a share of the steps is enough to see it fall.
         training = replace(training, loss_every=1) if callbacks or self.compute_loss else training
 
         def tell(name: str) -> None:
@@ -92,7 +140,7 @@ class Model:
 
         def on_epoch(epoch, progress, vectors):
             if callbacks:
-                self.wv = self._keyed(np.asarray(vectors()[0]))
+                self._put(np.asarray(vectors()[0]))
             self.losses.append(float(progress.loss[0]))
             tell("on_epoch_end")
             if epoch + 1 < training.epochs:
@@ -103,13 +151,71 @@ class Model:
         seeds = (_seed_of_call(self.seed, self.train_count),)
         self.result = fit(self.method, data, training, seeds=seeds, init=start, on_epoch=on_epoch)
         self.train_count += 1
-        self.wv = self._keyed(self.result.vectors[0])
+        self._put(self.result.vectors[0])
         self._keep(self.result, start)
         tell("on_train_end")
         return self.result
 
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
         """Keeps what else a training gave."""
+        raise NotImplementedError
+
+    # -- files
+
+    def save(self, fname: str | os.PathLike) -> None:
+        """Writes the model to one safetensors file, from which `load` can go on; `KeyedVectors.load` reads its vectors.
+
+        The text and the callbacks are left out. Raises RuntimeError where there is no vocabulary yet.
+        """
+        tables = self._tables_to_save()
+        state = {name: vars(self).get(name, 0) for name in _STATE}
+        settings = {name: value for name, value in vars(self).items() if name in self.settings()}
+        about = {"version": __version__, "settings": settings, **state, "losses": self.losses}
+        write_model(fname, self.kind, Saved(self.wv, tables, about))
+
+    @classmethod
+    def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> Self:
+        """Reads what `save` wrote; `train(sentences)` goes on as if the model had never been saved.
+
+        mmap: accepted; the vectors are read into memory, as training changes them. Raises FileNotFoundError, and ValueError
+        for any other file.
+        """
+        saved = read_model(fname, cls.kind)
+        try:
+            model = cls(**saved.about["settings"])
+        except (TypeError, ValueError) as error:
+            version = saved.about["version"]
+            raise ValueError(
+                f"{fname}: this version does not know its settings ({error}): use jaxembed {version}"
+            ) from error
+        if saved.wv.counts is None:
+            raise ValueError(f"{fname}: the file has no counts of the words; save the model again")
+        model._adopt(Vocabulary(saved.wv.index_to_key, saved.wv.counts))
+        model.wv, model.losses = saved.wv, list(saved.about["losses"])
+        model.corpus_count, model.corpus_total_words, model.train_count = (saved.about[name] for name in _STATE)
+        model._restore(saved.tables)
+        return model
+
+    def _tables_to_save(self) -> dict[str, np.ndarray]:
+        """The tables that training goes on from, by name, none if the model is not trained; checks `wv` as `train` does."""
+        raise NotImplementedError
+
+    def _restore(self, tables: Mapping[str, np.ndarray]) -> None:
+        """Takes what `_tables_to_save` gave."""
+        raise NotImplementedError
+
+
+def arguments(model: type) -> set[str]:
+    """The arguments of a class of models that say what a model is."""
+    return set(inspect.signature(model.__init__).parameters) - _NO_SETTINGS
+
+
+def stamp(file: str | os.PathLike | None) -> tuple[str, int, int] | None:
+    """By which one sees whether a file is the one that was read, and unchanged; None for what is no file."""
+    if file is None or not os.path.isfile(file):
+        return None
+    found = os.stat(file)
+    return os.path.realpath(file), found.st_size, found.st_mtime_ns
 
 
 def _seed_of_call(seed: int, call: int) -> int:

@@ -1,6 +1,5 @@
 """`Word2Vec` with gensim's names: a thin front over the engine."""
 
-import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxembed import __version__
 from jaxembed.data.lines import LineSentence, PathLineSentences
 from jaxembed.data.text import Corpus
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.methods import cbow, skipgram
-from jaxembed.models.base import Model, Sentences
+from jaxembed.models.base import Model, Sentences, arguments, stamp
 from jaxembed.models.gone import Gone, refuse
-from jaxembed.models.saved import Saved, read_model, write_model
 from jaxembed.models.trimming import Rule, extended, trimmed
 from jaxembed.objectives import pairwise
 from jaxembed.recipes import recipe
@@ -34,7 +31,7 @@ ALPHA = 0.025  # gensim's step, of plain SGD; our recipes' step stands for it
 class Word2Vec(Gone, Model):
     """Skip-gram or CBOW with gensim's parameters; experiments/README.md lists what differs.
 
-    sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a text file with a sentence a line, compressed or not.
+    sentences: lists of words, or a `jaxembed.data.Corpus`; corpus_file: a file with one sentence per line, compressed or not.
     sg: 1 for Skip-gram, 0 for CBOW. hs: 1 for hierarchical softmax instead of negative sampling.
     alpha, min_alpha: step at the start and at the end, in gensim's scale (row-wise Adagrad takes 12 times as much, CBOW 24).
     max_final_vocab: at most so many words, the most frequent; max_vocab_size is the same (all words are counted first, so
@@ -52,6 +49,8 @@ class Word2Vec(Gone, Model):
     Raises ValueError for an empty corpus, one whose words all fall under `min_count`, one without two words in a sentence,
     a word that could not be saved, or a setting out of range.
     """
+
+    kind = "Word2Vec"
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class Word2Vec(Gone, Model):
         cache: bool = True,
         **others: Any,
     ):
-        refuse(others, _settings())
+        refuse(others, self.settings())
         if null_word or not sorted_vocab:
             raise ValueError(
                 "words are always sorted by frequency, with none for gaps: leave null_word and sorted_vocab out"
@@ -100,7 +99,6 @@ class Word2Vec(Gone, Model):
         self.workers, self.batch_words = workers, batch_words
         self.callbacks, self.compute_loss = callbacks, compute_loss
         self._outputs: jax.Array | None = None
-        self._read_file: tuple[str, int, int] | None = None
         self._training(None, None, None)  # settings are checked before anything is read
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file, trim_rule=trim_rule)
@@ -124,6 +122,11 @@ class Word2Vec(Gone, Model):
             "objective": pairwise(chosen),
         }
         return skipgram.SkipGram(**settings) if self.sg else cbow.CBOW(cbow_mean=bool(self.cbow_mean), **settings)
+
+    @classmethod
+    def settings(cls) -> set[str]:
+        """The names of the arguments that say what a model is."""
+        return arguments(Word2Vec)
 
     @property
     def layer1_size(self) -> int:
@@ -157,7 +160,7 @@ class Word2Vec(Gone, Model):
             self._begin(whole.with_vocabulary(trimmed(whole.vocabulary, trim_rule, self.min_count, most)))
         else:
             self._begin(self._read(source, min_count=self.min_count, max_final_vocab=most))
-        self._read_file = _stamp(corpus_file)
+        self._read_file = stamp(corpus_file)
 
     def build_vocab_from_freq(
         self,
@@ -187,16 +190,16 @@ class Word2Vec(Gone, Model):
     def _adopt(self, vocabulary: Vocabulary) -> None:
         super()._adopt(vocabulary)
         self._outputs = None
-        self.wv = self._keyed(np.zeros((len(vocabulary), self.vector_size), np.float32))  # not trained yet
 
     def _extend(self, vocabulary: Vocabulary) -> None:
         """Takes up a vocabulary that begins with the words there are."""
         vocabulary.check_savable()
         vectors, outputs = self._tables()
-        more = ((0, len(vocabulary) - len(vectors)), (0, 0))
+        new = vocabulary.words[len(vectors) :]
         self.vocabulary = vocabulary
-        self.wv = self._keyed(np.pad(vectors, more))
-        self._outputs = None if outputs is None else jnp.pad(outputs, more)
+        self.wv.add_vectors(new, np.zeros((len(new), self.vector_size), np.float32))
+        self.wv.counts = vocabulary.counts
+        self._outputs = None if outputs is None else jnp.pad(outputs, ((0, len(new)), (0, 0)))
 
     # -- training
 
@@ -231,11 +234,11 @@ class Word2Vec(Gone, Model):
         self._known_vocabulary()
         training = self._training(epochs, start_alpha, end_alpha)
         corpus = self._text(corpus_iterable, corpus_file)
-        asked, self.compute_loss = self.compute_loss, self.compute_loss or compute_loss
+        before, self.compute_loss = self.compute_loss, self.compute_loss or compute_loss
         try:
             self._fit(corpus, training, self.callbacks if callbacks is None else callbacks, self._start())
         finally:
-            self.compute_loss = asked
+            self.compute_loss = before
         return len(corpus.tokens) * training.epochs, corpus.raw_words * training.epochs
 
     def _training(self, epochs: int | None, start_alpha: float | None, end_alpha: float | None) -> Any:
@@ -249,29 +252,9 @@ class Word2Vec(Gone, Model):
         rate = start / ALPHA * usual.learning_rate
         return replace(usual, epochs=epochs, learning_rate=rate, final_rate=end / start)
 
-    def _text(self, sentences: Any, corpus_file: str | os.PathLike | None) -> Corpus:
-        """The text to train on, in the token ids of the vocabulary."""
-        if sentences is None and corpus_file is None:
-            if self.corpus is None:
-                raise ValueError(
-                    "there is no text to train on: a model that was loaded, or whose vocabulary was made of frequencies, has "
-                    "none. Call train(sentences)"
-                )
-            return self.corpus
-        source = self._source(sentences, corpus_file)
-        if self.corpus is not None and (source is self.corpus or _stamp(corpus_file) == (self._read_file or ())):
-            return self.corpus  # read already, and not changed since
-        return self._read(source, min_count=1).with_vocabulary(self._known_vocabulary())
-
     def _tables(self) -> tuple[np.ndarray, jax.Array | None]:
         """The vectors as they stand, and those of the other side; ValueError where they are not those of the vocabulary."""
-        vocabulary, vectors = self._known_vocabulary(), self.wv.vectors
-        if self.wv.index_to_key != vocabulary.words or vectors.shape[1] != self.vector_size:
-            raise ValueError(
-                f"model.wv holds {len(self.wv):,} vectors of dimension {vectors.shape[1]}, and the model is of "
-                f"{len(vocabulary):,} words and dimension {self.vector_size}: to add words, call build_vocab(update=True)"
-            )
-        return vectors, self._outputs
+        return self._vectors("to add words, call build_vocab(update=True)"), self._outputs
 
     def _start(self) -> list[Params] | None:
         """Where training starts: at `wv` and the outputs, but rows of zeros, which nobody has set yet, at random."""
@@ -354,63 +337,9 @@ class Word2Vec(Gone, Model):
 
     # -- files
 
-    def save(self, fname: str | os.PathLike) -> None:
-        """Writes the model to one safetensors file, from which `load` can go on; `KeyedVectors.load` reads its vectors.
-
-        The text and the callbacks are left out. Raises RuntimeError where there is no vocabulary yet.
-        """
+    def _tables_to_save(self) -> dict[str, np.ndarray]:
         _, outputs = self._tables()
-        state = {name: vars(self).get(name, 0) for name in _STATE}
-        settings = {name: value for name, value in vars(self).items() if name in _settings()}
-        about = {"version": __version__, "settings": settings, **state, "losses": self.losses}
-        write_model(fname, Saved(self.wv, None if outputs is None else self._output_vectors(), about))
+        return {} if outputs is None else {"outputs": self._output_vectors()}
 
-    @classmethod
-    def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> "Word2Vec":
-        """Reads what `save` wrote; `train(sentences)` goes on as if the model had never been saved.
-
-        mmap: accepted; the vectors are read into memory, as training changes them. Raises FileNotFoundError, and ValueError
-        for any other file.
-        """
-        saved = read_model(fname)
-        try:
-            model = cls(**saved.about["settings"])
-        except (TypeError, ValueError) as error:
-            version = saved.about["version"]
-            raise ValueError(
-                f"{fname}: this version does not know its settings ({error}): use jaxembed {version}"
-            ) from error
-        if saved.wv.counts is None:
-            raise ValueError(f"{fname}: the file has no counts of the words; save the model again")
-        model._adopt(Vocabulary(saved.wv.index_to_key, saved.wv.counts))
-        model.wv, model.losses = saved.wv, list(saved.about["losses"])
-        model.corpus_count, model.corpus_total_words, model.train_count = (saved.about[name] for name in _STATE)
-        model._outputs = None if saved.outputs is None else lanes(jnp.asarray(saved.outputs))
-        return model
-
-
-_STATE = ("corpus_count", "corpus_total_words", "train_count")
-
-
-def _settings() -> set[str]:
-    """The arguments of a model that say what it is."""
-    others = {
-        "self",
-        "sentences",
-        "corpus_file",
-        "trim_rule",
-        "callbacks",
-        "hashfxn",
-        "null_word",
-        "sorted_vocab",
-        "others",
-    }
-    return set(inspect.signature(Word2Vec.__init__).parameters) - others
-
-
-def _stamp(file: str | os.PathLike | None) -> tuple[str, int, int] | None:
-    """What tells whether a file is the one that was read, and unchanged; None for what is no file."""
-    if file is None or not os.path.isfile(file):
-        return None
-    found = os.stat(file)
-    return os.path.realpath(file), found.st_size, found.st_mtime_ns
+    def _restore(self, tables: Mapping[str, np.ndarray]) -> None:
+        self._outputs = lanes(jnp.asarray(tables["outputs"])) if "outputs" in tables else None

@@ -1,4 +1,4 @@
-"""A batch a chunk at a time: what a chunk leaves in memory is its result; the backward pass computes the rest once more."""
+"""A batch is computed chunk by chunk: only a chunk's result stays in memory, and the backward pass computes the rest again."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
 """Contrast within a batch: from two sets of vectors to the scores and weights that the pairwise objectives take.
 
-Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Which pairs are what is said by
+Anchors are the rows of `a [A, d]`, candidates those of `b [B, d]`. Three arguments say how pairs count:
 
 * `positive`: `[A]` ints, the place in `b` of each anchor's one positive (-1: it has none; None: the anchor's own place),
   or relations, where an anchor may have many;
@@ -47,7 +47,7 @@ class Anchors(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What is known of each candidate, by row; None is the side of a relation that anchors tell in full."""
+    """What is known of each candidate, by row; None stands for a relation that the anchors hold in full."""
 
     vector: jax.Array
     positive: list[jax.Array | None]
@@ -81,7 +81,7 @@ def _products(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def prepared(score: Score, a: jax.Array, b: jax.Array) -> tuple[Score, jax.Array, jax.Array]:
-    """A score and vectors that give the same scores at less cost a chunk, in float32 or wider."""
+    """A score and vectors that give the same scores at less cost per chunk, in float32 or wider."""
     # Vectors are scaled to length 1 here, once, and not again for each tile. Encoders may compute in bfloat16, but scores
     # are divided by temperatures of a few hundredths: they are taken in float32.
     wide = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
@@ -91,7 +91,7 @@ def prepared(score: Score, a: jax.Array, b: jax.Array) -> tuple[Score, jax.Array
     return (_products if score is dot else score), a, b
 
 
-def sides(a, b, positive=None, exclude: Relations = None, alike: Relations = None, log_q=None):
+def anchors_and_candidates(a, b, positive=None, exclude: Relations = None, alike: Relations = None, log_q=None):
     """`Anchors, Candidates` out of the arguments of `contrast`, which names the errors."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"contrast takes vectors [A, d] and [B, d] of one dimension, not {a.shape} and {b.shape}")
@@ -182,7 +182,7 @@ def in_batch(
     everybody: negatives are all candidates, the positives among them.
     """
     score, a, b = prepared(score, a, b)
-    anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
+    anchors, candidates = anchors_and_candidates(a, b, positive, exclude, alike, log_q)
     compare = Compare(score, scale, bias, b.shape[0])
     return (*positives(compare, anchors, candidates), *negatives(compare, anchors, candidates, everybody))
 
@@ -202,7 +202,7 @@ def contrast(
     Raises ValueError for a single candidate, for an objective of a Huffman path and for shapes that do not fit.
     """
     score, a, b = prepared(score, a, b)
-    anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
+    anchors, candidates = anchors_and_candidates(a, b, positive, exclude, alike, log_q)
     compare, everybody = Compare(score, scale, bias, b.shape[0]), wants_everybody(objective)
 
     if chunk and cuts_both_ways(anchors, candidates):
@@ -251,13 +251,13 @@ def wants_everybody(objective: Any) -> bool:
 
 
 def two_views(
-    objective: Any, a: jax.Array, b: jax.Array, *, labels: jax.Array | None = None, supervised: bool = False, **how
+    objective: Any, a: jax.Array, b: jax.Array, *, labels: jax.Array | None = None, supervised: bool = False, **options
 ) -> jax.Array:
     """Loss `[2 B]` of two views `a, b [B, d]` in one batch: an anchor's candidates are all views but itself.
 
     With InfoNCE, NT-Xent (Chen et al. 2020, eq. 1). labels: `[B]` ints; rows of one label are no negatives of each other, or
     with `supervised`, positives (SupCon, Khosla et al. 2020). A label below zero is like no other, and its rows then have no
-    positive when `supervised`. `how` goes to `contrast`. Raises ValueError for a batch of one.
+    positive when `supervised`. `options` go to `contrast`. Raises ValueError for a batch of one.
     """
     size = a.shape[0]
     if a.shape != b.shape or size < 2:
@@ -271,10 +271,10 @@ def two_views(
     if labels is not None:
         same = Same(*(jnp.concatenate([labels, labels]),) * 2)
     if supervised:
-        return contrast(objective, both, both, positive=same, exclude=itself, **how)
+        return contrast(objective, both, both, positive=same, exclude=itself, **options)
     # The rows of the first view stand before those of the second: the other view of row i is B rows further on, or back.
     other = (place + size) % (2 * size)
-    return contrast(objective, both, both, positive=other, exclude=itself, alike=same, **how)
+    return contrast(objective, both, both, positive=other, exclude=itself, alike=same, **options)
 
 
 def two_towers(
@@ -291,6 +291,6 @@ def two_towers(
     if a.shape != b.shape:
         raise ValueError(f"two towers must give vectors of one shape, not {a.shape} and {b.shape}")
     alike = [Same(x, x) for x in ([ids] if isinstance(ids, jax.Array | np.ndarray) else ids)]
-    how = {"score": score, "positive": positive, "alike": alike, "scale": scale, "bias": bias, "chunk": chunk}
-    there = contrast(objective, a, b, **how)
-    return there if isinstance(objective, Logistic) else (there + contrast(objective, b, a, **how)) / 2
+    options = {"score": score, "positive": positive, "alike": alike, "scale": scale, "bias": bias, "chunk": chunk}
+    there = contrast(objective, a, b, **options)
+    return there if isinstance(objective, Logistic) else (there + contrast(objective, b, a, **options)) / 2

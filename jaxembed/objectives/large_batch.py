@@ -16,11 +16,11 @@ from jaxembed.objectives.chunks import by_chunks
 from jaxembed.objectives.in_batch import (
     Compare,
     Relations,
+    anchors_and_candidates,
     cuts_both_ways,
     negatives,
     positives,
     prepared,
-    sides,
     wants_everybody,
 )
 from jaxembed.scores import Score, cosine
@@ -53,7 +53,7 @@ def ring_contrast(
     """
     size, everybody = mesh.shape[axis], wants_everybody(objective)
     score, a, b = prepared(score, a, b)
-    anchors, candidates = sides(a, b, positive, exclude, alike, log_q)
+    anchors, candidates = anchors_and_candidates(a, b, positive, exclude, alike, log_q)
     if not cuts_both_ways(anchors, candidates):
         raise ValueError(
             "a ring takes at most one positive an anchor, named by its place, and Same for exclude and alike"

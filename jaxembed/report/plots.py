@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, without the yellow that white paper swallows. Seven colours
+# Okabe and Ito's colours, which colour-blind readers can distinguish, without the yellow that white paper swallows. Seven colours
 # and eight markers make 56 styles before one comes again.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "os^DvPX*"
@@ -31,7 +31,7 @@ class Curve(NamedTuple):
 
 
 def plot_quality(path: Path, panels: Mapping[str, Mapping[str, tuple[float, Estimate]]], title: str) -> None:
-    """A panel a benchmark, a point a label: quality with its 95 % interval against the seconds a run took (log scale).
+    """One panel per benchmark and one point per label: quality with its 95 % interval against the seconds a run took (log scale).
 
     `panels` is `{benchmark: {label: (seconds, estimate)}}`; estimates of no seeds are not drawn.
     """
@@ -49,7 +49,7 @@ def plot_quality(path: Path, panels: Mapping[str, Mapping[str, tuple[float, Esti
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], x_label: str, title: str) -> None:
-    """A panel a metric, a line a label: the mean over seeds with the band of its 95 % interval.
+    """One panel per metric and one line per label: the mean over seeds with the band of its 95 % interval.
 
     `panels` is `{metric: {label: curve}}`; curves of no points are not drawn.
     """
@@ -75,7 +75,7 @@ def plot_scaling(
     ideal: bool = True,
     title: str = "",
 ) -> None:
-    """Both axes logarithmic, a line a label: throughput (or time) against devices, batch, seeds or another size.
+    """One line per label on logarithmic axes: throughput (or time) against devices, batch, seeds or another size.
 
     With `ideal`, a dotted line from the first point of each label shows growth in proportion to x.
     """

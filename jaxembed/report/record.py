@@ -41,8 +41,8 @@ class Entry:
     @property
     def seconds(self) -> float | None:
         """Training time over the number of runs that trained at once."""
-        told = self.environment.get("train_seconds")
-        return None if told is None else told / self.environment.get("seeds_at_once", 1)
+        total = self.environment.get("train_seconds")
+        return None if total is None else total / self.environment.get("seeds_at_once", 1)
 
     @property
     def data(self) -> str:
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """A study as its folder tells it: `columns` is `{header: key of a run's summary}`; the next two name headers."""
+    """A study as its folder records it: `columns` is `{header: key of a run's summary}`; the next two name headers."""
 
     folder: Path
     name: str
@@ -87,7 +87,7 @@ class Record:
 
     @cached_property
     def speeds(self) -> dict[str, str]:
-        """`{key: header}` of the speeds that runs tell: `final/words_per_second` is words/s, and so with other units."""
+        """`{key: header}` of the speeds that runs record: `final/words_per_second` is words/s, and so with other units."""
         keys = dict.fromkeys(key for entry in self.finished for key in entry.summary if key.endswith("_per_second"))
         return {key: key.rpartition("/")[2].removesuffix("_per_second") + "/s" for key in keys}
 
@@ -108,23 +108,23 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
             f"{folder} {what}: an experiment writes study.json into the folder that is its --results; give that one"
         )
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        columns = dict(told["columns"])
-        named = {name: set(told.get(name, ())) for name in ("lower_is_better", "unranked")}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        columns = dict(content["columns"])
+        named = {name: set(content.get(name, ())) for name in ("lower_is_better", "unranked")}
         headers = {
             name: frozenset(header for header, key in columns.items() if names & {header, key})
             for name, names in named.items()
         }
         study = Record(
             folder=folder,
-            name=told["name"],
-            title=told.get("title") or told["name"],
+            name=content["name"],
+            title=content.get("title") or content["name"],
             columns=columns,
             lower_is_better=headers["lower_is_better"],
             unranked=headers["unranked"],
-            curves=told.get("curves", ()),
-            notes=told.get("notes", ()),
-            entries=[_entry(folder, each) for each in told["runs"]],
+            curves=content.get("curves", ()),
+            notes=content.get("notes", ()),
+            entries=[_entry(folder, each) for each in content["runs"]],
         )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -137,15 +137,17 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
     return study
 
 
-def _entry(folder: Path, told: Mapping[str, Any]) -> Entry:
-    label, seed, place = told["label"], told["seed"], told["folder"]
+def _entry(folder: Path, declared: Mapping[str, Any]) -> Entry:
+    label, seed, place = declared["label"], declared["seed"], declared["folder"]
     try:
         run = Run.open(folder / place)
     except FileNotFoundError:
-        return Entry(label, seed, told.get("factors", {}), place, "missing", {}, {}, {})
+        return Entry(label, seed, declared.get("factors", {}), place, "missing", {}, {}, {})
     if not run.finished:
-        return Entry(label, seed, told.get("factors", {}), place, "unfinished", {}, {}, {})
-    return Entry(label, seed, told.get("factors", {}), place, "finished", run.settings, run.environment, run.summary)
+        return Entry(label, seed, declared.get("factors", {}), place, "unfinished", {}, {}, {})
+    return Entry(
+        label, seed, declared.get("factors", {}), place, "finished", run.settings, run.environment, run.summary
+    )
 
 
 def _check(study: Record, allow_missing: bool) -> None:
@@ -162,10 +164,11 @@ def _check(study: Record, allow_missing: bool) -> None:
     often = Counter(map(str, study.entries))
     twice = [name for name, times in often.items() if times > 1]
     if twice:
-        raise ValueError(f"{study.name} has several runs called {listed(twice)}: give labels that tell them apart")
+        raise ValueError(f"{study.name} has several runs called {listed(twice)}: give them different labels")
     if not same_seeds(study) and not allow_missing:
         raise ValueError(
-            f"the labels of {study.name} do not have the same seeds ({told_seeds(study)}): run all with the same, or {_PARTIAL}"
+            f"the labels of {study.name} do not have the same seeds ({seeds_by_label(study)}): run all with "
+            f"the same, or {_PARTIAL}"
         )
     for entry in study.finished:
         if entry.settings.get("seed") != entry.seed:
@@ -196,7 +199,7 @@ def same_seeds(study: Record) -> bool:
     return len({tuple(sorted(entry.seed for entry in mine)) for mine in study.labels.values()}) == 1
 
 
-def told_seeds(study: Record) -> str:
+def seeds_by_label(study: Record) -> str:
     """The seeds of each label."""
     return "; ".join(f"{label}: {listed(entry.seed for entry in mine)}" for label, mine in study.labels.items())
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from jaxembed.files import replacing, write_text
 from jaxembed.report import plots, tables
-from jaxembed.report.record import Entry, Record, by_data, listed, read_study, same_seeds, told_seeds
+from jaxembed.report.record import Entry, Record, by_data, listed, read_study, same_seeds, seeds_by_label
 from jaxembed.report.significance import LEVEL, TESTED_FROM, Estimate, Standing, estimate, standings
 from jaxembed.report.tables import Cell, Mark, Table, decimals, seconds, shown, speed
+from jaxembed.study.environment import place, revision
 from jaxembed.study.run import Run
 
 Row = dict[str, Any]
@@ -41,7 +42,7 @@ def report(folder: str | os.PathLike, allow_missing: bool = False) -> str:
 
 
 def rows(study: Record) -> list[Row]:
-    """One row a run and column, missing runs too; `value` is None where a run has no such figure.
+    """One row for each run and column, missing runs too; `value` is None where a run has no such figure.
 
     Raises ValueError for a factor whose name is one of the rows' own.
     """
@@ -91,7 +92,7 @@ def compared(study: Record) -> dict[str, dict[str, Standing]]:
 
 
 def summary_table(study: Record, scores: Standings) -> Table:
-    """A line a label: mean and interval of each column, speeds, seconds of a run."""
+    """One line for each label: mean and interval of each column, speeds, and seconds per run."""
     lines = {label: [Cell(label)] for label in study.labels}
     for header, key in study.columns.items():
         found = {label: _estimate(mine, key) for label, mine in study.labels.items()}
@@ -135,7 +136,7 @@ def _partial(study: Record, named: bool = True) -> list[str]:
         names = f": {listed(study.missing)}" if named else ""
         found.append(f"PARTIAL: {len(study.missing)} of {len(study.entries)} runs are missing{names}.")
     if not same_seeds(study):
-        found.append(f"UNEVEN: the labels do not have the same seeds{f' ({told_seeds(study)})' if named else ''}.")
+        found.append(f"UNEVEN: the labels do not have the same seeds{f' ({seeds_by_label(study)})' if named else ''}.")
     return found
 
 
@@ -143,24 +144,24 @@ def _statistics(study: Record, scores: Standings) -> list[str]:
     """How figures and marks came about, for the notes and the caption."""
     seeds = sorted({entry.seed for entry in study.entries})
     if len(seeds) < 2:
-        told = [f"One seed ({seeds[0]}): no interval and no test of significance."]
+        sentences = [f"One seed ({seeds[0]}): no interval and no test of significance."]
     else:
-        told = [f"Mean ± 95 % interval (Student's t) over seeds {listed(seeds)}."]
+        sentences = [f"Mean ± 95 % interval (Student's t) over seeds {listed(seeds)}."]
     if any(scores.values()):
         several = " of those on the same data" if len(by_data(study.entries)) > 1 else ""
-        told.append(f"Bold: the best mean{several}.")
+        sentences.append(f"Bold: the best mean{several}.")
     pairs = {s.pairs for column in scores.values() for s in column.values() if s.tested}
     if pairs:
         n = str(min(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
-        told.append(
+        sentences.append(
             f"†: not significantly worse than the best (two-sided t-test paired by seed, n = {n}; p ≥ {LEVEL} after "
             f"Holm's correction within the column)."
         )
     elif len(seeds) > 1 and any(scores.values()):
-        told.append(f"No test of significance: with fewer than {TESTED_FROM} seeds it would find next to nothing.")
+        sentences.append(f"No test of significance: with fewer than {TESTED_FROM} seeds it would find next to nothing.")
     if study.lower_is_better:
-        told.append("↓: lower is better.")
-    return told
+        sentences.append("↓: lower is better.")
+    return sentences
 
 
 def _notes(study: Record, scores: Standings) -> list[str]:
@@ -199,34 +200,25 @@ def _gaps(study: Record) -> list[str]:
 def _environments(study: Record) -> list[str]:
     """Devices, commits, versions and commands; and that times are not comparable where the runs differ in them."""
     facts = {
-        "Device": _device,
-        "Commit": _commit,
-        "Versions": lambda told: listed(f"{name} {version}" for name, version in told.get("versions", {}).items()),
-        "Trained at once": lambda told: str(told.get("seeds_at_once", "unknown")),
-        "Command": lambda told: f"`{told.get('command')}`",
+        "Device": place,
+        "Commit": revision,
+        "Versions": lambda about: listed(f"{name} {version}" for name, version in about.get("versions", {}).items()),
+        "Trained at once": lambda about: str(about.get("seeds_at_once", "unknown")),
+        "Command": lambda about: f"`{about.get('command')}`",
     }
     tallies = {name: Counter(fact(entry.environment) for entry in study.finished) for name, fact in facts.items()}
     mixed = [name.lower() for name, tally in tallies.items() if len(tally) > 1 and name != "Command"]
     warning = f"**Times are not comparable**: the runs differ in {' and '.join(mixed)}." if mixed else ""
     if {"commit", "versions"} & set(mixed):
         warning += " Figures are, as far as these changed nothing in training or measuring."
-    told = [_tally(name, tally) for name, tally in tallies.items() if tally]
-    return [warning, *told] if warning else told
+    lines = [_tally(name, tally) for name, tally in tallies.items() if tally]
+    return [warning, *lines] if warning else lines
 
 
 def _tally(name: str, tally: Counter[str]) -> str:
     if len(tally) == 1:
         return f"{name}: {next(iter(tally))}."
     return f"{name}: " + "; ".join(f"{value} ({times} runs)" for value, times in tally.most_common()) + "."
-
-
-def _device(environment: Mapping[str, Any]) -> str:
-    device, machine = environment.get("device", {}), environment.get("machine", {})
-    return f"{device.get('count')} x {device.get('kind')}, {machine.get('cpu')}, {machine.get('cores')} cores"
-
-
-def _commit(environment: Mapping[str, Any]) -> str:
-    return f"{environment.get('commit') or 'unknown'}{' with uncommitted changes' if environment.get('dirty') else ''}"
 
 
 # Pictures.
@@ -273,15 +265,15 @@ class _Lines:
         return {line["step"]: line[key] for line in self.metrics if isinstance(line.get(key), int | float)}
 
     def at(self, steps: Sequence[int]) -> np.ndarray:
-        """Seconds at `steps`, between those that were told by proportion."""
+        """Seconds at `steps`, interpolated between those that were recorded."""
         known = sorted(({0: 0.0} | self.seconds).items())
         return np.interp(steps, *np.array(known).T)
 
 
 def _curve(runs: Sequence[_Lines], key: str, timed: bool) -> plots.Curve:
-    """Mean and interval over the seeds at every step that all of them told."""
+    """Mean and interval over the seeds at every step that all of them recorded."""
     values = [run.values(key) for run in runs]
     steps = sorted(set.intersection(*map(set, values))) if values else []
-    told = [estimate(mine[step] for mine in values) for step in steps]
+    estimates = [estimate(mine[step] for mine in values) for step in steps]
     x = np.mean([run.at(steps) for run in runs], axis=0) if timed and steps else np.array(steps, np.float64)
-    return plots.Curve(x, np.array([e.mean for e in told]), np.array([e.half_width for e in told]))
+    return plots.Curve(x, np.array([e.mean for e in estimates]), np.array([e.half_width for e in estimates]))

@@ -35,7 +35,7 @@ class Table(NamedTuple):
 
 
 def decimals(estimates: Iterable[Estimate]) -> int:
-    """How many decimals a column is told with: three for figures like .685 and 2.31, fewer for large, more for tiny ones."""
+    """How many decimals a column is shown with: three for figures like .685 and 2.31, fewer for large, more for tiny ones."""
     largest = max((abs(e.mean) for e in estimates if math.isfinite(e.mean)), default=0.0)
     if largest >= 10:
         return max(0, 3 - math.floor(math.log10(largest)))
@@ -87,7 +87,7 @@ def latex(table: Table, caption: str, label: str, comments: Sequence[str] = ()) 
     `caption` is plain text, escaped here; in `label` all but letters, digits and `:._-` become `-`.
     """
     shapes = {Mark.NONE: "{}", Mark.BEST: r"\textbf{{{}}}", Mark.LEVEL: r"{}$^\dagger$"}
-    told = lambda cells: " & ".join(cells) + r" \\"
+    row = lambda cells: " & ".join(cells) + r" \\"
     return "\n".join(
         [
             *("% " + " ".join(comment.split()) for comment in ("needs \\usepackage{booktabs}", *comments)),
@@ -97,9 +97,9 @@ def latex(table: Table, caption: str, label: str, comments: Sequence[str] = ()) 
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:._-]', '-', label)}}}",
             rf"  \begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
             r"    \toprule",
-            "    " + told(escaped(name) for name in table.header),
+            "    " + row(escaped(name) for name in table.header),
             r"    \midrule",
-            *("    " + told(shapes[c.mark].format(escaped(c.text)) for c in line) for line in table.lines),
+            *("    " + row(shapes[c.mark].format(escaped(c.text)) for c in line) for line in table.lines),
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table*}",

@@ -173,14 +173,14 @@ class Augmentation(Checked):
     jitter: Share = 0.8  # Probability of colour jitter.
     grayscale: Share = 0.2  # Probability of greyscale.
     blur: Share = 0.0  # Probability of a blur.
-    # Range of the blur, pixels of the view.
+    # Range of the blur's standard deviation, in pixels of the view.
     blur_sigma: tuple[Annotated[float, _SIGMA], Annotated[float, _SIGMA]] = (0.1, 2.0)
     # Pixels on each side of the blur's kernel; none is a twentieth of the shorter side.
     blur_radius: Count | None = None
     solarize: Share = 0.0  # Probability of solarising.
     solarize_threshold: Share = 0.5  # Pixels from here on, of 0 to 1, are inverted by solarising.
-    mean: Finite | tuple[Finite, ...] = 0.5  # Of pixels in [0, 1], one number or one a channel; it is subtracted.
-    std: Positive | tuple[Positive, ...] = 0.5  # By which pixels are divided then.
+    mean: Finite | tuple[Finite, ...] = 0.5  # Subtracted from pixels in [0, 1]: one number, or one per channel.
+    std: Positive | tuple[Positive, ...] = 0.5  # Pixels are then divided by it: one number, or one per channel.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,7 +189,7 @@ class Augmentation(Checked):
         _ascending("ratio", self.ratio, _RATIO)
         _ascending("blur_sigma", self.blur_sigma, _SIGMA)
         if self.size is not None:
-            pixels.sides(self.size)
+            pixels.height_and_width(self.size)
 
     def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
         """A view of each image, a function of its own key [B] and pixels alone: uint8 [B, H, W, C] -> float32
@@ -216,7 +216,7 @@ class Augmentation(Checked):
         return self._finished(random_solarize(solar, x, self.solarize, self.solarize_threshold))
 
     def _size(self, x: jax.Array) -> tuple[int, int]:
-        return (x.shape[1], x.shape[2]) if self.size is None else pixels.sides(self.size)
+        return (x.shape[1], x.shape[2]) if self.size is None else pixels.height_and_width(self.size)
 
     def _whole(self, x: jax.Array) -> jax.Array:
         size = self._size(x)

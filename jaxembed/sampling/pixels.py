@@ -29,7 +29,7 @@ def whole(height: int, width: int) -> Box:
     return Box(*(jnp.float32(side) for side in (0, 0, height, width)))
 
 
-def sides(size: Size) -> tuple[int, int]:
+def height_and_width(size: Size) -> tuple[int, int]:
     """Height and width; ValueError unless both are at least 1."""
     both = (size, size) if isinstance(size, int) else tuple(size)
     if len(both) != 2 or min(both) < 1:
@@ -58,7 +58,7 @@ def resized_crop(image: jax.Array, box: Box, size: Size, flipped: jax.Array | bo
     `image [C, H, W]` -> `[C, *size]`, equal to Pillow's `resize(size, BILINEAR)` of the crop but for its rounding. Crop,
     flip, resize and antialiasing are two small matrix products a plane, `Y @ plane @ X^T`.
     """
-    height, width = sides(size)
+    height, width = height_and_width(size)
     y = _weights(box.top, box.height, image.shape[1], height)
     x = _weights(box.left, box.width, image.shape[2], width)
     y, x = lax.optimization_barrier((y, jnp.where(flipped, x[::-1], x).T))

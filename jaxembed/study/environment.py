@@ -60,7 +60,7 @@ def command(argv: list[str] | None = None) -> str:
 
 
 def peak_memory() -> int | None:
-    """Returns the largest resident size of this process so far, in bytes (None where the system does not tell)."""
+    """Returns the largest resident size of this process so far, in bytes (None where the system does not report it)."""
     try:
         import resource
     except ImportError:  # Windows
@@ -71,24 +71,32 @@ def peak_memory() -> int | None:
 
 def described(about: Mapping[str, Any]) -> str:
     """The command, device (where it is there), commit and versions of an `environment()`, as one line under a table."""
-    machine, device = about["machine"], about.get("device")
-    place = f"{device['count']} x {device['kind']}, " if device else ""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return (
-        f"`{about['command']}`; {place}{machine['cpu']}, {machine['cores']} cores; commit "
-        f"{str(about['commit'])[:9]}{' with uncommitted changes' if about['dirty'] else ''}; {versions}."
-    )
+    return f"`{about['command']}`; {place(about)}; commit {revision(about, 9)}; {versions}."
+
+
+def place(about: Mapping[str, Any]) -> str:
+    """The device (where it is there) and the machine of an `environment()`: `1 x NVIDIA H200, AMD EPYC, 16 cores`."""
+    device, machine = about.get("device"), about.get("machine", {})
+    text = f"{machine.get('cpu')}, {machine.get('cores')} cores"
+    return f"{device['count']} x {device['kind']}, {text}" if device else text
+
+
+def revision(about: Mapping[str, Any], digits: int = 40) -> str:
+    """The first digits of the commit of an `environment()`, and whether there were changes besides."""
+    commit = (about.get("commit") or "unknown")[:digits]
+    return f"{commit} with uncommitted changes" if about.get("dirty") else commit
 
 
 class Energy:
-    """Energy used since it was made, where a device tells: NVIDIA's management library, else the CPU package's counter."""
+    """Energy used since it was made, where a device reports it: NVIDIA's management library, else the CPU package's counter."""
 
     def __init__(self) -> None:
         self._read = _gpu_energy() or _cpu_energy()
         self._start = self._read() if self._read else 0.0
 
     def joules(self) -> float | None:
-        """Joules so far, of all of the machine's devices; None where nothing tells."""
+        """Joules so far, of all of the machine's devices; None where no device reports them."""
         used = self._read() - self._start if self._read else -1.0
         return used if used >= 0 else None  # counters of CPUs wrap around
 
@@ -101,7 +109,7 @@ def _gpu_energy() -> Callable[[], float] | None:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         read = lambda: sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles) / 1e3
         read()
-    except Exception:  # no library, no driver, or a device that does not tell
+    except Exception:  # no library, no driver, or a device that does not report it
         return None
     return read if handles else None
 

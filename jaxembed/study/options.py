@@ -1,4 +1,4 @@
-"""How runs are trained and recorded, which changes nothing of what comes out."""
+"""Options of training and recording that do not change the result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -10,30 +10,33 @@ from jaxembed.training.mesh import Layout, make_mesh
 
 @dataclass(frozen=True)
 class Asked:
-    """What every command that trains can be asked for."""
+    """Options of every command that trains."""
 
     overwrite: bool = False  # Train finished runs anew. The old ones are kept until the new ones have finished.
-    # Time between checkpoints, from which the same command goes on after it was killed; 0 after every dispatch, none never.
+    # Seconds between checkpoints, from which the same command goes on after it was killed; 0 saves after every dispatch, none
+    # never.
     checkpoint_seconds: float | None = 60.0
-    mesh: tuple[int, int] | None = None  # Devices for data and for columns of tables: 4 2. Default: one device.
-    deterministic: bool = False  # Ask a GPU for the same bits each time, at a cost; a CPU always gives them.
+    mesh: tuple[int, int] | None = (
+        None  # Number of devices for data and for columns of tables: 4 2. By default one device is used.
+    )
+    deterministic: bool = False  # Make a GPU give the same bits each time, at a cost; a CPU always does.
     profile: bool = False  # Write a trace of some steps for TensorBoard's profiler (pip install jaxembed[profile]).
 
 
 @dataclass(frozen=True)
 class Options(Asked):
-    """How runs are trained and recorded; none of it changes what comes out, but for `layout` within float tolerance."""
+    """How runs are trained and recorded. Nothing here changes the result, except for `layout` within float tolerance."""
 
-    keep_checkpoints: bool = False  # Also those of finished runs.
+    keep_checkpoints: bool = False  # Keep the checkpoints of finished runs too.
     seeds_by: str | None = None  # As `fit` takes it.
     layout: Layout | None = None  # As `fit` takes it.
-    console: bool = True  # A progress bar.
+    console: bool = True  # Show a progress bar.
     trackers: Sequence[
         Callable[[Run], Tracker]
-    ] = ()  # Called with each run, give more than TensorBoard and JSON lines.
+    ] = ()  # Called with each run; they give further trackers beside TensorBoard and JSON lines.
 
     @classmethod
-    def of(cls, asked: Asked) -> "Options":
-        """What a command was asked for."""
-        own = {one.name: getattr(asked, one.name) for one in fields(Asked)}
-        return cls(**own, layout=Layout(make_mesh(*asked.mesh)) if asked.mesh else None)
+    def of(cls, command: Asked) -> "Options":
+        """The options of a command."""
+        own = {one.name: getattr(command, one.name) for one in fields(Asked)}
+        return cls(**own, layout=Layout(make_mesh(*command.mesh)) if command.mesh else None)

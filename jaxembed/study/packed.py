@@ -20,7 +20,7 @@ def pack(study: str | os.PathLike) -> int:
     """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns how many lines it has."""
     study = Path(study)
     folders = sorted(path.parent for path in study.rglob("summary.json"))
-    lines = _lines(study) | {folder.relative_to(study).as_posix(): _read(folder) for folder in folders}
+    lines = packed(study) | {folder.relative_to(study).as_posix(): _read(folder) for folder in folders}
     write_text(study / NAME, "".join(json.dumps({"run": run, **lines[run]}) + "\n" for run in sorted(lines)))
     for folder in folders:
         for name in (*_JSON, _LINES):
@@ -40,10 +40,10 @@ def unpack(folder: Path) -> None:
     )  # runs/LABEL/seed-N below it
     if study is None or (folder / "settings.json").exists():
         return
-    packed = _lines(study)
-    if folder.relative_to(study).as_posix() not in packed:
+    runs = packed(study)
+    if folder.relative_to(study).as_posix() not in runs:
         return
-    for run, found in packed.items():
+    for run, found in runs.items():
         if (study / run / "settings.json").exists():
             continue
         if found[_LINES] is not None:
@@ -59,7 +59,8 @@ def _read(folder: Path) -> dict[str, Any]:
     return {**found, _LINES: None if lines is None else [json.loads(line) for line in lines]}
 
 
-def _lines(study: Path) -> dict[str, dict[str, Any]]:
+def packed(study: Path) -> dict[str, dict[str, Any]]:
+    """`{folder of a run: {file name: content}}` of the runs that a study's runs.jsonl holds; none where there is no such file."""
     if not (study / NAME).exists():
         return {}
     lines = [json.loads(line) for line in (study / NAME).read_text(encoding="utf-8").splitlines()]

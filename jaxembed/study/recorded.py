@@ -81,8 +81,8 @@ def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Upgraded settings in which whatever an older version did not have stands with its default."""
     settings = upgraded(settings)
     parts = {name: as_json(rebuilt(part), name) for name, part in _parts(settings)}
-    told_twice = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
-    own = {name: value for name, value in settings.items() if name not in told_twice}
+    repeated = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
+    own = {name: value for name, value in settings.items() if name not in repeated}
     return {"prng": _FIRST_PRNG, **own, **parts}
 
 
@@ -95,7 +95,7 @@ def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not as it was, a line each; a setting that is null is one that an older version did not have.
+    """The differences, one line for each; a setting that is null is one that an older version did not have.
 
     By what a run was judged is compared where both say so: older versions did not.
     """

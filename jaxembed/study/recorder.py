@@ -20,13 +20,13 @@ from jaxembed.training.loop import Progress, Result
 from jaxembed.training.settings import Training
 
 PROBES = 20  # of similarity, over a whole run
-_LOOKED_AT = 2000  # vectors by which a collapse is told
+_LOOKED_AT = 2000  # vectors that are looked at for a collapse
 
 Vectors = Callable[[], jax.Array]
 
 
 def vectors_digest(vectors: np.ndarray) -> str:
-    """BLAKE2b of the numbers, by which two runs are told to be the same bit for bit."""
+    """BLAKE2b of the numbers, which is equal for two runs that are the same bit for bit."""
     return content_digest(np.ascontiguousarray(vectors))
 
 
@@ -100,7 +100,7 @@ class Recorder:
                 tracker.log({**{name: values[place] for name, values in own.items()}, **same}, step)
 
     def _profile(self) -> None:
-        """A trace between the second and the third report: all of the machinery once, and a file of bearable size."""
+        """A trace between the second and the third report, which shows everything once in a file of moderate size."""
         if self.options.profile and self.reports in (2, 3):
             if self.reports == 2:
                 jax.profiler.start_trace(self.runs[0].folder)
@@ -120,7 +120,7 @@ class Recorder:
         run, tracker, task = self.runs[place], self.trackers[place], self.task
         params = result.params[place]
         product = task.product(result.method, params, result.vectors[place])
-        if task.found.judged:  # an encoder's, which is worth keeping besides what it made
+        if task.found.judged:  # an encoder, which is kept besides its vectors
             collapse = collapsed(product.vectors[:_LOOKED_AT])
             run.note(collapsed=collapse)
             if collapse:

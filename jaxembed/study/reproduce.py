@@ -1,8 +1,8 @@
 """A recorded run made again from its settings alone, and compared with what was recorded.
 
 Where versions, device, machine and flags are those of the record, figures and vectors should be the same bit for bit; where
-only the commit differs, that is tried first. Elsewhere rounding differs, and training makes much of little: a figure may then
-differ by three standard deviations over the finished seeds beside the run, by 2 % where it has none beside it, and in any
+only the commit differs, that is tried first. Elsewhere rounding differs, which training amplifies: a figure may then differ
+by three standard deviations over the finished seeds beside the run, by 2 % where it has none beside it, and in any
 case by a millionth, for figures that do not depend on the seed.
 """
 
@@ -52,7 +52,7 @@ class Figure:
 class Comparison:
     """exact: whether figures were compared bit for bit; vectors: whether they are so (None: not recorded).
 
-    environment: what differs from the recorded one, a line each. tried: whether only the commit differs, so that bit for
+    environment: the differences from the recorded one, one line for each. tried: whether only the commit differs, so that bit for
     bit was tried, and `exact` says whether it came out.
     """
 
@@ -82,7 +82,7 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
         raise ValueError(f"{folder} is not finished: start its study again, then reproduce it")
     settings, then = run.settings, run.environment
     if "task" not in settings:
-        raise ValueError(f"{folder} does not tell how to read its data: it was recorded by an older version")
+        raise ValueError(f"{folder} does not say how to read its data: it was recorded by an older version")
     task, method, training = (rebuilt(upgraded(settings)[part]) for part in ("task", "method", "training"))
     check_data(task, settings)
     variant = Variant(settings["label"], method, training)
@@ -105,7 +105,7 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any] | None = None) -> list[str]:
-    """What of the environment may change a result and is not as it was, a line each."""
+    """The differences of the environment that may change a result, one line for each."""
     now = now or environment()
     lines = []
     for name in ("versions", "device", "machine", "xla_flags", "commit", "dirty"):

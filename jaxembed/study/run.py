@@ -185,7 +185,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What `environment()` told, and what was noted."""
+        """What `environment()` found, and what was noted since."""
         return _read(self._files / "environment.json")
 
     @property

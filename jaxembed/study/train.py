@@ -32,7 +32,7 @@ def train_group(
 ) -> list[Run]:
     """Trains runs that share a program (`study.plan.groups`) all at once, each recorded in its folder: the runs, finished.
 
-    A finished run of the same settings is kept and not trained again (`Run.made_now` tells). Steps are made smaller where
+    A finished run of the same settings is kept and not trained again (`Run.made_now` says which). Steps are made smaller where
     the data are few (`Method.suited_to`). A killed group goes on from its last checkpoint and ends as if it had never stopped.
 
     A run's settings.json holds `settings`, the variant with all of its method and training, the fingerprint of the data and
@@ -85,13 +85,13 @@ def _next(
     First a group that was killed, as it was then, whatever has been added since: also those of its runs that were
     concluded already take part, so that the program is the same whatever the moment. Then all others.
     """
-    told = [plan.settings(task, extra) for plan in plans]
-    for plan, own in zip(plans, told, strict=True):
+    settings = [plan.settings(task, extra) for plan in plans]
+    for plan, own in zip(plans, settings, strict=True):
         if plan.folder not in runs:
             keep = options.checkpoint_seconds is not None
             runs[plan.folder] = Run.create(plan.folder, own, overwrite=options.overwrite, keep_unfinished=keep)
     waiting = [place for place, plan in enumerate(plans) if not runs[plan.folder].finished]
-    names = [digest(*plan.folder.parts[-2:], own) for plan, own in zip(plans, told, strict=True)]
+    names = [digest(*plan.folder.parts[-2:], own) for plan, own in zip(plans, settings, strict=True)]
     roots = dict.fromkeys(plan.folder.parent / ".checkpoints" for plan in plans)
     for path in [path for root in roots for path in sorted(root.glob("*/members.json"))] if waiting else ():
         members = json.loads(path.read_text())
@@ -173,7 +173,7 @@ def _fit(
     numbers = [numbers_of(plan.variant.method, plan.variant.training) for plan in plans]
     vary = {name: [own[name] for own in numbers] for name in numbers[0]}
     recorder.suited = suited
-    # What is not trained has no course to be shown: it is only judged.
+    # What is not trained has no progress to be shown: it is only judged.
     shown = options.console and is_first() and suited.trained
     recorder.bar = Trackers(*([Console(1000, description)] if shown else []))
     recorder.bar.start({})

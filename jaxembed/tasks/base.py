@@ -1,4 +1,4 @@
-"""What a kind of data has to say: how it is read, and how vectors made from it are judged."""
+"""The contract of a kind of data: how it is read, and how vectors made from it are judged."""
 
 import math
 import sys
@@ -37,7 +37,7 @@ class Read:
 
     train: what methods train on; held_out: the same, on which the loss is measured and which is never trained.
     dev: what settings are chosen on, where the data have no split for it: examples that are judged and never trained.
-    examples: of a pass, by which speed is told. fingerprint: of what is trained on. about: for environment.json.
+    examples: of a pass, which speeds are counted in. fingerprint: of what is trained on. about: for environment.json.
     inputs: what turns raw things into examples of a method, which a run keeps. judged: examples by the names of their parts,
     whose vectors are the product of an encoder: `{"test": {"images": [n, h, w, c]}}`; {} where the product is a table.
     rest: whatever else `judge` needs. judged_by: fingerprint of what the vectors are judged by, "" where they are not.
@@ -57,14 +57,16 @@ class Read:
 
 @dataclass(frozen=True)
 class Task(Checked):
-    """Data by name and how they are read, as settings alone; the data themselves are read when they are first asked for.
+    """Data by name and how they are read, as settings alone; the data themselves are read when they are first needed.
 
     A task says `read` and `judge`; the rest of this class serves most tasks as it is.
     """
 
     data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or the path of a file or folder.
     config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
-    revision: str | None = None  # Commit or tag of a dataset on the hub; asks the hub even where a name is known here.
+    revision: str | None = (
+        None  # Commit or tag of a dataset on the hub; read from the hub even where a name is known here.
+    )
 
     unit: ClassVar[str] = "examples"
     columns: ClassVar[Mapping[str, str]] = {}  # of a table: `{header: key of a run's summary}`
@@ -163,17 +165,19 @@ _geometry = jax.jit(geometry)
 GEOMETRY = ("uniformity", "effective_rank", "dimension_std")  # what `geometry` measures
 
 
-def told(figures: Mapping[str, Any], prefix: str = "", why: str = "the measure gives no finite number") -> Figures:
+def checked(figures: Mapping[str, Any], prefix: str = "", why: str = "the measure gives no finite number") -> Figures:
     """Figures as `judge` returns them; where one is not finite, `why` is the reason."""
     return {
         f"{prefix}{name}": float(value) if np.isfinite(value) else Unmeasured(why) for name, value in figures.items()
     }
 
 
-def measured(names: Iterable[str], measure: Callable[[], Mapping[str, Any]], prefix: str = "", **how: str) -> Figures:
-    """`told` of what `measure` returns; where it raises ValueError, its message is the reason for all `names`."""
+def measured(
+    names: Iterable[str], measure: Callable[[], Mapping[str, Any]], prefix: str = "", **options: str
+) -> Figures:
+    """`checked` of what `measure` returns; where it raises ValueError, its message is the reason for all `names`."""
     try:
-        return told(measure(), prefix, **how)
+        return checked(measure(), prefix, **options)
     except ValueError as error:
         return {f"{prefix}{name}": Unmeasured(str(error)) for name in names}
 

@@ -35,11 +35,11 @@ from jaxembed.vectors import KeyedVectors
 class ImageTexts(Task):
     """Images with a text each to train on, and others to be found."""
 
-    train_split: str = "train"  # What is trained on.
-    test_split: str = "test"  # What is searched.
+    train_split: str = "train"  # Split to train on.
+    test_split: str = "test"  # Split that is searched, in both directions.
     image: str = "image"  # Column of the images.
     text: str = "name"  # Column of the texts, or a template of columns: "{name}, {base_colour}".
-    # Column that tells pictures apart where one stands in several rows, such as image_id; by default their pixels do.
+    # Column that identifies pictures where one stands in several rows, such as image_id; by default their pixels do.
     picture: str | None = None
     size: tuple[Count, Count] | None = (48, 36)  # Height and width that images are brought to.
     channels: Channels | None = 3  # 1 for grey, 3 for colour.
@@ -47,8 +47,8 @@ class ImageTexts(Task):
     # Share of the training pictures that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the training texts, or a tokenizer.json.
-    vocab_size: Count = 4000  # Of a tokenizer that is trained.
-    # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    vocab_size: Count = 4000  # Tokens of a tokenizer that is trained.
+    # Most tokens of a text, those at its ends included; longer texts are cut, and counted.
     max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 24
 
     unit: ClassVar[str] = "pairs"
@@ -65,18 +65,18 @@ class ImageTexts(Task):
 
     def read(self) -> Read:
         """Both splits, the first in two parts where settings are to be chosen, and the tokenizer that is trained on it."""
-        how: dict[str, Any] = {"image": self.image, "text": self.text, "picture": self.picture}
-        how |= {"size": self.size, "channels": self.channels}
-        how |= self.origin
+        reading: dict[str, Any] = {"image": self.image, "text": self.text, "picture": self.picture}
+        reading |= {"size": self.size, "channels": self.channels}
+        reading |= self.origin
         wanted = with_dev(self.max_images, self.validation)
-        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **how), None
+        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading), None
         held = set_apart(int(train.pictures.max()) + 1, self.validation)[1]
         if len(held):  # whole pictures, so that none is trained on with another of its texts
             apart = np.isin(train.pictures, held)
             part = lambda rows, name: train.take(np.flatnonzero(rows), {"validation": self.validation, "part": name})
             train, dev = part(~apart, "train"), part(apart, "dev")
         train = train.head(self.max_images)
-        test = read_image_texts(self.data, split=self.test_split, **how)
+        test = read_image_texts(self.data, split=self.test_split, **reading)
         tokenizer = tokenizer_for(train.texts, self.tokenizer, self.vocab_size)
         text, pixels = TextInput(tokenizer, self.max_length), test.images.images
         tokenized = tokenized_images(train, tokenizer, self.max_length)

@@ -1,4 +1,4 @@
-"""Images as a task: what to train an encoder on, and how well its vectors tell the classes of others apart."""
+"""Images as a task: what to train an encoder on, and how well its vectors separate the classes of other images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ MOST_DEV = 5_000  # images that settings are chosen on
 
 @dataclass(frozen=True)
 class Images(Task):
-    """Images to train on, without their classes but for SupCon, and others whose classes are to be told."""
+    """Images to train on, without their classes but for SupCon, and others whose classes are to be predicted."""
 
-    train_split: str = "train"  # What is trained on.
-    test_split: str = "test"  # What the vectors are judged on.
-    max_images: CountOrZero = 0  # Only so many of the training images; 0 takes all.
+    train_split: str = "train"  # Split to train on.
+    test_split: str = "test"  # Split on which the vectors are judged.
+    max_images: CountOrZero = 0  # Train on the first so many images; 0 takes all.
     # Share of the training images, and 5,000 at most, that is not trained on: settings are chosen by the figures on it.
     # 0 sets none apart; images that are larger than the memory need that.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
@@ -51,16 +51,21 @@ class Images(Task):
 
     def read(self) -> Read:
         """Both splits, the first in two parts where settings are to be chosen."""
-        how: dict[str, Any] = {"column": self.column, "label": self.label, "size": self.size, "channels": self.channels}
-        how |= self.origin
+        reading: dict[str, Any] = {
+            "column": self.column,
+            "label": self.label,
+            "size": self.size,
+            "channels": self.channels,
+        }
+        reading |= self.origin
         wanted = with_dev(self.max_images, self.validation, MOST_DEV)
-        train, dev = read_images(self.data, split=self.train_split, max_images=wanted, **how), None
+        train, dev = read_images(self.data, split=self.train_split, max_images=wanted, **reading), None
         places, held = set_apart(len(train), self.validation, MOST_DEV)
         if len(held):
             part = lambda rows, name: train.take(rows, {"validation": self.validation, "part": name})
             train, dev = part(places, "train"), part(held, "dev")
         train = train.head(self.max_images)
-        test = read_images(self.data, split=self.test_split, names=train.names or None, **how)
+        test = read_images(self.data, split=self.test_split, names=train.names or None, **reading)
         parts = {"test": test, "train": train, **({"dev": dev} if dev else {})}
         about = {**train.summary(), **{name: one.summary() for name, one in parts.items() if name != "train"}}
         judged = {name: {"images": one.images} for name, one in parts.items()}
@@ -100,14 +105,16 @@ class Images(Task):
             if train.labels is not None and test.labels is not None:
                 known, k = (vectors["train"], train.labels), min(self.k, len(train))
                 fitted = cache(lambda: fit_probe(*known, iterations=ITERATIONS))
-                asked = {"": (vectors["test"], test.labels)} | ({DEV: (vectors["dev"], dev.labels)} if dev else {})
-                for name, sides in asked.items():
-                    knn = lambda name=name, sides=sides: {f"knn{name}": knn_accuracy(*known, *sides, k=k)}
-                    probe = lambda name=name, sides=sides: {f"linear{name}": fitted().accuracy(*sides)}
-                    figures |= measured([f"knn{name}"], knn, "probe/") | measured([f"linear{name}"], probe, "probe/")
-                    if self.few:
-                        few = lambda name=name, sides=sides: {f"few{name}": few_label_probe(*known, *sides, each=self.few)}
-                        figures |= measured([f"few{name}"], few, "probe/")
+                judged = {"": (vectors["test"], test.labels)} | ({DEV: (vectors["dev"], dev.labels)} if dev else {})
+                for name, labelled in judged.items():
+                    knn = lambda name=name, labelled=labelled: {f"knn{name}": knn_accuracy(*known, *labelled, k=k)}
+                    linear = lambda name=name, labelled=labelled: {f"linear{name}": fitted().accuracy(*labelled)}
+                    few = lambda name=name, labelled=labelled: {
+                        f"few{name}": few_label_probe(*known, *labelled, each=self.few)
+                    }
+                    measures = {"knn": knn, "linear": linear} | ({"few": few} if self.few else {})
+                    for figure, measure in measures.items():
+                        figures |= measured([f"{figure}{name}"], measure, "probe/")
             self._known[key] = figures
         return dict(self._known[key])
 

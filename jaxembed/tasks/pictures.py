@@ -68,24 +68,26 @@ def retrieval_grid(
 
 def of_classes(train: Images, test: Images, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Some test images and the training images nearest to each, framed by whether they are of the same class."""
-    asked = spread(test, PICTURED)
-    near = nearest_items(vectors["test"][asked], vectors["train"], min(NEIGHBOURS, len(train)))
-    right = None if test.labels is None or train.labels is None else train.labels[near] == test.labels[asked][:, None]
-    return {"pictures/retrieval": retrieval_grid(test.images[asked], train.images[near], right)}
+    queries = spread(test, PICTURED)
+    near = nearest_items(vectors["test"][queries], vectors["train"], min(NEIGHBOURS, len(train)))
+    right = None if test.labels is None or train.labels is None else train.labels[near] == test.labels[queries][:, None]
+    return {"pictures/retrieval": retrieval_grid(test.images[queries], train.images[near], right)}
 
 
 def of_pairs(pairs: ImageTexts, image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
     """Some texts and the images nearest to each; some images and the images nearest to them."""
-    pixels, asked = pairs.images.images, _spaced(len(pairs))
+    pixels, queries = pairs.images.images, _spaced(len(pairs))
     shown = np.unique(pairs.pictures, return_index=True)[1]  # a picture that has several captions is shown once
-    found = shown[nearest_items(text[asked], image[shown], min(NEIGHBOURS, len(shown)))]
-    right = (pairs.ids[found] == pairs.ids[asked][:, None]) | (pairs.pictures[found] == pairs.pictures[asked][:, None])
-    captions = [pairs.texts[i] for i in asked]
+    found = shown[nearest_items(text[queries], image[shown], min(NEIGHBOURS, len(shown)))]
+    right = (pairs.ids[found] == pairs.ids[queries][:, None]) | (
+        pairs.pictures[found] == pairs.pictures[queries][:, None]
+    )
+    captions = [pairs.texts[i] for i in queries]
     grids = {"pictures/retrieval-text-to-image": retrieval_grid(None, pixels[found], right, captions)}
     if len(shown) > 1:
-        asked = shown[_spaced(len(shown))]
-        others = shown[nearest_items(image[asked], image[shown], min(NEIGHBOURS + 1, len(shown)))[:, 1:]]
-        grids["pictures/retrieval-images"] = retrieval_grid(pixels[asked], pixels[others])  # the nearest is itself
+        queries = shown[_spaced(len(shown))]
+        others = shown[nearest_items(image[queries], image[shown], min(NEIGHBOURS + 1, len(shown)))[:, 1:]]
+        grids["pictures/retrieval-images"] = retrieval_grid(pixels[queries], pixels[others])  # the nearest is itself
     return grids
 
 

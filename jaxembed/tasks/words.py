@@ -14,7 +14,7 @@ from jaxembed.evaluation import benchmark_tasks, evaluate
 from jaxembed.evaluation.benchmarks import Half, benchmarks_digest
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import DEV, Figures, Read, Task, Unmeasured, told
+from jaxembed.tasks.base import DEV, Figures, Read, Task, Unmeasured, checked
 from jaxembed.vectors import KeyedVectors
 
 # What is measured while training, on dev halves: the other half stays unseen until settings are chosen. Analogies take
@@ -36,7 +36,7 @@ class Words(Task):
     lowercase: bool = False  # Fold words to lower case.
     # Share of the documents (0 to 0.5) that is not trained on: the loss on it is measured after each pass.
     held_out: Annotated[float, Range(above=0, most=0.5)] | None = None
-    max_words: CountOrZero = 0  # Only so many words of the corpus; 0 takes all.
+    max_words: CountOrZero = 0  # Take the first so many words of the corpus; 0 takes all.
 
     unit: ClassVar[str] = "words"
     # Settings are chosen on the dev halves; the test halves have seen no choice, so they come first.
@@ -51,8 +51,8 @@ class Words(Task):
 
     def read(self) -> Read:
         """The corpus, and what is held out of it."""
-        how = {"column": self.column, "split": self.split, "min_count": self.min_count, "lowercase": self.lowercase}
-        corpus = read_corpus(self.data, **how, **self.origin)
+        reading = {"column": self.column, "split": self.split, "min_count": self.min_count, "lowercase": self.lowercase}
+        corpus = read_corpus(self.data, **reading, **self.origin)
         corpus.vocabulary.check_savable()
         corpus = corpus.head(self.max_words) if self.max_words else corpus
         train, held = hold_out(corpus, self.held_out) if self.held_out is not None else (corpus, None)
@@ -82,13 +82,13 @@ class Words(Task):
         for row in evaluate(product):
             group, name = "similarity" if row["metric"] == "spearman" else "analogies", row["benchmark"]
             covered = float(row["items"]) / max(float(row["items"]) + float(row["oov"]), 1)
-            summary |= told({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=_too_few(row))
+            summary |= checked({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=_too_few(row))
         halves: tuple[Half, ...] = ("test", "dev")
         for half in halves:
             for row in evaluate(product, split=half, names=SETS):
                 if row["benchmark"] in SETS:
                     name = f"{SETS[str(row['benchmark'])]}/{row['benchmark']}-{half}"
-                    summary |= told({name: row["value"]}, why=_too_few(row))
+                    summary |= checked({name: row["value"]}, why=_too_few(row))
         dev = [summary[f"{group}/{name}{DEV}"] for name, group in SETS.items()]
         lacks = next((value for value in dev if isinstance(value, Unmeasured)), None)
         return summary | {MEAN: lacks or sum(dev) / len(dev)}

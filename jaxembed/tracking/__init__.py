@@ -1,4 +1,4 @@
-"""What a run tells while it trains: to TensorBoard, to a file of JSON lines, to the console, or to all of them.
+"""What a run logs while it trains: to TensorBoard, to a file of JSON lines, to the console, or to all of them.
 
 Names of values are the field's, grouped by "/": `train/loss`, `train/learning_rate`, `train/words_per_second`,
 `similarity/wordsim353`, `tables/input` (a histogram).
@@ -53,7 +53,7 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Several trackers as one; one that fails to write (OSError: a full disk) is told once, then left out."""
+    """Several trackers as one; one that fails to write (OSError: a full disk) is warned of once, then left out."""
 
     def __init__(self, *trackers: Tracker) -> None:
         self._trackers = list(trackers)

@@ -1,4 +1,4 @@
-"""A progress bar for people, a short line now and then for log files."""
+"""A progress bar on terminals, and a short line now and then in log files."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ class Console:
         self._seconds = seconds
         self._latest: dict[str, str] = {}
         self._bar: Progress | None = None
-        self._begun = self._told = 0.0
+        self._begun = self._printed = 0.0
         self._step = 0
 
     def start(self, settings: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Console:
 
         console = rich.console.Console(file=self._file or sys.stderr)
         self._latest, self._step = {}, 0
-        self._begun = self._told = time.monotonic()
+        self._begun = self._printed = time.monotonic()
         if not console.is_terminal:
             return
         self._bar = progress.Progress(
@@ -69,11 +69,11 @@ class Console:
         self._step = int(step)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._step, values=self._line())
-        elif time.monotonic() - self._told >= self._seconds:
-            self._tell()
+        elif time.monotonic() - self._printed >= self._seconds:
+            self._print()
 
     def artifact(self, name: str, value: Any) -> None:
-        """Does nothing: there is nothing to show of vectors in a line."""
+        """Does nothing: vectors cannot be shown in a line."""
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Closes the bar."""
@@ -81,14 +81,14 @@ class Console:
             self._bar.stop()
             self._bar = None
         else:
-            self._tell()
+            self._print()
 
     def _line(self) -> str:
         return "  ".join(self._latest[kind] for kind in _SHOWN if kind in self._latest)
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        elapsed = self._told - self._begun
+    def _print(self) -> None:
+        self._printed = time.monotonic()
+        elapsed = self._printed - self._begun
         left = f", {elapsed * (self.total / self._step - 1):.0f} s left" if 0 < self._step < self.total else ""
         share = self._step / self.total if self.total else 1.0
         line = f"{self.description}: {share:.0%}  {self._line()}  ({elapsed:.0f} s{left})"

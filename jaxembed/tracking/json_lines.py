@@ -27,7 +27,7 @@ def json_number(value: Any) -> bool | int | float | str:
 
 
 class JsonLines:
-    """Appends one JSON object a call to `path`: {"step": 100, "time": seconds since 1970, "train/loss": 0.31, ...}.
+    """Appends one JSON object per call to `path`: {"step": 100, "time": seconds since 1970, "train/loss": 0.31, ...}.
 
     Numbers that are not finite are written as the strings "NaN", "Infinity" and "-Infinity"; a histogram as its
     number, minimum, maximum, mean and std; images are left out. Each line is handed to the system at once. The last

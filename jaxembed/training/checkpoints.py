@@ -1,10 +1,10 @@
 """Checkpoints of a run: the whole state, saved in the background while training goes on (orbax).
 
-A checkpoint is a folder that takes its name when it is whole, so a killed writer leaves the one before. The last two are
-kept. One whose content is corrupt is removed, with a warning, and the one before it is taken; where a checkpoint cannot be
-read for another reason (permissions, a failing disk, too little memory, other shapes), the error is raised and nothing is
-removed. A full disk costs no more than the checkpoints that do not fit: their pieces are removed at once, and one is not
-begun where it would leave no room for the result.
+A checkpoint is a folder that gets its name once it is complete, so that a process that is killed while writing leaves the
+previous checkpoint intact. The last two are kept. A checkpoint with corrupt content is removed with a warning, and training
+continues from the one before it. If a checkpoint cannot be read for another reason (permissions, a failing disk, too little
+memory, other shapes), the error is raised and nothing is removed. On a full disk the pieces of a checkpoint that does not fit
+are removed at once, and none is started that would leave no room for the result.
 """
 
 import errno
@@ -76,9 +76,9 @@ class Checkpoints:
         state = ocp.args.Composite(state=ocp.args.PyTreeRestore(item=like, restore_args=restoring))
         for step in sorted(manager.all_steps(), reverse=True):
             try:
-                told = manager.restore(step, args=ocp.args.Composite(told=ocp.args.JsonRestore()))["told"]
-                _check_shapes(self.folder, told.get("shapes"), like)
-                return manager.restore(step, args=state)["state"], told["position"], told["extra"]
+                notes = manager.restore(step, args=ocp.args.Composite(told=ocp.args.JsonRestore()))["told"]
+                _check_shapes(self.folder, notes.get("shapes"), like)
+                return manager.restore(step, args=state)["state"], notes["position"], notes["extra"]
             except Exception as error:  # whatever a broken file makes orbax raise
                 if is_loss(error) or not _is_corrupt(self.folder / str(step), error):
                     raise
@@ -104,8 +104,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         began = time.monotonic()
-        told = {"position": dict(position), "extra": dict(self.extra()), "shapes": _shapes(state)}
-        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(told))
+        notes = {"position": dict(position), "extra": dict(self.extra()), "shapes": _shapes(state)}
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), told=ocp.args.JsonSave(notes))
         try:
             manager = self._open()
             if agree(self._has_room(state)):
@@ -206,9 +206,9 @@ def _check_shapes(folder: Path, there: Mapping[str, Any] | None, like: Any) -> N
     here = _shapes(like)
     if there is not None and dict(there) != here:  # checkpoints of older versions do not say
         ways = sorted(way for way in {*there, *here} if there.get(way) != here.get(way))
-        told = "; ".join(f"{way} is {there.get(way)} there and {here.get(way)} now" for way in ways[:3])
+        differences = "; ".join(f"{way} is {there.get(way)} there and {here.get(way)} now" for way in ways[:3])
         raise Unfit(
-            f"the checkpoint in {folder} does not fit: {told}. Start the same command in the same environment as before, "
+            f"the checkpoint in {folder} does not fit: {differences}. Start the same command in the same environment as before, "
             "or remove that folder to begin anew"
         )
 

@@ -1,4 +1,4 @@
-"""How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the course of the rate."""
+"""How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the schedule of the rate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +18,21 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 @dataclass(frozen=True)
 class Dense(Checked):
-    """Optimiser, decay and the course of the learning rate; the rate itself is `Training.learning_rate`."""
+    """Optimiser, decay and the schedule of the learning rate; the rate itself is `Training.learning_rate`."""
 
-    # Of nets: adam, adamw (decay apart from the gradient: Loshchilov and Hutter 2019), lars (You et al. 2017), or sgd.
+    # Optimiser of encoders and heads: adam, adamw (its decay is apart from the gradient: Loshchilov and Hutter 2019), lars (You
+    # et al. 2017), or sgd.
     optimizer: str = "adam"
-    # Of matrices and kernels alone: not of biases and norms, nor of class tokens and position embeddings, which stand for
-    # places. Only adamw, lars and sgd take one.
+    # Weight decay of matrices and kernels; biases, norms, class tokens and position embeddings do not decay. Only adamw, lars
+    # and sgd take one.
     weight_decay: NotNegative = 0.0
-    decay_places: bool = False  # Class tokens and position embeddings decay too, as they did in runs of older versions.
-    momentum: ShareBelowOne = 0.9  # Of lars and sgd.
-    b1: ShareBelowOne = 0.9  # Of adam and adamw.
-    b2: ShareBelowOne = 0.999  # Of adam and adamw.
-    clip: NotNegative = 0.0  # The gradient is scaled down to this norm where it is longer; 0 never.
+    decay_places: bool = False  # Let class tokens and position embeddings decay too, as in runs of older versions.
+    momentum: ShareBelowOne = 0.9  # Momentum of lars and sgd.
+    b1: ShareBelowOne = 0.9  # Decay of the first moment of adam and adamw.
+    b2: ShareBelowOne = 0.999  # Decay of the second moment of adam and adamw.
+    clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
-    # How the rate then falls to its share final_rate: linear, cosine, or constant, which keeps it.
+    # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.
     schedule: str = "linear"
 
     def __post_init__(self):
@@ -58,7 +59,7 @@ class Dense(Checked):
             parts += [*decay, optax.trace(self.momentum)]
         return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
-    def course(self, share: jax.Array, final: jax.Array) -> jax.Array:
+    def multiplier(self, share: jax.Array, final: jax.Array) -> jax.Array:
         """The rate's share of its peak when `share` of the steps are done; `final` is what is left at the end."""
         after = jnp.clip((share - self.warmup) / (1 - self.warmup), 0.0, 1.0)
         if self.schedule == "cosine":

@@ -18,7 +18,7 @@ def start(deterministic: bool = False) -> None:
 
     Compiled programs are kept between runs, in the cache folder if it can be written (JAX_COMPILATION_CACHE_DIR names
     another). On a CPU a program runs on the thread that calls it, so that lanes on threads of their own do not share one queue.
-    `deterministic` asks XLA for operations on a GPU that give the same bits each time; on a CPU they always do.
+    `deterministic` makes XLA take operations on a GPU that give the same bits each time; on a CPU they always do.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     programs = cache_folder() / "programs"
@@ -30,7 +30,7 @@ def start(deterministic: bool = False) -> None:
 
 
 def use_large_pages(arrays: Any) -> None:
-    """Asks Linux to back the arrays of a pytree with 2 MiB pages; a hint, which changes no value and never fails.
+    """Lets Linux back the arrays of a pytree with 2 MiB pages; a hint, which changes no value and never fails.
 
     JAX reuses a donated buffer for the state of the next step, so once is enough for a run. NumPy does the same for its
     own arrays. Elsewhere than on a Linux CPU it does nothing.

@@ -1,4 +1,4 @@
-"""The loop: passes over pieces of data, many steps a dispatch, one seed or many at once."""
+"""The training loop: passes over pieces of data, many steps per dispatch, for one seed or many at once."""
 
 import signal
 import threading
@@ -44,7 +44,7 @@ class Interrupted(KeyboardInterrupt):
 class Progress:
     """Where a run stands after a dispatch.
 
-    loss: mean of those that were counted since the last report, `[seeds]`; where there were none, as it was told last.
+    loss: mean of those that were counted since the last report, `[seeds]`; where there were none, as it was reported last.
     learning_rate: `[seeds]`.
     """
 
@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples of each seed a second, compilation and reports left out."""
+        """Examples per second of each seed, without compilation and reports."""
         return self.examples / max(self.seconds, 1e-9)
 
 
@@ -89,7 +89,7 @@ class Result:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples a second, those of all seeds together."""
+        """Examples per second of all seeds together."""
         return self.examples * len(self.seeds) / max(self.seconds, 1e-9)
 
 
@@ -116,13 +116,13 @@ def fit(
 
     `vary` gives the runs numbers of their own, one for each of `seeds`: `{"learning_rate": (0.1, 0.3)}` and whatever the
     method names in its `traced`. `seeds_by="vmap"` trains them as one vectorised program, which fills an accelerator;
-    `"threads"` runs one program a core, which fills a CPU, whose small matrix products XLA computes on one core; `"map"`
-    is one program that takes a run after the other. None chooses by the back end: vmap, or threads on a CPU. `layout`
+    `"threads"` runs one program per core, which fills a CPU, whose small matrix products XLA computes on one core; `"map"`
+    is one program that takes one run after the other. None chooses by the back end: vmap, or threads on a CPU. `layout`
     spreads a run over a mesh of devices (`training.mesh`); None takes one device, or all of them where several processes
     train together.
     `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
-    which the loss is measured after each pass and never trained. `init` are parameters to start from, a seed each.
+    which the loss is measured after each pass and never trained. `init` are parameters to start from, one entry for each seed.
     `checkpoints` saves the whole state now and then; where it holds one, training goes on from there, and ends as if it
     had never stopped.
 
@@ -139,19 +139,19 @@ def fit(
     if init is not None:
         program.start_from(init)
     held = HeldOut(program, method.source(method.read(held_out))) if held_out is not None else None
-    course = _Course(program, held, report, on_epoch, checkpoints)
-    course.begin()
-    with ThreadPoolExecutor(1, "jaxembed-prefetch") as prefetch, _asked_to_stop(checkpoints) as stop_asked:
-        for piece in course.pieces(prefetch):
-            program.prepare(piece, course.at.piece)
+    session = _Session(program, held, report, on_epoch, checkpoints)
+    session.begin()
+    with ThreadPoolExecutor(1, "jaxembed-prefetch") as prefetch, _signals(checkpoints) as stop_wanted:
+        for piece in session.pieces(prefetch):
+            program.prepare(piece, session.at.piece)
             del piece  # what was made of it takes its place in memory
-            course.train_piece(stop_asked)
+            session.train_piece(stop_wanted)
     if checkpoints:
         checkpoints.wait()
-    return course.result()
+    return session.result()
 
 
-#: Steps of a dispatch at most: a run is asked now and then whether it should save or stop.
+#: Most steps of a dispatch, so that a run looks now and then whether it should save or stop.
 _DISPATCH = 4096
 
 
@@ -207,7 +207,7 @@ class _Position:
         return cls(**{**saved, **sums, **lists})
 
 
-class _Course:
+class _Session:
     """A run from where it stands to its end: dispatches, and what happens between them. `at` is all that changes."""
 
     def __init__(
@@ -243,8 +243,8 @@ class _Course:
             if self.at.piece % program.source.pieces == 0:
                 self._end_pass()
 
-    def train_piece(self, stop_asked: Callable[[], bool]) -> None:
-        """The batches of the prepared piece, from `at.place` on. Raises Interrupted when it is asked to, and has saved."""
+    def train_piece(self, stop_wanted: Callable[[], bool]) -> None:
+        """Trains on the prepared piece from `at.place` on. Raises Interrupted when a signal has come and the state is saved."""
         at, program = self.at, self.program
         while at.place < program.steps:
             # Replicas are met only where they merge, so that reports do not change what is trained.
@@ -258,10 +258,10 @@ class _Course:
                 if self.report:
                     self.report(_progress(program, at.recent), program.vectors)
                 at.since, at.told = 0, True
-            self._save(stop_asked)
+            self._save(stop_wanted)
 
     def _count(self, metrics: dict[str, np.ndarray]) -> None:
-        if not metrics:  # losses are counted now and then: what was told last stands until there are others
+        if not metrics:  # losses are counted now and then: what was reported last stands until there are others
             return
         if self.at.told:
             self.at.recent, self.at.told = _Mean(), False
@@ -269,10 +269,10 @@ class _Course:
         self.at.recent.add(metrics)
         _check(self.program, self.at.recent.loss)
 
-    def _save(self, stop_asked: Callable[[], bool]) -> None:
+    def _save(self, stop_wanted: Callable[[], bool]) -> None:
         if self.checkpoints is None:
             return
-        at, program, stopping = self.at, self.program, anyone(stop_asked())
+        at, program, stopping = self.at, self.program, anyone(stop_wanted())
         if stopping or self.checkpoints.due():
             at.done, at.seconds = program.done, program.seconds
             self.checkpoints.save(program.done, program.saved(), at.as_json())
@@ -338,24 +338,24 @@ def _progress(program: Program, recent: _Mean) -> Progress:
 
 
 @contextmanager
-def _asked_to_stop(checkpoints: "Checkpoints | None") -> Iterator[Callable[[], bool]]:
+def _signals(checkpoints: "Checkpoints | None") -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM (a cluster's warning) has come; a second Ctrl-C stops at once. Without checkpoints: as ever."""
-    asked: list[int] = []
+    received: list[int] = []
     if not checkpoints or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
     def note(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             again = before[signal.SIGINT]
             if callable(again):  # the program's own way to end at once
                 again(number, frame)
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,6 @@
 """Many devices: one mesh with the axes `data` and `model`, and what lies where on it.
 
-Tables are cut by column (`model`), batches by row (`data`); the partitioner finds the reductions that this asks for: of
+Tables are cut by column (`model`), batches by row (`data`); the partitioner finds the reductions that this needs: of
 scores over `model`, of gradients over `data`. The same code runs on one device, where all of this is the identity.
 """
 
@@ -38,7 +38,7 @@ def make_mesh(data: int | None = None, model: int = 1) -> Mesh:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where arrays lie. Without a mesh, on the default device.
+    """Where arrays are placed: on a mesh, or without one on the default device.
 
     mesh: with the axes `data` and `model`. shard_net: cut the dense rest over `data` too (fully sharded), else replicate.
     """
@@ -118,7 +118,7 @@ class Layout:
         return source.piece(i, jax.process_index(), jax.process_count())
 
     def spread(self, read: dict[str, Any], rows: int) -> dict[str, Any]:
-        """What all processes have read, a piece of so many `rows`, on every device: they tell each other.
+        """What all processes have read, a piece of so many `rows`, on every device: the processes exchange it.
 
         As everything that processes do together, all must come to it in the same order: it is for the main thread alone.
         """
@@ -146,7 +146,7 @@ class Layout:
         return self._at(P()) if self.mesh is not None else None
 
     def local(self, array: jax.Array) -> jax.Array:
-        """An array that lies everywhere, as one of this process alone: what follows is no business of the others."""
+        """The same values as an array of this process alone, for computations in which the other processes take no part."""
         return array.addressable_data(0) if self.several_processes else array
 
     def fetch(self, tree: Any) -> Any:

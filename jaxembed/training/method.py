@@ -88,7 +88,7 @@ class Source:
     def cut(
         cls, columns: Mapping[str, Any], pieces: int = 1, constants: Any = None, size: int = 0, refill: bool = False
     ) -> "Source":
-        """Equal pieces of arrays with a row an example; the last is filled up with zeros, or from the start (`refill`).
+        """Equal pieces of arrays with one row per example; the last is filled up with zeros, or from the start (`refill`).
 
         Reads only what it gives of memory-mapped arrays. size: examples in a pass, by default the rows.
         """
@@ -118,7 +118,7 @@ class Source:
         return dataclasses.replace(self, pieces=self.pieces * times, piece=piece, size=self.size * times)
 
     def shapes(self, sharding: Any = None) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of a piece, told by a single row of the first."""
+        """Shapes and dtypes of a piece, found from a single row of the first."""
         row = self.piece(0, 0, self.rows)
         struct = lambda x: jax.ShapeDtypeStruct((self.rows, *x.shape[1:]), x.dtype, sharding=sharding)
         return {name: struct(x) for name, x in row.items()}
@@ -135,7 +135,7 @@ class Method(Checked):
 
     Ranges of numbers stand in the annotations of its fields (`jaxembed.ranges`) and are checked when it is made.
 
-    A method says `source`, `init`, `steps`, `batch`, `loss` and `vectors`, and of the others what it needs.
+    A method defines `source`, `init`, `steps`, `batch`, `loss` and `vectors`, and overrides the others where it needs to.
 
     traced: hyper-parameters that the functions use as plain numbers, so that one program serves all their values
         (`"negative"`, `"objective.temperature"`).

@@ -1,4 +1,4 @@
-"""Several processes that train one run together: how they meet, tell each other things, and notice that one is gone."""
+"""Several processes that train one run together: how they meet, exchange values, and notice that one is gone."""
 
 import atexit
 import ctypes
@@ -25,9 +25,9 @@ def initialize(
     worker counts as dead. On GPUs each process takes those that JAX_LOCAL_DEVICE_IDS names (`0` or `0,1`), by default
     all of its machine. Raises ValueError when only some of the three are given.
     """
-    asked = coordinator or os.environ.get("JAXEMBED_COORDINATOR")
+    address = coordinator or os.environ.get("JAXEMBED_COORDINATOR")
     given = (
-        asked if asked != "auto" else None,
+        address if address != "auto" else None,
         processes or _number("JAXEMBED_PROCESSES"),
         index if index is not None else _number("JAXEMBED_PROCESS"),
     )
@@ -36,7 +36,7 @@ def initialize(
             raise ValueError("give coordinator (HOST:PORT), processes and index (0 to processes - 1) together, or none")
         # Nothing is left to be found out, and on Kubernetes JAX would look for a package to do it with.
         jax.distributed.initialize(*given, heartbeat_timeout_seconds=heartbeat, cluster_detection_method="deactivate")
-    elif asked == "auto" or _in_cluster():
+    elif address == "auto" or _in_cluster():
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat)
     else:
         return
@@ -133,7 +133,7 @@ def is_loss(error: Exception) -> bool:
 
 _SIGNS = ("gloo", "nccl", "coordination", "connection", "socket", "heartbeat", "unavailable", "barrier", "preempted")
 _LOST = (
-    "process {} of {} stops, because another process of the run is gone (its own log tells why). Start all of them again: "
+    "process {} of {} stops, because another process of the run is gone (its own log says why). Start all of them again: "
     "the same command goes on from the last checkpoint"
 )
 
@@ -145,7 +145,7 @@ def _leave() -> None:
 
 
 def _say_more_on_abort() -> None:
-    """Tells what to do when JAX aborts the process, as it does when process 0 or a heartbeat is missed.
+    """Prints what to do when JAX aborts the process, as it does when process 0 or a heartbeat is missed.
 
     JAX gives no other way to hear of it. In C's terms, since Python's own handlers would only run after the abort.
     """

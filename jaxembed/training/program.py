@@ -87,7 +87,7 @@ class Program:
         self._compile_steps()
 
     def _make_lanes(self, numbers: dict[str, np.ndarray]) -> None:
-        """What each lane trains: its keys and its numbers. Threads take a lane a run, all else is one lane."""
+        """What each lane trains: its keys and its numbers. With threads each run has a lane; otherwise there is one lane."""
         keys, put = [key_of(seed) for seed in self.seeds], self.layout.put
         if self.stacked:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
@@ -99,7 +99,7 @@ class Program:
         self.constants = put(self.source.constants)
 
     def _compile_prepare(self) -> None:
-        """Compiles what is done once a pass; the shapes that come out tell how many steps a pass has."""
+        """Compiles what is done once a pass; the shapes that come out show how many steps a pass has."""
         method, keys, number = self.method, self.lanes[0].keys, np.int32(0)
 
         def prepare(raw: Shard, key: jax.Array, number: jax.Array) -> dict[str, Any]:
@@ -226,7 +226,7 @@ class Program:
         return [function(self.lanes[0])] if len(self.lanes) == 1 else list(self.pool.map(function, self.lanes))
 
     def start_from(self, params: Sequence[Params]) -> None:
-        """Goes on from `params`, an entry a run, of which it keeps a copy."""
+        """Goes on from `params`, one entry for each run, of which it keeps a copy."""
         for lane, start in zip(self.lanes, [stacked(params)] if self.stacked else params, strict=True):
             replaced = jax.tree.map(lambda new, old: old.at[...].set(new), start, lane.state.params)
             use_large_pages(jax.block_until_ready(replaced))
@@ -323,11 +323,11 @@ class Program:
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     def step_cost(self) -> dict[str, float]:
-        """What XLA's compiler counts for a step of all runs: `flops` and `bytes accessed`, 0 where it tells none."""
+        """What XLA's compiler counts for a step of all runs: `flops` and `bytes accessed`, 0 where it counts none."""
         # Steps are the body of a loop whose length it does not know: it counts the body once, on one device of the mesh.
-        told, devices = self._advance.cost_analysis() or {}, self.layout.mesh.size if self.layout.mesh else 1
+        analysis, devices = self._advance.cost_analysis() or {}, self.layout.mesh.size if self.layout.mesh else 1
         times = len(self.lanes) * self.replicas * devices
-        return {name: float(told.get(name, 0.0)) * times for name in ("flops", "bytes accessed")}
+        return {name: float(analysis.get(name, 0.0)) * times for name in ("flops", "bytes accessed")}
 
     def rate(self) -> np.ndarray:
         """The learning rate of each run's next step, `[runs]`."""

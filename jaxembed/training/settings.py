@@ -1,4 +1,4 @@
-"""How a method is trained: settings, and the update rules and the course of the learning rate that they ask for."""
+"""How a method is trained: settings, and the update rules and the schedule of the learning rate that follow from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ class Training(Checked):
     epochs: Count = 5  # Passes over the data.
     learning_rate: Positive = 0.3  # Step size at the start.
     final_rate: NotNegative = 1e-4  # Share of the learning rate that is left at the end.
-    optimizer: str = "row_adagrad"  # Of the tables: sgd, row_adagrad, adagrad or lazy_adam.
+    optimizer: str = "row_adagrad"  # Optimiser of the tables: sgd, row_adagrad, adagrad or lazy_adam.
     initial_accumulator: Positive = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
     reports: Count = 100  # How often the loss is reported over the whole run.
-    # The loss is counted at one of so many steps, which makes the others faster; what is reported is the mean of those that
-    # were counted. 1 counts every step, 0 none: losses are then NaN. What is trained does not depend on it.
+    # The loss is computed at every loss_every-th step only, which makes the other steps faster; reports have the mean of the
+    # steps that were counted. 1 counts every step, and 0 none: losses are then NaN. The result of training does not change.
     loss_every: CountOrZero = 1
-    # Copies of the tables that train side by side on parts of each pass, a core each, and are merged now and then (local SGD:
+    # Copies of the tables that train side by side on parts of each pass, one per core, and are merged now and then (local SGD:
     # Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The result depends on their number, not on
     # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
     replicas: Count = 1
-    merge_steps: Count = 512  # Steps of a replica between two merges, at most.
+    merge_steps: Count = 512  # Most steps of a replica between two merges.
     # How many times each pass goes over the data, with other draws each time. 0 lets the method choose by the data and the
     # passes, and is 1 where it does not: CBOW goes over small corpora more often.
     sweeps: CountOrZero = 1
@@ -61,5 +61,5 @@ class Training(Checked):
         """The learning rate of a run with these numbers at a step."""
         share = jnp.minimum(step.astype(jnp.float32) / numbers["total_steps"], 1.0)
         if self.dense:
-            return numbers["learning_rate"] * self.dense.course(share, numbers["final_rate"])
+            return numbers["learning_rate"] * self.dense.multiplier(share, numbers["final_rate"])
         return numbers["learning_rate"] * ((1.0 - share) + numbers["final_rate"] * share)

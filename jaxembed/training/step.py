@@ -125,16 +125,16 @@ def train_steps(
     if loss_every == 1:
         return lax.fori_loop(first, last, counted, carry)
 
-    # A gradient does not need the loss that it is of: where nobody asks for the metrics, XLA leaves out what only they need.
+    # A gradient does not need the loss that it is of: where the metrics are not used, XLA leaves out what only they need.
     # So steps come in groups of `loss_every`, the first of each counted, the others silent, where the group's place says so
     # and not where the dispatch begins. Two loops one after the other, of which the first runs once or not at all, since with
     # a `cond`, or a loss measured beside the steps, XLA copies whole tables.
     def group(number, carry):
         start = number * loss_every
         begin, end = jnp.maximum(start, first), jnp.minimum(start + loss_every, last)
-        told = jnp.where(begin == start, jnp.minimum(start + 1, end), begin)
-        state, totals = lax.fori_loop(begin, told, counted, carry)
-        return lax.fori_loop(told, end, silent, state), totals
+        after_first = jnp.where(begin == start, jnp.minimum(start + 1, end), begin)
+        state, totals = lax.fori_loop(begin, after_first, counted, carry)
+        return lax.fori_loop(after_first, end, silent, state), totals
 
     return lax.fori_loop(first // loss_every, -(-last // loss_every), group, carry)
 

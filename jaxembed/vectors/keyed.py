@@ -48,14 +48,16 @@ class KeyedVectors(Search):
     def vectors_for_all(
         self, keys: Iterable[str], allow_inference: bool = True, copy_vecattrs: bool = False
     ) -> "KeyedVectors":
-        """A table of those of `keys` that are there, each once and in the order given; with their counts if asked.
+        """A table of those of `keys` that are there, each once and in the order given, with their attributes if wanted.
 
         `allow_inference` is accepted: no vectors are made up for keys that are not there.
         """
         known = [key for key in dict.fromkeys(keys) if key in self.key_to_index]
         rows = np.array([self.key_to_index[key] for key in known], int)
-        counts = self.counts[rows] if copy_vecattrs and self.counts is not None else None
-        return KeyedVectors(known, self.vectors[rows], counts)
+        found = KeyedVectors(known, self.vectors[rows])
+        if copy_vecattrs:
+            found.expandos = {name: values[rows] for name, values in self.expandos.items()}
+        return found
 
     def evaluate_word_pairs(
         self,
@@ -75,17 +77,17 @@ class KeyedVectors(Search):
 
         from jaxembed.evaluation import load_pairs, similarity_task
 
-        asked = load_pairs(pairs, delimiter=delimiter)
+        items = load_pairs(pairs, delimiter=delimiter)
         task = similarity_task(
-            self.index_to_key, asked, restrict_vocab=restrict_vocab, case_insensitive=case_insensitive
+            self.index_to_key, items, restrict_vocab=restrict_vocab, case_insensitive=case_insensitive
         )
         covered = task.covered(self.vectors)
-        cosines, scores = np.zeros(len(asked)), np.array([pair.score for pair in asked])
+        cosines, scores = np.zeros(len(items)), np.array([pair.score for pair in items])
         cosines[task.known] = task.cosines(self.vectors)
         cosines[~covered] = 0
-        used = np.full(len(asked), True) if dummy4unknown else covered
+        used = np.full(len(items), True) if dummy4unknown else covered
         if used.sum() < 2:
-            raise ValueError(f"{pairs}: fewer than two of its {len(asked)} pairs are in the vocabulary of {self!r}")
+            raise ValueError(f"{pairs}: fewer than two of its {len(items)} pairs are in the vocabulary of {self!r}")
         oov = 100 * float((~covered).mean())
         return stats.pearsonr(scores[used], cosines[used]), stats.spearmanr(scores[used], cosines[used]), oov
 
@@ -126,13 +128,15 @@ class KeyedVectors(Search):
         return len(total["correct"]) / count if count else 0.0, sections
 
     def save(self, fname: str | os.PathLike) -> None:
-        """Writes keys, vectors and counts to one safetensors file, whole or not at all."""
-        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.counts)
+        """Writes keys, vectors and attributes of keys to one safetensors file, whole or not at all."""
+        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.expandos)
 
     @classmethod
     def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> "KeyedVectors":
         """Reads what `save` wrote; with `mmap="r"` the vectors stay on disk until they are touched."""
-        return _named(fname, cls, *tensors.read_safetensors(fname, mmap=bool(mmap)))
+        found = _named(fname, cls, *tensors.read_safetensors(fname, mmap=bool(mmap)))
+        found.expandos |= tensors.read_attributes(fname)
+        return found
 
     def save_word2vec_format(
         self,
@@ -187,7 +191,7 @@ class KeyedVectors(Search):
                 fname, header=not no_header, limit=limit, encoding=encoding, unicode_errors=unicode_errors
             )
         if kind.itemsize < vectors.itemsize:
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is told with its key
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is reported with its key
                 vectors = vectors.astype(kind).astype(np.float32)
             formats.check_finite(fname, keys, vectors)
         counts = None
@@ -229,7 +233,7 @@ class KeyedVectors(Search):
 def load_vectors(
     path: str | os.PathLike, *, limit: int | None = None, encoding: str = "utf-8", unicode_errors: str = "strict"
 ) -> KeyedVectors:
-    """Opens a vector file of any format that we know, told by its content, compressed or not; or a run's folder.
+    """Opens a vector file of any known format, found from its content, compressed or not; or a run's folder.
 
     The formats: our safetensors, word2vec text and binary, GloVe text. `limit` takes the first rows alone; `encoding` and
     `unicode_errors` are for keys that are not UTF-8. Raises FileNotFoundError, or ValueError that says what is wrong and

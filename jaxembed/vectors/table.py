@@ -1,6 +1,7 @@
 """Keys and their vectors: looked up, added and replaced."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, overload
 
 import numpy as np
@@ -63,9 +64,8 @@ class Table:
         self.key_to_index = {key: row for row, key in enumerate(self.index_to_key)}
         # May have more rows than there are keys: room for those to come.
         self._rows = _matrix(vectors, len(self.index_to_key))
-        self.counts = None if counts is None else np.asarray(counts, np.int64)
-        if self.counts is not None and self.counts.shape != (len(self.index_to_key),):
-            raise ValueError(f"expected {len(self.index_to_key)} counts, found the shape {self.counts.shape}")
+        self.expandos: dict[str, np.ndarray] = {}  # {attribute of keys: its values [n]}
+        self.counts = counts
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<vector_size={self.vector_size}, {len(self)} keys>"
@@ -84,6 +84,18 @@ class Table:
     @vectors.setter
     def vectors(self, matrix: ArrayLike) -> None:
         self._rows = _matrix(matrix, len(self))
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """How often each key occurs (int64 [n]), None if that is not known; may be assigned."""
+        return self.expandos.get("count")
+
+    @counts.setter
+    def counts(self, counts: ArrayLike | None) -> None:
+        if counts is None:
+            self.expandos.pop("count", None)
+        else:
+            self.expandos |= _attributes({"count": counts}, len(self))
 
     @property
     def vector_size(self) -> int:
@@ -135,8 +147,8 @@ class Table:
     ) -> None:
         """Adds keys [k] with their vectors `weights` [k, d]; `replace` those of keys that are there already, or keep them.
 
-        `extras={"count": [k]}` says how often the keys occur; where it is not given, new keys count 0. Raises ValueError
-        for keys that are no strings or come twice, and for other shapes.
+        `extras={"count": [k]}` says how often the keys occur, and other names set other attributes (see `set_vecattr`).
+        Raises ValueError for keys that are no strings or come twice, and for other shapes; TypeError as `set_vecattr` does.
         """
         keys = [keys] if isinstance(keys, str | int | np.integer) else list(keys)
         if not keys:
@@ -149,7 +161,8 @@ class Table:
                 f"expected a vector of dimension {self.vector_size} for each of the {len(keys)} keys, found the shape "
                 f"{rows.shape}"
             )
-        counts = _count_of(extras, len(keys))
+        given = _attributes(extras or {}, len(keys))
+        self._check_types(given)
         new = np.array([key not in self.key_to_index for key in keys])
         written = new | replace
         if not written.any():
@@ -161,11 +174,12 @@ class Table:
             self.index_to_key.append(key)
         changed = np.array([self.key_to_index[key] for key in keys])
         self._rows[changed[written]] = rows[written]
-        if counts is not None or self.counts is not None:
-            known = np.zeros(before, np.int64) if self.counts is None else self.counts
-            self.counts = np.concatenate([known, np.zeros(after - before, np.int64)])
-            if counts is not None:
-                self.counts[changed[written]] = counts[written]
+        for name in {**self.expandos, **given}:
+            known = self.expandos.get(name)
+            known = _unset(before, given[name].dtype) if known is None else known
+            self.expandos[name] = np.concatenate([known, _unset(after - before, known.dtype)])
+            if name in given:
+                self.expandos[name][changed[written]] = given[name][written]
 
     def _make_room(self, count: int) -> None:
         """Makes `_rows` the table's own, to be written to, with `count` rows or more."""
@@ -206,10 +220,61 @@ class Table:
         self.vectors = self.get_normed_vectors()
 
     def get_vecattr(self, key: Key, attr: str) -> Any:
-        """How often a key occurs, for the `attr` "count"; KeyError where that is not known."""
-        if attr != "count" or self.counts is None:
+        """An attribute of a key: "count" (how often it occurs), or what `set_vecattr` set; KeyError for other names."""
+        if attr not in self.expandos:
             raise KeyError(f"{attr!r} is not known of these keys")
-        return self.counts[self.get_index(key)]
+        return self.expandos[attr][self.get_index(key)]
+
+    def set_vecattr(self, key: Key, attr: str, val: Any) -> None:
+        """Sets an attribute of a key, which `save` keeps. Keys for which it was never set have 0, or None if it is no number.
+
+        The first value of an attribute decides its type; TypeError for a value that this type cannot hold.
+        """
+        row, given = self.get_index(key), _attributes({attr: [val]}, 1)
+        self._check_types(given)
+        if attr not in self.expandos:
+            self.expandos[attr] = _unset(len(self), given[attr].dtype)
+        self.expandos[attr][row] = given[attr][0]
+
+    def _check_types(self, given: Mapping[str, np.ndarray]) -> None:
+        for name in given.keys() & self.expandos.keys():
+            kind, known = given[name].dtype, self.expandos[name].dtype
+            if not np.can_cast(kind, known, "same_kind"):
+                raise TypeError(f"the attribute {name!r} holds {known}, which cannot hold {kind}")
+
+
+def _attributes(given: Mapping[str, ArrayLike], keys: int) -> dict[str, np.ndarray]:
+    """Attributes of keys as arrays [keys]: int64 for "count", else of the numbers' type, or of `object` for other things."""
+    found = {name: _whole(values) if name == "count" else _values(values) for name, values in given.items()}
+    for name, values in found.items():
+        if values.shape != (keys,):
+            raise ValueError(f"expected {keys} values of the attribute {name!r}, found the shape {values.shape}")
+    return found
+
+
+def _whole(counts: ArrayLike) -> np.ndarray:
+    numbers = np.asarray(counts)
+    found = numbers.astype(np.int64)
+    if (found != numbers).any():
+        raise TypeError(f"counts are whole numbers, found {numbers[found != numbers][0]}")
+    return found
+
+
+def _values(given: Any) -> np.ndarray:
+    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
+        return given.copy()
+    items = list(given)
+    if items and all(isinstance(item, Real | np.bool_) for item in items):
+        return np.array(items)
+    found = np.empty(len(items), object)
+    for place, item in enumerate(items):  # one by one: NumPy would look into lists and arrays
+        found[place] = item
+    return found
+
+
+def _unset(count: int, kind: np.dtype) -> np.ndarray:
+    """The values of an attribute for keys that it was never set for."""
+    return np.full(count, None, object) if kind.kind == "O" else np.zeros(count, kind)
 
 
 def _check_keys(keys: Sequence[Any]) -> None:
@@ -228,14 +293,3 @@ def _matrix(vectors: ArrayLike | None, count: int) -> np.ndarray:
     if matrix.ndim != 2 or len(matrix) != count:
         raise ValueError(f"expected a matrix with a row for each of the {count} keys, found the shape {matrix.shape}")
     return matrix if matrix.flags.writeable or isinstance(vectors, np.memmap) else matrix.copy()
-
-
-def _count_of(extras: Mapping[str, ArrayLike] | None, keys: int) -> np.ndarray | None:
-    if not extras:
-        return None
-    if set(extras) != {"count"}:
-        raise ValueError(f"of a key nothing but its count is kept, found extras {', '.join(sorted(extras))}")
-    counts = np.asarray(extras["count"], np.int64)
-    if counts.shape != (keys,):
-        raise ValueError(f"expected {keys} counts, found the shape {counts.shape}")
-    return counts

@@ -142,32 +142,32 @@ def test_slips_are_told_in_one_line(run, text, pictures, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     texts, of_pictures, words = run("texts"), run("pictures"), run("words")
 
-    def told(*argv):
+    def error_of(*argv):
         capsys.readouterr()
         assert main([str(word) for word in argv]) == 1
         line = capsys.readouterr().err
         assert line.count("\n") == 1
         return line
 
-    assert "nothing was embedded by" in told("neighbors", texts, "a dog")
-    assert "holds vectors of words, and no encoder" in told("embed", words, text)
-    assert "has no encoder: --among" in told("neighbors", words, "king", "--among", text)
-    assert "did you mean 'king'" in told("neighbors", words, "kin")
-    assert "takes texts: number 0 is a picture" in told("embed", texts, pictures)
-    assert "takes pictures: number 0 is a text" in told("embed", of_pictures, text)
-    assert "holds no text" in told("embed", texts, tmp_path / "blank.txt")
-    assert "no text in UTF-8" in told("embed", texts, tmp_path / "bytes.txt")
-    assert "No such file" in told("embed", texts, tmp_path / "missing.txt")
-    assert "holds no pictures" in told("embed", of_pictures, tmp_path / "none")
-    assert "name a file that ends in .safetensors" in told("embed", texts, text, "--output", tmp_path / "v.csv")
-    assert "give a text file" in told("embed", texts)
-    assert "give a text file" in told("embed", texts, text, "--data", "enwik8-small")
-    assert "has no column 'caption'" in told("embed", texts, "--data", "enwik8-small", "--column", "caption")
-    assert "holds no run" in told("embed", tmp_path, text)
+    assert "nothing was embedded by" in error_of("neighbors", texts, "a dog")
+    assert "holds vectors of words, and no encoder" in error_of("embed", words, text)
+    assert "has no encoder: --among" in error_of("neighbors", words, "king", "--among", text)
+    assert "did you mean 'king'" in error_of("neighbors", words, "kin")
+    assert "takes texts: number 0 is a picture" in error_of("embed", texts, pictures)
+    assert "takes pictures: number 0 is a text" in error_of("embed", of_pictures, text)
+    assert "holds no text" in error_of("embed", texts, tmp_path / "blank.txt")
+    assert "no text in UTF-8" in error_of("embed", texts, tmp_path / "bytes.txt")
+    assert "No such file" in error_of("embed", texts, tmp_path / "missing.txt")
+    assert "holds no pictures" in error_of("embed", of_pictures, tmp_path / "none")
+    assert "name a file that ends in .safetensors" in error_of("embed", texts, text, "--output", tmp_path / "v.csv")
+    assert "give a text file" in error_of("embed", texts)
+    assert "give a text file" in error_of("embed", texts, text, "--data", "enwik8-small")
+    assert "has no column 'caption'" in error_of("embed", texts, "--data", "enwik8-small", "--column", "caption")
+    assert "holds no run" in error_of("embed", tmp_path, text)
     assert main(["embed", str(texts), str(text), "--output", str(tmp_path / "v.npy")]) == 0
-    assert "holds no keys" in told("neighbors", texts, "a dog")
+    assert "holds no keys" in error_of("neighbors", texts, "a dog")
     assert main(["embed", str(of_pictures), str(pictures)]) == 0
-    assert "there is no picture a.png" in told("neighbors", of_pictures, "a.png")
+    assert "there is no picture a.png" in error_of("neighbors", of_pictures, "a.png")
     among = ["--among", tmp_path / "other.safetensors"]
     KeyedVectors(["a"], np.ones((1, 3))).save(among[1])
-    assert "another model's" in told("neighbors", texts, "a dog", *among)
+    assert "another model's" in error_of("neighbors", texts, "a dog", *among)

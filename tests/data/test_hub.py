@@ -199,10 +199,10 @@ def test_a_path_where_nothing_is_does_not_ask_the_hub(tmp_path, monkeypatch, nam
 
 
 def test_names_of_the_hub_still_ask_it(tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def ask(*arguments):
-        asked.append(arguments)
+        requests.append(arguments)
         raise ConnectionError
 
     monkeypatch.setattr("jaxembed.data.hub._resolve_on_hub", ask)
@@ -213,13 +213,13 @@ def test_names_of_the_hub_still_ask_it(tmp_path, monkeypatch):
     for name in names:
         with pytest.raises(ConnectionError):
             read_corpus(name, split="train")
-    assert asked == [(name, "train", None, None) for name in names]
+    assert requests == [(name, "train", None, None) for name in names]
     assert read_corpus("someone/wiki").documents == 1  # a folder here, and a dataset of JAXEMBED_DATA
     with pytest.raises(FileNotFoundError, match=r"the folder someone has no file books\..*say which revision"):
         load("someone/books")
     with pytest.raises(ConnectionError):
         read_corpus("someone/books", config="small", revision="main")
-    assert asked[-1] == ("someone/books", None, "small", "main")
+    assert requests[-1] == ("someone/books", None, "small", "main")
 
 
 # -- the hub, played by a server on this machine
@@ -255,8 +255,8 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_POST(self):
         form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        asked = json.loads(form)["paths"] if form.startswith("{") else form
-        self.answer(200, [self.described(name) for name in self.files if name in asked])
+        requests = json.loads(form)["paths"] if form.startswith("{") else form
+        self.answer(200, [self.described(name) for name in self.files if name in requests])
 
     def described(self, name):
         content = self.files[name]

@@ -34,12 +34,12 @@ def other_makers(folder):
 def test_texts_survive_a_folder(tmp_path, theirs):
     ours = train_tokenizer(TEXTS, vocab_size=60, kind="wordpiece", min_count=1, cache=False)
     tokenizer = other_makers(tmp_path) if theirs else ours
-    made = TextInput(tokenizer, 5)
-    kept = json.loads(json.dumps({"text": made.save(tmp_path)}))
+    text_input = TextInput(tokenizer, 5)
+    kept = json.loads(json.dumps({"text": text_input.save(tmp_path)}))
     again = read_inputs(tmp_path, kept)["text"]
     expected = text_rows(TEXTS, tokenizer, 5)
     assert expected.shape == (3, 5)
-    np.testing.assert_array_equal(made.examples(TEXTS)["ids"], expected)
+    np.testing.assert_array_equal(text_input.examples(TEXTS)["ids"], expected)
     np.testing.assert_array_equal(again.examples(TEXTS)["ids"], expected)
     assert again.examples(["land"])["ids"].shape == (1, 3) or not theirs
     assert again.blank(2).shape == (2, 5)

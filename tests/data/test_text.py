@@ -332,9 +332,9 @@ def test_bad_columns_and_sources():
 
 @pytest.mark.parametrize("word", ["king\n", "a\nb", "\ud800", "tail\udfff"])
 def test_words_that_no_file_can_hold_are_told(word):
-    with pytest.raises(ValueError, match="could not be saved") as told:
+    with pytest.raises(ValueError, match="could not be saved") as raised:
         Vocabulary(["queen", word], np.array([3, 2])).check_savable()
-    assert repr(word) in str(told.value)
+    assert repr(word) in str(raised.value)
     Vocabulary(["queen", "a b", "c\td", "é😀"], np.array([4, 3, 2, 1])).check_savable()
     Vocabulary([], np.array([])).check_savable()
 

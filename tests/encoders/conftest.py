@@ -60,9 +60,9 @@ def attention(p, x, heads, mask=None, causal=False, turn=lambda x: x):
     return linear(p["out"], out)
 
 
-def block(p, x, heads, norm, activation, epsilon, **how):
+def block(p, x, heads, norm, activation, epsilon, **options):
     normed = lambda name, x, at: layer_norm(p[name], x, epsilon) if norm == at else x
-    x = normed("norm1", x + attention(p["attention"], normed("norm1", x, "pre"), heads, **how), "post")
+    x = normed("norm1", x + attention(p["attention"], normed("norm1", x, "pre"), heads, **options), "post")
     wide = ACTIVATIONS[activation](linear(p["up"], normed("norm2", x, "pre")))
     return normed("norm2", x + linear(p["down"], wide), "post")
 

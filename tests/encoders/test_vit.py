@@ -12,7 +12,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 4, 6, 2)).astype(np.float32)
 
 
 @pytest.fixture
-def made(filled):
+def model(filled):
     def make(**settings):
         settings = {
             "image_size": (4, 6),
@@ -62,8 +62,8 @@ def formula(reference, p, images, positions, pooling):
 @pytest.mark.parametrize(
     ("positions", "pooling"), [("learned", "cls"), ("sincos2d", "mean"), ("rotary", "cls"), ("none", "mean")]
 )
-def test_forward_equals_the_reference_in_float64(reference, made, positions, pooling):
-    module = made(positions=positions, pooling=pooling, depth=2)
+def test_forward_equals_the_reference_in_float64(reference, model, positions, pooling):
+    module = model(positions=positions, pooling=pooling, depth=2)
     p = reference.parameters(module)
     whole, patches = jax.jit(lambda x: (module(x), module.patches(x)))(IMAGES)
     expected = formula(reference, p, IMAGES, positions, pooling)
@@ -73,15 +73,15 @@ def test_forward_equals_the_reference_in_float64(reference, made, positions, poo
 
 
 @pytest.mark.parametrize("positions", ["sincos2d", "rotary", "none"])
-def test_another_size_at_test_time_has_the_positions_of_its_grid(reference, made, positions):
-    module = made(positions=positions)
+def test_another_size_at_test_time_has_the_positions_of_its_grid(reference, model, positions):
+    module = model(positions=positions)
     images = np.random.default_rng(1).normal(size=(1, 8, 4, 2)).astype(np.float32)
     expected = formula(reference, reference.parameters(module), images, positions, "mean")[0]
     np.testing.assert_allclose(jax.jit(module.__call__)(images), expected, atol=2e-5)
 
 
-def test_learned_positions_follow_another_size(reference, made):
-    module = made(pooling="cls")
+def test_learned_positions_follow_another_size(reference, model):
+    module = model(pooling="cls")
     images = np.random.default_rng(1).normal(size=(1, 8, 12, 2)).astype(np.float32)
     p = reference.parameters(module)
     grid = p["position_embedding"][1:].reshape(2, 3, 8)
@@ -91,16 +91,16 @@ def test_learned_positions_follow_another_size(reference, made):
     np.testing.assert_allclose(jax.jit(module.__call__)(images), expected, atol=2e-5)
 
 
-def test_without_positions_the_order_of_patches_does_not_matter(made):
+def test_without_positions_the_order_of_patches_does_not_matter(model):
     swapped = np.concatenate([IMAGES[:, 2:], IMAGES[:, :2]], axis=1)
     for positions in POSITIONS:
-        encode = jax.jit(made(positions=positions).__call__)
+        encode = jax.jit(model(positions=positions).__call__)
         moved = np.abs(np.asarray(encode(swapped) - encode(IMAGES))).max()
         assert moved < 1e-5 if positions == "none" else moved > 1e-3
 
 
-def test_remat_gives_the_same_values_and_gradients(made):
-    both = [made(positions="rotary", dropout=0.2, remat=remat) for remat in (False, True)]
+def test_remat_gives_the_same_values_and_gradients(model):
+    both = [model(positions="rotary", dropout=0.2, remat=remat) for remat in (False, True)]
 
     def total(state, graph):
         out = nnx.merge(graph, state)(IMAGES, train=True, rngs=nnx.Rngs(dropout=jax.random.key(3)))
@@ -124,16 +124,16 @@ def test_published_numbers_of_parameters(hidden_size, heads, parameters):
     assert sum(x.size for x in jax.tree.leaves(nnx.eval_shape(make))) == parameters
 
 
-def test_bfloat16_runs_close_and_parameters_are_float32(made):
-    exact, rounded = made(), made(dtype=jnp.bfloat16)
+def test_bfloat16_runs_close_and_parameters_are_float32(model):
+    exact, rounded = model(), model(dtype=jnp.bfloat16)
     assert {x.dtype.name for x in jax.tree.leaves(nnx.state(rounded))} == {"float32"}
     out = jax.jit(rounded.__call__)(IMAGES)
     assert out.dtype == jnp.bfloat16
     assert 0 < np.abs(np.asarray(out, np.float32) - np.asarray(jax.jit(exact.__call__)(IMAGES))).max() < 0.1
 
 
-def test_bad_input_says_what_to_do(made):
-    module = made()
+def test_bad_input_says_what_to_do(model):
+    module = model()
     for images, message in (
         (np.zeros((1, 5, 6, 2), np.float32), "5 x 6 cannot be cut into patches of 2: resize or crop"),
         (np.zeros((1, 4, 6, 3), np.float32), r"\[batch, height, width, 2\], not of shape \(1, 4, 6, 3\)"),
@@ -151,6 +151,6 @@ def test_bad_input_says_what_to_do(made):
         ({"dropout": -0.1}, "dropout must be at least 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            made(**settings)
+            model(**settings)
     with pytest.raises(ValueError, match="dropout needs a key"):
-        made(dropout=0.1)(IMAGES, train=True)
+        model(dropout=0.1)(IMAGES, train=True)

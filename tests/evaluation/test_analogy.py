@@ -84,8 +84,8 @@ def test_the_batch_changes_nothing():
 
 def test_a_word_of_the_question_is_never_the_answer():
     vectors = np.eye(4, dtype=np.float32)
-    asked = [("x", "semantic", "a", "b", "c", "b"), ("x", "semantic", "a", "b", "c", "B")]
-    assert evaluate_analogies((["a", "b", "c", "d"], vectors), asked).correct == 0
+    items = [("x", "semantic", "a", "b", "c", "b"), ("x", "semantic", "a", "b", "c", "B")]
+    assert evaluate_analogies((["a", "b", "c", "d"], vectors), items).correct == 0
 
 
 def test_vectors_without_information_score_nothing():

@@ -81,7 +81,7 @@ def test_bad_input_is_told():
         ((x, y + 0.5, u, v), {}, "train_labels must be integers"),
         ((x, missing, u, v), {}, "train_labels must number the classes from 0; found -1 to 3"),
         ((x, y, u, v + 1), {}, "test_labels must number the classes from 0 and go up to 3.*found 1 to 4"),
-        ((x, y, u, v), {"k": 102}, "k = 102 neighbours asked of 101.*choose k from 1 to 101"),
+        ((x, y, u, v), {"k": 102}, "k = 102 neighbours were wanted of 101.*choose k from 1 to 101"),
         ((x, y, u, v), {"k": 0}, "choose k from 1"),
         ((x, y, u, v), {"k": 1, "temperature": 0.0}, "temperature and batch must be positive"),
         ((x, y, u, v), {"k": 1, "batch": 0}, "temperature and batch must be positive"),

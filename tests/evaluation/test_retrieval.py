@@ -128,7 +128,7 @@ def test_random_vectors_recall_what_chance_does():
 def test_nearest_items_are_those_of_a_full_sort():
     expected = np.argsort(-cosines(QUERIES, ITEMS), axis=1)
     np.testing.assert_array_equal(nearest_items(QUERIES, ITEMS, 6), expected[:, :6])
-    with pytest.raises(ValueError, match="k = 42 items asked of 41"):
+    with pytest.raises(ValueError, match="k = 42 items were wanted of 41"):
         nearest_items(QUERIES, ITEMS, 42)
 
 

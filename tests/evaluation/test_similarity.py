@@ -35,23 +35,23 @@ def test_rank_correlation_is_scipys_with_ties(values):
 
 
 def test_similarity_is_scipys_of_float64_cosines():
-    vectors, asked = matrix().astype(np.float64), pairs()
-    rows = np.array([[int(a[1:]), int(b[1:])] for a, b, _ in asked])
+    vectors, items = matrix().astype(np.float64), pairs()
+    rows = np.array([[int(a[1:]), int(b[1:])] for a, b, _ in items])
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines, scores = (unit[rows[:, 0]] * unit[rows[:, 1]]).sum(1), [score for *_, score in asked]
-    found = evaluate_similarity((WORDS, matrix()), [*asked, ("w1", "nowhere", 1.0)])
+    cosines, scores = (unit[rows[:, 0]] * unit[rows[:, 1]]).sum(1), [score for *_, score in items]
+    found = evaluate_similarity((WORDS, matrix()), [*items, ("w1", "nowhere", 1.0)])
     assert found.spearman == pytest.approx(float(stats.spearmanr(cosines, scores)[0]), abs=1e-5)
     assert found.pearson == pytest.approx(float(stats.pearsonr(cosines, scores)[0]), abs=1e-5)
-    assert (found.pairs, found.oov) == (len(asked), 1)
+    assert (found.pairs, found.oov) == (len(items), 1)
 
 
 def test_case_is_folded_onto_the_first_word_or_kept():
-    keys, asked = ["b", "A", "a", "c", "d"], [("a", "b", 1.0), ("A", "c", 2.0), ("B", "D", 3.0)]
-    assert similarity_task(keys, asked).rows.tolist() == [[1, 0], [1, 3], [0, 4]]
-    exact = similarity_task(keys, asked, case_insensitive=False)
+    keys, items = ["b", "A", "a", "c", "d"], [("a", "b", 1.0), ("A", "c", 2.0), ("B", "D", 3.0)]
+    assert similarity_task(keys, items).rows.tolist() == [[1, 0], [1, 3], [0, 4]]
+    exact = similarity_task(keys, items, case_insensitive=False)
     assert exact.rows.tolist() == [[2, 0], [1, 3]]
     assert exact.known.tolist() == [True, True, False]
-    assert similarity_task(keys, asked, restrict_vocab=4).known.tolist() == [True, True, False]
+    assert similarity_task(keys, items, restrict_vocab=4).known.tolist() == [True, True, False]
 
 
 def test_words_may_come_as_a_list_a_mapping_or_a_vocabulary():
@@ -86,14 +86,14 @@ def test_a_task_runs_in_jit_and_over_seeds_without_compiling_again():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_word_without_a_finite_vector_is_no_word(bad):
-    spoilt, asked = matrix(), pairs()
+    spoilt, items = matrix(), pairs()
     spoilt[7, 2] = bad
-    found = evaluate_similarity((WORDS, spoilt), asked)
-    kept = [pair for pair in asked if "w7" not in pair[:2]]
-    assert 0 < len(kept) < len(asked)
+    found = evaluate_similarity((WORDS, spoilt), items)
+    kept = [pair for pair in items if "w7" not in pair[:2]]
+    assert 0 < len(kept) < len(items)
     expected = evaluate_similarity((WORDS, matrix()), kept)
     assert (found.spearman, found.pearson) == pytest.approx((expected.spearman, expected.pearson), abs=1e-6)
-    assert (found.pairs, found.oov) == (len(kept), len(asked) - len(kept))
-    nothing = evaluate_similarity((WORDS, np.full((60, 8), bad)), asked)
-    assert (nothing.pairs, nothing.oov) == (0, len(asked))
+    assert (found.pairs, found.oov) == (len(kept), len(items) - len(kept))
+    nothing = evaluate_similarity((WORDS, np.full((60, 8), bad)), items)
+    assert (nothing.pairs, nothing.oov) == (0, len(items))
     assert np.isnan(nothing.spearman)

@@ -32,8 +32,8 @@ def test_the_toy_runs_without_datasets_and_tyro(tmp_path):
     env.pop("JAXEMBED_DATA", None)
     arguments = ["--toy", "--results", str(tmp_path / "results"), "--parts", "scatter", "words"]
     code = CODE.format(arguments=arguments)
-    told = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "results")
     assert not [row["failed"] for row in rows if "failed" in row]
     assert {row["part"] for row in rows} == {"scatter", "words"}
@@ -43,7 +43,7 @@ def test_the_toy_runs_without_datasets_and_tyro(tmp_path):
     assert called["words_per_second"] > 0
     assert {f"google-{half}" for half in ("all", "dev", "test")} <= called.keys()
     page = (tmp_path / "results/table.md").read_text()
-    assert told.stdout.endswith(page)
+    assert done.stdout.endswith(page)
     assert page.count("Not yet measured.") == len(accelerator.PARTS) - 2
 
 

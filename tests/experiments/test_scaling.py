@@ -135,8 +135,8 @@ def test_a_cpu_cut_into_devices_is_measured_and_called_so(tmp_path):
         "0.001",
     ]
     command = [sys.executable, "-W", "error", "-m", "experiments.scaling", *options, "--results", str(tmp_path)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     with open(tmp_path / "scaling.csv", newline="") as file:
         points = [(row["way"], row["devices"]) for row in csv.DictReader(file)]
     assert points == [("columns", "1"), ("columns", "2"), ("batches", "1"), ("batches", "2")]
-    assert "can show no speed-up" in told
+    assert "can show no speed-up" in printed

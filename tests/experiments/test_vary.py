@@ -10,13 +10,13 @@ from jaxembed.report.record import read_study
 IMAGES = contrastive_images.PRESETS["smoke"]
 
 
-def made(module, changes=None, **settings):
+def built(module, changes=None, **settings):
     study = module.EXPERIMENT.study(replace(module.PRESETS["smoke"], **settings), changes)
     return {variant.label: variant for variant in study.variants}
 
 
 def test_each_contender_is_trained_at_all_combinations_and_baselines_once():
-    found = made(
+    found = built(
         contrastive_images, contenders=("pixels", "simclr/infonce", "byol"),
         vary=("batch_size=16,32", "temperature=0.1,0.5"),
     )  # fmt: skip
@@ -33,7 +33,7 @@ def test_each_contender_is_trained_at_all_combinations_and_baselines_once():
 
 
 def test_each_value_alone():
-    found = made(
+    found = built(
         contrastive_images, contenders=("simclr/infonce",), grid="one-at-a-time",
         vary=("batch_size=16,128", "temperature=0.1,0.2"),
     )  # fmt: skip
@@ -42,11 +42,11 @@ def test_each_value_alone():
 
 def test_what_a_contender_has_not_is_left():
     contenders = ("clip/infonce", "siglip/negative_sampling")
-    found = made(contrastive_image_text, contenders=contenders, vary=("temperature=0.5,1",))
+    found = built(contrastive_image_text, contenders=contenders, vary=("temperature=0.5,1",))
     assert list(found) == [
         "clip/infonce, temperature=0.5", "clip/infonce, temperature=1.0", "siglip/negative_sampling",
     ]  # fmt: skip
-    found = made(contrastive_sentences, contenders=("words/infonce", "transformer/infonce"), vary=("mlp_size=64,128",))
+    found = built(contrastive_sentences, contenders=("words/infonce", "transformer/infonce"), vary=("mlp_size=64,128",))
     assert found["transformer/infonce, mlp_size=64"].method.encoder["mlp_size"] == 64
 
 
@@ -70,7 +70,7 @@ def test_data_can_be_varied_too():
 )
 def test_what_cannot_be_varied_is_told(vary, message):
     with pytest.raises(ValueError, match=message):
-        made(contrastive_images, vary=vary)
+        built(contrastive_images, vary=vary)
 
 
 @pytest.mark.slow

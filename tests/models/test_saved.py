@@ -4,7 +4,7 @@ import gensim
 import numpy as np
 import pytest
 
-from jaxembed import KeyedVectors, Word2Vec, load_vectors
+from jaxembed import GloVe, KeyedVectors, Word2Vec, load_vectors
 from jaxembed.data import read_corpus
 
 TINY = {"vector_size": 8, "min_count": 2, "epochs": 1, "sample": 0}
@@ -167,3 +167,99 @@ def test_words_that_join(sentences, others):
     assert words == (words[1], sum(map(len, others)))  # every word is known now
     assert (np.linalg.norm(ours.wv.vectors, axis=1) > 0).all()
     assert ours.syn1neg[ours.wv.get_index("new")].any()
+
+
+FEW = {"vector_size": 8, "min_count": 2, "epochs": 1}
+
+
+def same_glove(one, other):
+    np.testing.assert_array_equal(one.wv.vectors, other.wv.vectors)
+    tables = [model._tables_to_save() for model in (one, other)]
+    assert tables[0].keys() == tables[1].keys() == {"word", "context"}
+    for name, table in tables[0].items():
+        np.testing.assert_array_equal(table, tables[1][name])
+
+
+def test_glove_goes_on_as_if_it_had_never_been_saved(tmp_path, sentences, others):
+    model = GloVe(sentences, **FEW)
+    model.wv.set_vecattr("w1", "kind", "number")
+    model.save(tmp_path / "glove.model")
+    loaded = GloVe.load(tmp_path / "glove.model")
+    same_glove(model, loaded)
+    assert repr(loaded) == repr(model)
+    assert loaded.get_latest_training_loss() == model.get_latest_training_loss()
+    np.testing.assert_array_equal(load_vectors(tmp_path / "glove.model").vectors, model.wv.vectors)
+    before = model.wv.vectors.copy()
+    with pytest.raises(ValueError, match="no text to train on"):
+        loaded.train()
+    for one in (model, loaded):
+        assert one.train(others, total_examples=20, epochs=2)[1] == 2 * sum(map(len, others))
+        assert one.wv.get_vecattr("w1", "kind") == "number"
+    same_glove(model, loaded)
+    assert np.abs(loaded.wv.vectors - before).max() > 1e-4
+    loaded.save(tmp_path / "again.model")
+    model.save(tmp_path / "glove.model")
+    assert (tmp_path / "again.model").read_bytes() == (tmp_path / "glove.model").read_bytes()
+
+
+def test_glove_goes_on_from_where_it_was(sentences):
+    model = GloVe(sentences, **FEW | {"epochs": 3})
+    first = list(model.losses)
+    model.train(epochs=2)
+    assert model.losses[:3] == first
+    assert model.losses[3] < first[-1]
+    vector = np.full(8, 0.5, np.float32)
+    model.wv.vectors[3] = vector
+    before = model.wv.vectors.copy()
+    model.train(epochs=1, learning_rate=1e-5)
+    np.testing.assert_allclose(model.wv.vectors, before, atol=1e-3)
+
+
+def test_glove_before_it_is_trained(tmp_path, sentences):
+    model = GloVe(**FEW)
+    with pytest.raises(RuntimeError, match="build_vocab"):
+        model.train(sentences)
+    with pytest.raises(RuntimeError, match="build_vocab"):
+        model.save(tmp_path / "model")
+    model.build_vocab(sentences)
+    assert not model.wv.vectors.any()
+    model.save(tmp_path / "model")
+    loaded = GloVe.load(tmp_path / "model")
+    loaded.train(sentences)
+    same_glove(loaded, GloVe(sentences, **FEW))
+    model.wv.vectors[0] = 1
+    with pytest.raises(ValueError, match="before the first training"):
+        model.train()
+
+
+def test_a_file_names_the_class_of_its_model(tmp_path, sentences):
+    glove, word2vec = GloVe(**FEW), Word2Vec(**FEW)
+    for model, other in ((glove, Word2Vec), (word2vec, GloVe)):
+        model.build_vocab(sentences)
+        model.save(tmp_path / "model")
+        with pytest.raises(ValueError, match=f"of the class {model.kind}: open it by {model.kind}.load"):
+            other.load(tmp_path / "model")
+
+
+def test_files_of_the_first_version_are_of_word2vec(tmp_path, sentences):
+    from safetensors.numpy import load_file, save_file
+
+    model = Word2Vec(sentences, **TINY)
+    model.save(tmp_path / "model")
+    tensors = load_file(tmp_path / "model")
+    about = tensors["model"].tobytes()
+    assert b'"class": "Word2Vec", ' in about
+    tensors["model"] = np.frombuffer(about.replace(b'"class": "Word2Vec", ', b""), np.uint8)
+    save_file(tensors, tmp_path / "model")
+    same(Word2Vec.load(tmp_path / "model"), model)
+
+
+def test_attributes_of_words_stay(tmp_path, sentences, others):
+    model = Word2Vec(sentences, **TINY)
+    model.wv.set_vecattr("w1", "kind", "number")
+    model.build_vocab(others, update=True)
+    model.train(epochs=1)
+    assert model.wv.get_vecattr("w1", "kind") == "number"
+    assert model.wv.get_vecattr("new", "kind") is None
+    model.save(tmp_path / "model")
+    assert Word2Vec.load(tmp_path / "model").wv.get_vecattr("w1", "kind") == "number"

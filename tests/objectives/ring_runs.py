@@ -28,11 +28,11 @@ def main(file):
     queue = jnp.concatenate([b, jnp.float32(rng.normal(size=(16, D)))])
     ids, log_q = jnp.asarray(rng.integers(-1, 9, B)), jnp.log(jnp.float32(rng.uniform(0.01, 0.1, B + 16)))
     place = jnp.asarray(np.r_[-1, 40, rng.permutation(B)[2:]])
-    how = {"alike": Same(ids, jnp.r_[ids, ids[:16]]), "exclude": Same(ids % 3, jnp.r_[ids, ids[:16]] + 5)}
-    how |= {"positive": place, "log_q": log_q}
+    options = {"alike": Same(ids, jnp.r_[ids, ids[:16]]), "exclude": Same(ids % 3, jnp.r_[ids, ids[:16]] + 5)}
+    options |= {"positive": place, "log_q": log_q}
     mesh = make_mesh(8)
     spread = lambda *arrays: [jax.device_put(x, NamedSharding(mesh, P("data"))) for x in arrays]
-    made = {}
+    saved = {}
 
     def run(name, where, loss, a, b):
         def total(a, b, scale):
@@ -42,13 +42,13 @@ def main(file):
         step = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True)).lower(a, b, 3.0).compile()
         gradients, losses = step(a, b, 3.0)
         for part, array in zip(("loss", "a", "b", "scale"), (losses, *gradients), strict=True):
-            made[f"{name}/{where}/{part}"] = np.asarray(array)
+            saved[f"{name}/{where}/{part}"] = np.asarray(array)
         return step.as_text()
 
     for name, settings in RING.items():
         objective = pairwise(name, **settings)
-        plain = lambda a, b, scale, o=objective: contrast(o, a, b, scale=scale, bias=0.5, **how)
-        ring = lambda a, b, scale, o=objective: ring_contrast(o, a, b, mesh, scale=scale, bias=0.5, **how)
+        plain = lambda a, b, scale, o=objective: contrast(o, a, b, scale=scale, bias=0.5, **options)
+        ring = lambda a, b, scale, o=objective: ring_contrast(o, a, b, mesh, scale=scale, bias=0.5, **options)
         run(name, "one", plain, a, queue)
         text = run(name, "ring", ring, *spread(a, queue))
         # A device meets the scores of its own anchors with one block of candidates, and no others.
@@ -64,7 +64,7 @@ def main(file):
     }.items():
         run(name, "one", loss, a, b)
         run(name, "ring", loss, *spread(a, b))
-    np.savez(file, **made)
+    np.savez(file, **saved)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ CASES = [*ring_runs.RING, "views", "supervised", "vicreg", "barlow_twins"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def arrays(tmp_path_factory):
     """All losses and gradients, made by one process of eight devices."""
     file = tmp_path_factory.mktemp("ring") / "made.npz"
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
@@ -27,25 +27,25 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_eight_devices_give_what_one_gives(made, name):
+def test_eight_devices_give_what_one_gives(arrays, name):
     # A ring of candidates, or plain code over a batch that is cut by row: negatives are the whole batch's.
     for part in ("loss", "a", "b", "scale"):
-        one, eight = (made[f"{name}/{where}/{part}"] for where in ("one", "ring"))
+        one, eight = (arrays[f"{name}/{where}/{part}"] for where in ("one", "ring"))
         np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-5 * np.abs(one).max(), err_msg=part)
         assert np.abs(one).max() > 0.01
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "how"),
+    ("name", "settings", "options"),
     [("infonce", {"temperature": 0.05}, {}), ("negative_sampling", {}, {"scale": 10.0, "bias": -10.0})],
     ids=["InfoNCE", "SigLIP"],
 )
-def test_memory_of_chunks_at_16384(name, settings, how):
+def test_memory_of_chunks_at_16384(name, settings, options):
     batch, chunk = 16_384, 1024
     vectors = jax.ShapeDtypeStruct((batch, 256), jnp.float32)
 
     def temporary(chunk):
-        loss = lambda a, b: jnp.mean(two_towers(pairwise(name, **settings), a, b, chunk=chunk, **how))
+        loss = lambda a, b: jnp.mean(two_towers(pairwise(name, **settings), a, b, chunk=chunk, **options))
         program = jax.jit(jax.grad(loss, (0, 1))).lower(vectors, vectors).compile()
         return program.memory_analysis().temp_size_in_bytes
 

@@ -60,7 +60,7 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def runs(world, tmp_path_factory):
     """A run of each recipe, made when it is first asked for: killed on its way, and started again."""
-    made, report, seen = {}, recorder.Recorder.report, []
+    finished, report, seen = {}, recorder.Recorder.report, []
 
     def until_killed(self, progress, vectors):
         report(self, progress, vectors)
@@ -69,7 +69,7 @@ def runs(world, tmp_path_factory):
             raise Killed
 
     def run(name):
-        if name not in made:
+        if name not in finished:
             folder = tmp_path_factory.mktemp(name) / "seed-1"
             if world[name].method.trained:  # of a baseline there is no moment to be killed at
                 seen.clear()
@@ -77,8 +77,8 @@ def runs(world, tmp_path_factory):
                     patch.setattr(recorder.Recorder, "report", until_killed)
                     with pytest.raises(Killed):
                         trained(world[name], folder)
-            made[name] = trained(world[name], folder)
-        return made[name]
+            finished[name] = trained(world[name], folder)
+        return finished[name]
 
     return run
 
@@ -98,15 +98,15 @@ def test_its_help_tells_every_setting(name, capsys):
 
 
 def test_its_command_builds_its_method(name):
-    made = command(name)
-    known = settings(made.recipe)
-    untouched = tyro.cli(made, args=[], config=(tyro.conf.FlagCreatePairsOff,))
+    kind = command(name)
+    known = settings(kind.recipe)
+    untouched = tyro.cli(kind, args=[], config=(tyro.conf.FlagCreatePairsOff,))
     assert asked_for(untouched, known) == {}
     line = ["--batch-size", "48"] if "batch_size" in known else ["--vector-size", "48"]
     line += ["--data", "elsewhere", "--epochs", "2", "--seeds", "3", "4"]
-    asked = tyro.cli(made, args=line, config=(tyro.conf.FlagCreatePairsOff,))
-    one = changed(made.recipe, asked_for(asked, known))
-    assert asked.seeds == (3, 4)
+    arguments = tyro.cli(kind, args=line, config=(tyro.conf.FlagCreatePairsOff,))
+    one = changed(kind.recipe, asked_for(arguments, known))
+    assert arguments.seeds == (3, 4)
     assert (one.task.data, one.training.epochs) == ("elsewhere", 2)
     size = {"batch_size": 48} if "batch_size" in known else {"vector_size": 48}
     assert one.method == RECIPES[name].method.with_(**size)

@@ -23,8 +23,8 @@ def test_recipes_train_and_are_judged_with_64_bits(kind):
     command = [sys.executable, str(SCRIPT), first, *others]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    told = {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
-    dtype, figures = told.pop(first)
+    lines = {name: rest for name, *rest in map(str.split, done.stdout.splitlines())}
+    dtype, figures = lines.pop(first)
     assert dtype == "float32"
     assert int(figures) > 0
-    assert told == {name: ["True"] for name in others}
+    assert lines == {name: ["True"] for name in others}

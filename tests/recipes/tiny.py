@@ -29,9 +29,9 @@ def write(folder):
     text = folder / "words.txt"
     text.write_text("".join(" ".join(one.split()[:700]) + "\n" for one in texts))
     images = BUILTIN / "fashion-mnist-small"
-    made = {split: datasets.Dataset.from_parquet(str(images / f"{split}.parquet"), cache_dir=str(folder / "hf")).select(range(n))
-            for split, n in (("train", 48), ("test", 20))}  # fmt: skip
-    names = made["train"].features["label"].names
+    read = lambda split: datasets.Dataset.from_parquet(str(images / f"{split}.parquet"), cache_dir=str(folder / "hf"))
+    splits = {split: read(split).select(range(n)) for split, n in (("train", 48), ("test", 20))}
+    names = splits["train"].features["label"].names
     words = text.read_text().split()
     captions = [words[i : i + 9] for i in range(0, 24 * 9, 9)]
     groups = [[" ".join(words[i : i + 5]) for i in range(2)] for words in captions]
@@ -40,7 +40,7 @@ def write(folder):
         "sentence2": [g[1] for g in groups],
         "score": [float(i % 5) for i in range(len(groups))],
     }
-    for split, part in made.items():
+    for split, part in splits.items():
         save(part, folder / "tiny-images" / f"{split}.parquet")
         save(
             part.map(lambda row: {"name": f"a {names[row['label']].lower()}"}),

@@ -51,11 +51,11 @@ def declare(folder, labels, seeds=SEEDS, data="enwik8-small", **others):
         for label in labels
         for seed in seeds
     ]
-    told = {
+    declared = {
         "name": "a_study", "title": "A study", "columns": COLUMNS, "lower_is_better": ["loss"], "curves": ["dev"],
         "notes": ["A note."], "runs": runs,
     }  # fmt: skip
-    (folder / "study.json").write_text(json.dumps(told | others))
+    (folder / "study.json").write_text(json.dumps(declared | others))
 
 
 @pytest.fixture
@@ -165,8 +165,10 @@ def test_the_csv_is_tidy(study):
         "data_fingerprint", "commit", "folder", "state",
     ]  # fmt: skip
     assert len(rows) == len(SCORES) * len(SEEDS) * len(COLUMNS)
-    told = {(row["label"], int(row["seed"])): float(row["value"]) for row in rows if row["benchmark"] == "simlex999"}
-    assert told == {(label, seed): scores[i] for label, scores in SCORES.items() for i, seed in enumerate(SEEDS)}
+    declared = {
+        (row["label"], int(row["seed"])): float(row["value"]) for row in rows if row["benchmark"] == "simlex999"
+    }
+    assert declared == {(label, seed): scores[i] for label, scores in SCORES.items() for i, seed in enumerate(SEEDS)}
 
 
 def test_a_report_is_the_same_when_made_again(study):
@@ -224,8 +226,8 @@ def test_a_study_of_which_nothing_is_finished(study):
 
 
 def test_other_seeds_are_refused_or_told(study):
-    told = json.loads((study / "study.json").read_text())
-    (study / "study.json").write_text(json.dumps(told | {"runs": told["runs"][:-1]}))
+    declared = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(declared | {"runs": declared["runs"][:-1]}))
     with pytest.raises(ValueError, match=r"not have the same seeds .*three: 1, 2\): run all with the same"):
         report(study)
     assert "UNEVEN: the labels do not have the same seeds" in report(study, allow_missing=True)
@@ -241,11 +243,11 @@ def test_data_revisions_are_not_mixed(study):
 
 
 def test_labels_are_compared_on_the_same_data_only(study):
-    told = json.loads((study / "study.json").read_text())
-    for run in told["runs"]:
+    declared = json.loads((study / "study.json").read_text())
+    for run in declared["runs"]:
         if run["label"] == "one":
             run["factors"]["data"] = "other"
-    (study / "study.json").write_text(json.dumps(told))
+    (study / "study.json").write_text(json.dumps(declared))
     for seed in SEEDS:
         change(study / f"runs/one/seed-{seed}", "settings", data_fingerprint="beef")
     page = report(study)
@@ -287,12 +289,12 @@ def test_a_folder_without_a_study_is_told(study):
 
 
 def test_labels_and_factors_must_be_tellable_apart(study):
-    told = json.loads((study / "study.json").read_text())
-    (study / "study.json").write_text(json.dumps(told | {"runs": [*told["runs"], told["runs"][0]]}))
+    declared = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(declared | {"runs": [*declared["runs"], declared["runs"][0]]}))
     with pytest.raises(ValueError, match="several runs called one seed 1"):
         report(study)
-    told["runs"][0]["factors"]["value"] = 3
-    (study / "study.json").write_text(json.dumps(told))
+    declared["runs"][0]["factors"]["value"] = 3
+    (study / "study.json").write_text(json.dumps(declared))
     with pytest.raises(ValueError, match="factor of a_study may not be called value"):
         report(study)
 

@@ -237,7 +237,7 @@ def test_every_strength_is_a_setting():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"flip": 1.5}, "flip must be from 0 to 1, not 1.5"),
         ({"jitter": -0.1}, "jitter must be from 0 to 1"),
@@ -253,8 +253,8 @@ def test_every_strength_is_a_setting():
         ({"size": (3, 4, 5)}, "size must be a side"),
     ],
 )
-def test_settings_out_of_range_are_told(settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_settings_out_of_range_are_told(settings, message):
+    with pytest.raises(ValueError, match=message):
         Augmentation(**settings)
 
 

@@ -22,18 +22,18 @@ def git(folder, *arguments):
 
 
 def test_fields_are_json_and_true():
-    told = environment()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["versions"]["jax"] == jax.__version__
-    assert told["versions"]["numpy"] == np.__version__
-    assert told["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert None not in told["versions"].values()
-    assert told["device"]["count"] == jax.device_count()
-    assert told["device"]["platform"] == jax.default_backend()
-    assert abs((datetime.now(UTC) - datetime.fromisoformat(told["started"])).total_seconds()) < 60
-    assert told["machine"]["memory"] > told["peak_memory"] > 10_000_000
-    assert told["machine"]["cores"] >= 1
-    assert str(Path.home()) not in json.dumps(told)
+    found = environment()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert None not in found["versions"].values()
+    assert found["device"]["count"] == jax.device_count()
+    assert found["device"]["platform"] == jax.default_backend()
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(found["started"])).total_seconds()) < 60
+    assert found["machine"]["memory"] > found["peak_memory"] > 10_000_000
+    assert found["machine"]["cores"] >= 1
+    assert str(Path.home()) not in json.dumps(found)
 
 
 def test_peak_memory_is_in_bytes_and_grows_with_use():

@@ -7,7 +7,7 @@ from jaxembed.study.run import Run
 FILES = ("settings.json", "environment.json", "metrics.jsonl", "summary.json")
 
 
-def made(folder, seed, lines=2):
+def write_run(folder, seed, lines=2):
     with Run.create(folder, {"seed": seed, "rate": 0.1 + 0.2}) as run:
         tracker = run.tracker()
         for step in range(lines):
@@ -20,7 +20,7 @@ def test_packed_runs_open_as_they_were_byte_for_byte(tmp_path):
     folders = [tmp_path / "runs" / "task" / f"a-{name}" / "seed-1" for name in "bc"] + [
         tmp_path / "runs" / "d" / "seed-2"
     ]
-    before = [made(folder, seed) for seed, folder in enumerate(folders)]
+    before = [write_run(folder, seed) for seed, folder in enumerate(folders)]
     (folders[0] / "retrieval.png").write_bytes(b"a picture")
     assert pack(tmp_path) == 3
     assert sorted(path.name for path in tmp_path.rglob("*") if path.suffix in (".json", ".jsonl", ".png")) == [
@@ -37,7 +37,7 @@ def test_packed_runs_open_as_they_were_byte_for_byte(tmp_path):
 
 def test_a_packed_run_is_finished_and_one_made_anew_takes_its_line(tmp_path):
     folder = tmp_path / "runs" / "a" / "seed-1"
-    made(folder, 1)
+    write_run(folder, 1)
     pack(tmp_path)
     shutil.rmtree(folder, ignore_errors=True)
     assert Run.create(folder, {"seed": 1, "rate": 0.1 + 0.2}).finished  # nothing is trained

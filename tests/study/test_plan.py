@@ -9,21 +9,21 @@ from jaxembed.training.settings import Training
 
 
 def test_the_full_grid_is_every_combination():
-    made = grid(SkipGram(), Training(), window=[2, 5], learning_rate=[0.1, 0.3])
-    assert [(v.method.window, v.training.learning_rate) for v in made] == [(2, 0.1), (2, 0.3), (5, 0.1), (5, 0.3)]
-    assert made[1].label == "window=2, learning_rate=0.3"
-    assert made[1].factors == {"window": 2, "learning_rate": 0.3}
-    assert made[1].method.vector_size == 100
+    variants = grid(SkipGram(), Training(), window=[2, 5], learning_rate=[0.1, 0.3])
+    assert [(v.method.window, v.training.learning_rate) for v in variants] == [(2, 0.1), (2, 0.3), (5, 0.1), (5, 0.3)]
+    assert variants[1].label == "window=2, learning_rate=0.3"
+    assert variants[1].factors == {"window": 2, "learning_rate": 0.3}
+    assert variants[1].method.vector_size == 100
 
 
 def test_one_at_a_time_varies_each_from_the_base_and_has_the_base_once():
-    made = grid(SkipGram(window=5), Training(), one_at_a_time=True, window=[2, 5], negative=[1, 5, 15])
-    assert [(v.method.window, v.method.negative) for v in made] == [(5, 5), (2, 5), (5, 1), (5, 15)]
+    variants = grid(SkipGram(window=5), Training(), one_at_a_time=True, window=[2, 5], negative=[1, 5, 15])
+    assert [(v.method.window, v.method.negative) for v in variants] == [(5, 5), (2, 5), (5, 1), (5, 15)]
 
 
 def test_a_field_of_the_objective_varies_with_it():
-    made = grid(SkipGram(objective="softmax"), objective=["infonce"], temperature=[0.5, 2.0])
-    assert [v.method.objective.temperature for v in made] == [0.5, 2.0]
+    variants = grid(SkipGram(objective="softmax"), objective=["infonce"], temperature=[0.5, 2.0])
+    assert [v.method.objective.temperature for v in variants] == [0.5, 2.0]
 
 
 def test_what_nothing_has_cannot_vary():

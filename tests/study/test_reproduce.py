@@ -28,9 +28,9 @@ def trained(tmp_path_factory):
 
 def edited(path, change):
     before = path.read_text()
-    told = json.loads(before)
-    change(told)
-    path.write_text(json.dumps(told))
+    content = json.loads(before)
+    change(content)
+    path.write_text(json.dumps(content))
     return before
 
 
@@ -68,7 +68,7 @@ def test_a_run_is_reproduced_bit_for_bit(trained, capsys):
 
 def test_a_figure_that_is_not_what_was_recorded_is_found_out(trained, capsys):
     path = trained / "runs/seed-2/summary.json"
-    before = edited(path, lambda told: told.update({"final/loss": told["final/loss"] * 1.01}))
+    before = edited(path, lambda content: content.update({"final/loss": content["final/loss"] * 1.01}))
     try:
         assert not reproduce(trained / "runs/seed-2").reproduced
         assert main(["reproduce", str(trained / "runs/seed-2")]) == 1
@@ -79,7 +79,7 @@ def test_a_figure_that_is_not_what_was_recorded_is_found_out(trained, capsys):
 
 def test_elsewhere_a_figure_may_differ_by_its_interval(trained):
     path = trained / "runs/seed-2/environment.json"
-    before = edited(path, lambda told: told["versions"].update({"jax": "0.1"}))
+    before = edited(path, lambda content: content["versions"].update({"jax": "0.1"}))
     try:
         found = reproduce(trained / "runs/seed-2")
     finally:
@@ -95,11 +95,11 @@ def test_elsewhere_a_figure_may_differ_by_its_interval(trained):
 
 def test_where_only_the_commit_differs_bit_for_bit_is_tried_first(trained, capsys):
     path, figures = trained / "runs/seed-2/environment.json", trained / "runs/seed-2/summary.json"
-    before = edited(path, lambda told: told.update(commit="0" * 40, dirty=True))
+    before = edited(path, lambda content: content.update(commit="0" * 40, dirty=True))
     try:
         assert main(["reproduce", str(trained / "runs/seed-2")]) == 0
         assert "bit for bit was tried first: the run is the same bit for bit" in capsys.readouterr().out
-        as_it_was = edited(figures, lambda told: told.update({"final/loss": told["final/loss"] * (1 + 1e-9)}))
+        as_it_was = edited(figures, lambda content: content.update({"final/loss": content["final/loss"] * (1 + 1e-9)}))
         found = reproduce(trained / "runs/seed-2")
         figures.write_text(as_it_was)
     finally:
@@ -109,7 +109,7 @@ def test_where_only_the_commit_differs_bit_for_bit_is_tried_first(trained, capsy
 
 def test_a_run_that_was_judged_by_something_else_is_told(trained):
     path = trained / "runs/seed-1/settings.json"
-    before = edited(path, lambda told: told.update(judged_fingerprint="f00d"))
+    before = edited(path, lambda content: content.update(judged_fingerprint="f00d"))
     try:
         with pytest.raises(ValueError, match=r"what the vectors are judged by is not what it was: .* recorded f00d"):
             reproduce(trained / "runs/seed-1")

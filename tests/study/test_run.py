@@ -58,8 +58,8 @@ def files(folder):
 
 
 def test_settings_become_json_in_the_order_of_their_fields():
-    told = as_json(Settings())
-    assert told == {
+    plain = as_json(Settings())
+    assert plain == {
         "seed": 1,
         "objective": {"class": "Infonce", "temperature": 0.1},
         "sizes": [3, 4],
@@ -68,14 +68,14 @@ def test_settings_become_json_in_the_order_of_their_fields():
         "mode": "fast",
         "extra": {"z": 0.5, "a": 1.0},
     }
-    assert list(told) == ["seed", "objective", "sizes", "data", "bound", "mode", "extra"]
+    assert list(plain) == ["seed", "objective", "sizes", "data", "bound", "mode", "extra"]
     with pytest.raises(TypeError, match=r"'optimizer\.schedule' is a function"):
         as_json({"optimizer": {"schedule": lambda step: step}})
 
 
 def test_a_run_reads_back(tmp_path):
-    made = finished(tmp_path / "run")
-    for run in (made, Run.open(tmp_path / "run")):
+    written = finished(tmp_path / "run")
+    for run in (written, Run.open(tmp_path / "run")):
         assert run.finished
         assert run.settings == as_json(Settings())
         assert run.summary == {"score": 0.5}

@@ -79,7 +79,7 @@ def test_a_caption_is_written_to_the_left_and_a_long_one_is_cut():
 
 def test_a_grid_of_wrong_shapes_is_told():
     queries, neighbours = images(2, 4, 5, 3), images(2, 3, 4, 5, 3)
-    for arguments, told in (
+    for arguments, message in (
         ((queries, neighbours[0]), r"neighbours are uint8 \[q, k, h, w, 1 or 3\]"),
         ((queries, neighbours / 255), "neighbours are uint8 .* got float64"),
         ((queries[:1], neighbours), r"queries must be uint8 \[2, 4, 5, 3\], got uint8 \[1, 4, 5, 3\]"),
@@ -88,7 +88,7 @@ def test_a_grid_of_wrong_shapes_is_told():
         ((None, neighbours), "a query is an image or a text"),
         ((queries, neighbours, None, None, 0), "scale must be at least 1"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             retrieval_grid(*arguments)
 
 

@@ -87,11 +87,11 @@ def address(logs):
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert server.stderr is not None
-    told = []
-    reader = threading.Thread(target=lambda: told.extend(server.stderr or ()))  # keeps the pipe from filling up
+    printed = []
+    reader = threading.Thread(target=lambda: printed.extend(server.stderr or ()))  # keeps the pipe from filling up
     reader.start()
     try:
-        url = waiting(lambda: re.search(r"http://127\.0\.0\.1:\d+/", "".join(told)), "".join(told), seconds=60)
+        url = waiting(lambda: re.search(r"http://127\.0\.0\.1:\d+/", "".join(printed)), "".join(printed), seconds=60)
         yield url.group()
     finally:
         os.killpg(server.pid, signal.SIGTERM)  # its data server is in the group
@@ -114,14 +114,14 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-def waiting(condition, told="", seconds=60.0):
+def waiting(condition, printed="", seconds=60.0):
     """What `condition` returns once it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.25)
-    raise AssertionError(f"not within {seconds} s. {told}")
+    raise AssertionError(f"not within {seconds} s. {printed}")
 
 
 def page(browser, address, name, *expected):
@@ -169,9 +169,9 @@ def test_projector_shows_ten_thousand_labelled_words(browser, address):
     assert "king" in text.splitlines()
 
 
-def searched(browser, word, told):
+def searched(browser, word, printed):
     """The page's text after a search for `word`, once the labels are there to be found."""
     browser.execute_script(SEARCH, word)
     time.sleep(0.5)  # the list is drawn a moment later
     text = browser.execute_script(TEXT)
-    return text if told in text else None
+    return text if printed in text else None

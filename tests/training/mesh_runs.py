@@ -213,20 +213,20 @@ def moved(folder, case, old, layouts):
 def main(folder):
     """All runs: their figures as `.npz`, and what was seen of shardings and collectives as facts.json."""
     loop.Program = Spy
-    facts, made = {}, cases()
-    for name, case in made.items():
+    facts, built = {}, cases()
+    for name, case in built.items():
         run(folder, name, "one", case)
         for mesh in MESHES if name != "simclr" else MESHES[::2]:  # it takes longest to compile
             facts[f"{name} {mesh[0]}x{mesh[1]}"] = run(
                 folder, name, f"{mesh[0]}x{mesh[1]}", case, Layout(make_mesh(*mesh))
             )
-    run(folder, "seeds", "one", made["skipgram"], seeds=(0, 1, 2), seeds_by="vmap")
-    facts["seeds 4x2"] = run(folder, "seeds", "4x2", made["skipgram"], Layout(make_mesh(4, 2)), seeds=(0, 1, 2))
+    run(folder, "seeds", "one", built["skipgram"], seeds=(0, 1, 2), seeds_by="vmap")
+    facts["seeds 4x2"] = run(folder, "seeds", "4x2", built["skipgram"], Layout(make_mesh(4, 2)), seeds=(0, 1, 2))
     for mesh in ((8, 1), (4, 2)):
         label = f"sharded-{mesh[0]}x{mesh[1]}"
-        facts[f"dense {label}"] = run(folder, "dense", label, made["dense"], Layout(make_mesh(*mesh), shard_net=True))
+        facts[f"dense {label}"] = run(folder, "dense", label, built["dense"], Layout(make_mesh(*mesh), shard_net=True))
     layouts = {"1x2": Layout(make_mesh(1, 2)), "alone": None}
-    facts["moved"] = moved(folder, made["skipgram"], Layout(make_mesh(1, 8)), layouts)
+    facts["moved"] = moved(folder, built["skipgram"], Layout(make_mesh(1, 8)), layouts)
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

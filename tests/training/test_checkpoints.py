@@ -31,11 +31,11 @@ def method(**settings):
 
 def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=None, act=None, **settings):
     """A run, and the steps of its reports; it dies or acts at its report number `die_at`."""
-    told = []
+    noted = []
 
     def report(progress, vectors):
-        told.append((progress.step, progress.loss.tolist(), np.asarray(vectors()).tobytes()))
-        if len(told) == die_at:
+        noted.append((progress.step, progress.loss.tolist(), np.asarray(vectors()).tobytes()))
+        if len(noted) == die_at:
             if act is None:
                 raise Killed
             act()
@@ -48,7 +48,7 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
     finally:
         if checkpoints:
             checkpoints.close()
-    return result, told
+    return result, noted
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 
     try:
-        with pytest.warns(UserWarning, match=r"could not be written to .*; the one before it stands") as told:
+        with pytest.warns(UserWarning, match=r"could not be written to .*; the one before it stands") as noted:
             result, _ = trained(tmp_path, die_at=3, act=fill, make=big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert sum("could not be written" in str(one.message) for one in told) == 1
+    assert sum("could not be written" in str(one.message) for one in noted) == 1
     assert not [path for path in tmp_path.iterdir() if not path.name.isdigit()]  # no pieces
     np.testing.assert_array_equal(result.vectors, whole.vectors)
     resumed, after = trained(tmp_path, make=big)  # from before the disk was full
@@ -224,9 +224,9 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
 def test_a_checkpoint_that_would_leave_no_room_for_the_result_is_not_begun(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=5 * 16 * 4)
     monkeypatch.setattr("jaxembed.training.checkpoints.shutil.disk_usage", lambda folder: usage)
-    with pytest.warns(UserWarning, match="no room left for the result") as told:
+    with pytest.warns(UserWarning, match="no room left for the result") as noted:
         result, _ = trained(tmp_path)
-    assert len(told) == 1
+    assert len(noted) == 1
     assert not list(tmp_path.iterdir())
     np.testing.assert_array_equal(result.vectors, trained()[0].vectors)
 

@@ -71,7 +71,7 @@ def test_reports_tell_everything_and_change_nothing():
     def on_epoch(epoch, progress, vectors):
         passes.append((epoch, progress, np.asarray(vectors())))
 
-    told = fit(
+    reported = fit(
         method,
         TOKENS,
         Training(epochs=epochs, reports=5, **PLAIN),
@@ -80,30 +80,30 @@ def test_reports_tell_everything_and_change_nothing():
         on_epoch=on_epoch,
         held_out=TOKENS[:8],
     )
-    np.testing.assert_array_equal(told.vectors, silent.vectors)
-    np.testing.assert_allclose(told.losses, silent.losses, rtol=1e-12)
+    np.testing.assert_array_equal(reported.vectors, silent.vectors)
+    np.testing.assert_allclose(reported.losses, silent.losses, rtol=1e-12)
 
     # Reports cover all steps between them, each with the mean of its own.
     steps = [progress.step for progress, _ in seen]
     assert len(seen) <= 5
     assert steps == sorted(set(steps))
-    assert steps[-1] == seen[-1][0].total_steps == told.steps == 36
+    assert steps[-1] == seen[-1][0].total_steps == reported.steps == 36
     spans = np.diff([0, *steps])
     means = np.stack([progress.loss for progress, _ in seen])
-    np.testing.assert_allclose((spans[:, None] * means).sum(0) / 36, told.losses.mean(0), rtol=1e-6)
+    np.testing.assert_allclose((spans[:, None] * means).sum(0) / 36, reported.losses.mean(0), rtol=1e-6)
     np.testing.assert_array_equal([progress.metrics["batches"] for progress, _ in seen], np.stack([spans, spans], 1))
     np.testing.assert_allclose([progress.epoch for progress, _ in seen], np.array(steps) / 12)
     rates = np.stack([progress.learning_rate for progress, _ in seen])
     np.testing.assert_allclose(rates, np.tile(0.05 * (1 - (1 - 1e-4) * np.array(steps)[:, None] / 36), 2), rtol=1e-5)
     assert seen[-1][0].examples == 3 * 48
-    np.testing.assert_array_equal(seen[-1][1], told.vectors)
+    np.testing.assert_array_equal(seen[-1][1], reported.vectors)
 
     # And a pass is told as it ends, not as it was at the last report.
     assert [epoch for epoch, _, _ in passes] == [0, 1, 2]
     assert [progress.step for _, progress, _ in passes] == [12, 24, 36]
-    np.testing.assert_array_equal([progress.loss for _, progress, _ in passes], told.losses)
-    np.testing.assert_array_equal([progress.metrics["held_out"] for _, progress, _ in passes], told.held_out)
-    np.testing.assert_array_equal(passes[-1][2], told.vectors)
+    np.testing.assert_array_equal([progress.loss for _, progress, _ in passes], reported.losses)
+    np.testing.assert_array_equal([progress.metrics["held_out"] for _, progress, _ in passes], reported.held_out)
+    np.testing.assert_array_equal(passes[-1][2], reported.vectors)
 
 
 def test_held_out_loss_is_that_of_the_parameters_as_they_stand():
@@ -118,16 +118,16 @@ def test_held_out_loss_is_that_of_the_parameters_as_they_stand():
 
 
 def test_the_order_of_pieces_depends_on_the_pass_alone():
-    asked, orders = [], []
+    places, orders = [], []
 
     class Asked(Visits):
         def source(self, tokens):
             source = super().source(tokens)
-            return replace(source, piece=lambda i, *share: asked.append(i) or source.piece(i, *share))
+            return replace(source, piece=lambda i, *share: places.append(i) or source.piece(i, *share))
 
     for seed in (0, 1):
         fit(Asked(pieces=6), TOKENS, Training(epochs=4, optimizer="sgd"), seeds=[seed])
-        orders.append(np.reshape(asked[-4 * 6 :], (4, 6)))  # the engine may look at a piece beforehand
+        orders.append(np.reshape(places[-4 * 6 :], (4, 6)))  # the engine may look at a piece beforehand
         np.testing.assert_array_equal(np.sort(orders[-1], 1), np.tile(np.arange(6), (4, 1)))
     np.testing.assert_array_equal(*orders)
     assert len({tuple(order) for order in orders[0]}) > 1

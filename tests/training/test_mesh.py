@@ -20,7 +20,7 @@ CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def written(tmp_path_factory):
     """All runs, in one process of eight devices."""
     folder = tmp_path_factory.mktemp("mesh")
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
@@ -31,42 +31,42 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def facts(made):
-    return json.loads((made / "facts.json").read_text())
+def facts(written):
+    return json.loads((written / "facts.json").read_text())
 
 
-def assert_same(made, name, label, against="one", **close):
-    one, other = (np.load(made / f"{name} {which}.npz") for which in (against, label))
+def assert_same(written, name, label, against="one", **close):
+    one, other = (np.load(written / f"{name} {which}.npz") for which in (against, label))
     for figure in ("vectors", "losses", "held_out"):
         np.testing.assert_allclose(other[figure], one[figure], err_msg=f"{name} {label}: {figure}", **(close or CLOSE))
     assert np.ptp(one["vectors"]) > 0.01
 
 
 @pytest.mark.parametrize("label", ["8x1", "4x2"])
-def test_a_batch_that_is_spread_contrasts_with_all_of_it(made, label):
-    assert_same(made, "simclr", label, rtol=1e-4, atol=1e-5)
+def test_a_batch_that_is_spread_contrasts_with_all_of_it(written, label):
+    assert_same(written, "simclr", label, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("name", ["skipgram", "skipgram-sgd", "cbow", "glove", "dense"])
-def test_a_mesh_gives_what_one_device_gives(made, facts, name, label):
-    assert_same(made, name, label)
+def test_a_mesh_gives_what_one_device_gives(written, facts, name, label):
+    assert_same(written, name, label)
     model = int(label.split("x")[1])
     for whole, parts in facts[f"{name} {label}"]["tables"]:
         assert parts == [[whole[0], whole[1] // model]]  # no device holds more than its columns
 
 
-def test_seeds_of_one_program_share_a_mesh(made, facts):
-    assert_same(made, "seeds", "4x2")
-    assert np.load(made / "seeds 4x2.npz")["vectors"].shape[0] == 3
+def test_seeds_of_one_program_share_a_mesh(written, facts):
+    assert_same(written, "seeds", "4x2")
+    assert np.load(written / "seeds 4x2.npz")["vectors"].shape[0] == 3
     assert all(parts == [[3, whole[1], whole[2] // 2]] for whole, parts in facts["seeds 4x2"]["tables"])
-    alone, company = np.load(made / "skipgram 4x2.npz"), np.load(made / "seeds 4x2.npz")
+    alone, company = np.load(written / "skipgram 4x2.npz"), np.load(written / "seeds 4x2.npz")
     np.testing.assert_allclose(company["vectors"][0], alone["vectors"][0], **CLOSE)
 
 
 @pytest.mark.parametrize("label", ["8x1", "4x2"])
-def test_a_net_may_be_cut_too(made, facts, label):
-    assert_same(made, "dense", f"sharded-{label}", against=label)
+def test_a_net_may_be_cut_too(written, facts, label):
+    assert_same(written, "dense", f"sharded-{label}", against=label)
     size, cut = int(label[0]), facts[f"dense sharded-{label}"]["net"]
     assert len(cut) == 3 * 4  # weights, and both moments of Adam
     assert all(np.prod(part) * size == np.prod(whole) for whole, (part,) in cut)
@@ -84,21 +84,21 @@ def test_a_step_of_skipgram_reduces_its_scores_and_nothing_else(facts):
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("name", ["skipgram", "skipgram-sgd", "cbow", "glove"])
 def test_no_table_travels(facts, name, label):
-    told = facts[f"{name} {label}"]
-    moved = [np.prod(shape) for _, shapes in told["collectives"] for shape in shapes]
-    (rows, _), batch = told["tables"][0][0], 2048 * 32  # the most rows that a batch touches
+    fact = facts[f"{name} {label}"]
+    moved = [np.prod(shape) for _, shapes in fact["collectives"] for shape in shapes]
+    (rows, _), batch = fact["tables"][0][0], 2048 * 32  # the most rows that a batch touches
     assert max(moved) <= batch
     assert max(moved) < rows * 32 / 8  # even an eighth of a table is more
 
 
 @pytest.mark.parametrize("label", ["1x2", "alone"])
-def test_a_checkpoint_is_restored_onto_other_devices(made, facts, label):
-    told = facts["moved"][label]
-    assert told["same"]
-    assert 0 < told["steps"][0] == told["steps"][1]
+def test_a_checkpoint_is_restored_onto_other_devices(written, facts, label):
+    fact = facts["moved"][label]
+    assert fact["same"]
+    assert 0 < fact["steps"][0] == fact["steps"][1]
     size = 2 if label == "1x2" else 1
-    assert all(parts == [[whole[0], whole[1] // size]] for whole, parts in told["lies"])
-    one, other = np.load(made / "skipgram one.npz"), np.load(made / f"skipgram moved-{label}.npz")
+    assert all(parts == [[whole[0], whole[1] // size]] for whole, parts in fact["lies"])
+    one, other = np.load(written / "skipgram one.npz"), np.load(written / f"skipgram moved-{label}.npz")
     np.testing.assert_allclose(other["vectors"], one["vectors"], **CLOSE)
     np.testing.assert_allclose(other["losses"], one["losses"], **CLOSE)
 

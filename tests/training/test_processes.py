@@ -90,8 +90,8 @@ def figures(results):
 def alone(tmp_path_factory):
     """One process with two devices."""
     folder = tmp_path_factory.mktemp("alone")
-    told = Process(folder, folder / "results", 0, environment(), 2, "2x1", 60, 0).end()
-    assert (told["processes"], told["devices"]) == (1, 2)
+    reports = Process(folder, folder / "results", 0, environment(), 2, "2x1", 60, 0).end()
+    assert (reports["processes"], reports["devices"]) == (1, 2)
     return figures(folder / "results")
 
 
@@ -115,11 +115,11 @@ def test_two_processes_give_what_one_gives(alone, pair):
 
 
 def test_each_process_reads_its_share_and_the_first_alone_writes(pair):
-    folder, told, texts = pair
+    folder, reports, texts = pair
     for index in range(2):
-        assert (told[index]["processes"], told[index]["devices"]) == (2, 2)
+        assert (reports[index]["processes"], reports[index]["devices"]) == (2, 2)
         # One row tells the shapes; of each piece that is trained or measured on, this process reads its half alone.
-        read = [one for one in told[index]["read"] if one[4] > 1]
+        read = [one for one in reports[index]["read"] if one[4] > 1]
         assert {piece for piece, *_ in read} == {0, 1, 2}
         assert all(share == index and shares == 2 and size == -(-rows // 2) for _, share, shares, rows, size in read)
         assert files(folder / str(index)) == []

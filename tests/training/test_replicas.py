@@ -105,15 +105,15 @@ def test_how_often_the_loss_is_counted_does_not_change_what_is_trained(corpus):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_losses_are_counted_at_the_same_steps_whatever_is_reported(corpus, replicas):
-    told = {}
+    results = {}
     for reports in (3, 1000):  # 1,000 are more than there are steps: some have nothing new to tell
         training, seen = Training(epochs=2, loss_every=5, replicas=replicas, reports=reports), []
         result = fit(SMALL, corpus, training, report=lambda progress, vectors, seen=seen: seen.append(progress.loss[0]))
-        told[reports] = result
+        results[reports] = result
         assert len(seen) >= 3
         assert np.isfinite(seen).all()
-    np.testing.assert_array_equal(told[3].vectors, told[1000].vectors)
-    np.testing.assert_allclose(told[3].losses, told[1000].losses, rtol=1e-12)
+    np.testing.assert_array_equal(results[3].vectors, results[1000].vectors)
+    np.testing.assert_allclose(results[3].losses, results[1000].losses, rtol=1e-12)
 
 
 def test_a_counted_loss_is_that_of_its_steps():
@@ -128,9 +128,9 @@ def test_a_counted_loss_is_that_of_its_steps():
 def test_on_a_mesh_nothing_is_replicated():
     training = Training(epochs=1, optimizer="sgd", learning_rate=0.1)
     layout = Layout(make_mesh(1, 1))
-    alone, asked = (fit(Pull(), np.arange(48) % 5, replace(training, replicas=n), layout=layout) for n in (1, 2))
-    np.testing.assert_array_equal(alone.vectors, asked.vectors)
-    assert alone.steps == asked.steps == 12
+    alone, replicated = (fit(Pull(), np.arange(48) % 5, replace(training, replicas=n), layout=layout) for n in (1, 2))
+    np.testing.assert_array_equal(alone.vectors, replicated.vectors)
+    assert alone.steps == replicated.steps == 12
 
 
 def test_a_short_pass_merges_often(corpus):

@@ -288,7 +288,7 @@ def test_any_numbers_become_float32(kind):
         (["a", "b", "a"], (3, 2), None, "'a' comes twice, in rows 0 and 2"),
         (["a", "b"], (3, 2), None, "a row for each of the 2 keys"),
         (["a", "b"], (2,), None, "a row for each of the 2 keys"),
-        (["a", "b"], (2, 2), [1], "expected 2 counts"),
+        (["a", "b"], (2, 2), [1], "expected 2 values of the attribute 'count'"),
         (["a", 5], (2, 2), None, "keys are strings, found 5"),
     ],
 )

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from gensim.models import KeyedVectors as Gensim
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from scipy.stats import wasserstein_distance
 
 from jaxembed.vectors import KeyedVectors
 
@@ -63,3 +66,41 @@ def test_vectors_that_are_not_finite_are_never_found(pair, bad):
     for call in (with_bad.most_similar, with_bad.most_similar_cosmul, lambda key: with_bad.most_similar(["w1", key])):
         with pytest.raises(ValueError, match="not finite"):
             call("worse")
+
+
+def test_the_distance_of_documents_on_a_line_is_that_of_their_distributions():
+    """Where words lie on a line, the cheapest transport has a formula of its own: the area between the distributions."""
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal(12)
+    direction = np.array([0.6, 0.0, 0.8])
+    kv = KeyedVectors([f"w{i}" for i in range(12)], places[:, None] * direction)
+    for _ in range(20):
+        one, other = ([f"w{i}" for i in rng.integers(12, size=size)] for size in rng.integers(1, 15, size=2))
+        expected = wasserstein_distance(*([places[int(word[1:])] for word in words] for words in (one, other)))
+        assert kv.wmdistance(one, other, norm=False) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_distance_of_documents_of_as_many_words_is_that_of_the_best_assignment(pair, norm):
+    kv, _ = pair
+    rng = np.random.default_rng(1)
+    for size in (1, 2, 7, 25):
+        one, other = (rng.choice(60, size, replace=False) for _ in range(2))
+        vectors = kv.get_normed_vectors() if norm else kv.vectors
+        costs = cdist(vectors[one], vectors[other])
+        expected = costs[linear_sum_assignment(costs)].mean()
+        documents = [[f"w{i}" for i in rows] for rows in (one, other)]
+        assert kv.wmdistance(*documents, norm=norm) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_distance_of_documents_leaves_out_what_has_no_vector(pair):
+    kv = KeyedVectors(pair[0].index_to_key, pair[0].vectors.copy())
+    kv["bad"] = np.full(8, np.nan)
+    one, other = ["w1", "w2", "w2"], ["w3", "w2"]
+    found = kv.wmdistance(one, other)
+    assert found > 0
+    assert kv.wmdistance([*one, "unknown"], ["bad", *other]) == found
+    assert kv.wmdistance(other, one) == pytest.approx(found, abs=1e-9)
+    assert kv.wmdistance(one, [*reversed(one)]) == pytest.approx(0, abs=1e-9)
+    assert kv.wmdistance(one, one * 2) == pytest.approx(0, abs=1e-9)
+    assert kv.wmdistance(one, ["bad", "unknown"]) == kv.wmdistance([], one) == float("inf")
