@@ -45,7 +45,7 @@ def test_a_cost_counts_what_a_run_holds_and_does(corpus):
     found = cost(method, training, method.source(corpus))
     words = len(corpus.vocabulary)
     assert found.parameters == 2 * words * 20
-    assert found.state_bytes == 2 * words * (32 + 1) * 4  # rows padded to whole lanes, and an accumulator each
+    assert found.state_bytes == 2 * words * (24 + 1) * 4  # rows padded to whole lanes, and an accumulator each
     assert found.steps % 3 == 0
     # Forward and backward of every tile's products, at least: 16 x 16 pairs and 32 negatives for 16 tokens.
     tokens = found.steps * 64
