@@ -17,7 +17,7 @@ from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.naming import spelled, unknown
-from jaxembed.objectives import FAMILIES, family_of
+from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.image_texts import ImageTexts
@@ -73,15 +73,18 @@ def _images(kind: type[images.ImageMethod], epochs: int = 8, **settings: Any) ->
     return Recipe(method, Images("fashion-mnist-small"), Training(epochs, 3e-3, reports=20, dense=dense))
 
 
-def _sentences(kind: type[sentences.SimCSE], epochs: int = 4) -> Recipe:
-    # Without layers and positions the encoder is a bag of words: the mean of token vectors.
-    net = encoder(
-        "transformer", vocab_size=40_000, hidden_size=256, heads=4, mlp_size=256, dropout=0.1, max_length=24, segments=0,
-        depth=0, positions="none",
+def _sentences(kind: type[sentences.SimCSE], epochs: int = 2, dropout: float = 0.0) -> Recipe:
+    net = encoder("bag", vocab_size=40_000, hidden_size=256, dropout=dropout)
+    task = Sentences(
+        "multi30k-captions", tokenizer="word", vocab_size=40_000, buckets=8192, max_length=24, whole=True,
+        start=Start(std=0.1, centred=True, smoothing=1e-3),
     )  # fmt: skip
-    task = Sentences("multi30k-captions", tokenizer="word", vocab_size=40_000, max_length=24, start=Start())
     dense = Dense(optimizer="adamw", warmup=0.1, clip=1.0)
-    return Recipe(kind(encoder=net, batch_size=256), task, Training(epochs, 5e-3, reports=20, dense=dense))
+    return Recipe(
+        kind(encoder=net, objective=InfoNCE(temperature=0.1), batch_size=256),
+        task,
+        Training(epochs, 5e-3, reports=20, dense=dense),
+    )
 
 
 def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
@@ -113,13 +116,14 @@ RECIPES: dict[str, Recipe] = {
     "vicreg": _images(images.VICReg),
     "barlow_twins": _images(images.BarlowTwins),
     "simcse": _sentences(sentences.SimCSE),
-    "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1),
+    "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
     # What the others are to be better than.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),
     "mean_of_tokens": _sentences(sentences.AveragedTokens, epochs=1),
+    "tf_idf": _sentences(sentences.TfIdf, epochs=1),
     "untrained_sentences": _sentences(sentences.UntrainedSentences, epochs=1),
     "untrained_towers": _pairs(image_text.UntrainedTowers, epochs=1),
 }

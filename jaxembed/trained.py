@@ -112,7 +112,7 @@ class Model:
         with _bar(len(things), show_progress_bar) as advance:
             for start in range(0, len(things), size):
                 examples = takes.examples(things[start : start + size], first=start)[takes.column]
-                batch = takes.blank(size)
+                batch = takes.blank(size, examples.shape[1])
                 batch[tuple(map(slice, examples.shape))] = examples
                 parts.append(np.asarray(_encoded(graph, state, batch), np.float32)[: len(examples)])
                 advance(len(examples))

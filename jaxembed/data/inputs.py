@@ -24,15 +24,15 @@ class TextInput:
     """Texts to token ids, int32 `[n, l]`, `l` that of the longest, 0 behind a text's end; those over `max_length` are cut."""
 
     tokenizer: Tokenizer
-    max_length: int  # Tokens of a text, those at its ends included.
+    max_length: int  # Tokens of a text, those at its ends included; 0 cuts none.
 
     kind: ClassVar[str] = "text"
     column: ClassVar[str] = "ids"
     rank: ClassVar[int] = 2
 
-    def blank(self, n: int) -> np.ndarray:
-        """Texts of `max_length` without a token, which others are laid into."""
-        return np.zeros((n, self.max_length), np.int32)
+    def blank(self, n: int, length: int = 1) -> np.ndarray:
+        """Texts without a token, which others of up to `length` are laid into: of `max_length`, or else of a power of two."""
+        return np.zeros((n, self.max_length or 1 << (length - 1).bit_length()), np.int32)
 
     def examples(self, texts: Sequence[str] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
         """Token ids of texts. Raises ValueError for a blank text and for what is no text; the first is numbered `first`."""
@@ -48,14 +48,15 @@ class TextInput:
         self.tokenizer.save(folder / _TOKENIZER)
         one = self.tokenizer
         ends = {"pad": one.pad, "cls": one.cls, "sep": one.sep}
-        return {"max_length": self.max_length, "ends": {name: one.core.id_to_token(i) for name, i in ends.items()}}
+        named = {name: one.core.id_to_token(i) for name, i in ends.items()}
+        return {"max_length": self.max_length, "ends": named, "buckets": one.buckets}
 
     @classmethod
-    def open(cls, folder: Path, max_length: int, ends: dict[str, str]) -> "TextInput":
+    def open(cls, folder: Path, max_length: int, ends: dict[str, str], buckets: int = 0) -> "TextInput":
         """From what `save` wrote. Raises FileNotFoundError where there is no tokenizer."""
         if not (folder / _TOKENIZER).is_file():
             raise FileNotFoundError(without_tokenizer(folder))
-        return cls(read_tokenizer(folder, **ends), max_length)
+        return cls(read_tokenizer(folder, **ends).with_buckets(buckets), max_length)
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class ImageInput:
     column: ClassVar[str] = "images"
     rank: ClassVar[int] = 4
 
-    def blank(self, n: int) -> np.ndarray:
-        """Black pictures, which others are laid into."""
+    def blank(self, n: int, length: int = 0) -> np.ndarray:
+        """Black pictures, which others are laid into; they have one size, whatever `length` is."""
         return np.zeros((n, self.height, self.width, self.channels), np.uint8)
 
     def examples(self, images: Sequence[Any] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:

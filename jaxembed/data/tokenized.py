@@ -1,6 +1,6 @@
 """Sentences and image texts as token ids, as methods take them; 0 is padding whatever the tokenizer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,10 @@ class TokenGroups:
     ids: int32 `[n, g, l]`, 0 is padding; sizes: how many sentences each group has, int32 `[n]`; texts: int32 `[n, g]`, the
     same number for the same token ids, below zero for a sentence that is like no other. negatives: `[n, l]`, a hard negative
     for each group, or None; negative_texts: their numbers, int32 `[n]`, or None where they are like no other.
-    start: float32 `[vocabulary_size, d]`, token vectors to start from, or None. truncated: texts that were cut.
-    max_length: what they were cut to, and others will be. special: ids that are no words (padding, ends, unknown).
+    start: float32 `[vocabulary_size, d]`, token vectors to start from, or None; weights: `[vocabulary_size]`, logarithms of
+    what each token then counts. truncated: texts that were cut. max_length: what they were cut to. special: ids that are no
+    words (padding, ends, unknown). judged: `[m, l]`, ids of the texts that vectors are judged by, for what is not trained but
+    fitted to them; None where there are none.
     """
 
     ids: np.ndarray
@@ -30,6 +32,8 @@ class TokenGroups:
     max_length: int = 0
     special: tuple[int, ...] = (0, 1, 2, 3)
     negative_texts: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    judged: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,12 @@ def tokenized_images(pairs: ImageTexts, tokenizer: Tokenizer, max_length: int) -
 def text_rows(texts: Iterable[str], tokenizer: Tokenizer, max_length: int) -> np.ndarray:
     """Ids of texts, int32 `[n, l]`."""
     return padded_by_zero(encode(tokenizer, texts, max_length), tokenizer)
+
+
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of ids of unlike lengths under each other, int32 `[n, l]`."""
+    longest = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, longest - part.shape[1]))) for part in parts])
 
 
 def padded_by_zero(tokens: Tokens, tokenizer: Tokenizer) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
@@ -35,7 +36,11 @@ class WordVectors(Protocol):
     """Keys and their vectors [n, d], such as `jaxembed.KeyedVectors`."""
 
     index_to_key: list[str]
-    vectors: np.ndarray
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """A row per key."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,7 @@ class Tokenizer:
     """A tokenizer of the `tokenizers` library, and the ids of the tokens that pad, begin and end a text.
 
     unk: the id of what is not in the vocabulary, None where everything can be spelt (byte-level BPE).
+    buckets: how many ids, the last ones, what is not in the vocabulary shares by a hash of its letters instead; 0 for none.
     fingerprint: 32 hexadecimal digits that depend on the tokenizer alone. origin: how it was made, for a run's record.
     """
 
@@ -53,10 +59,23 @@ class Tokenizer:
     unk: int | None
     fingerprint: str
     origin: dict[str, Any] = field(default_factory=dict)
+    buckets: int = 0
 
     def __len__(self) -> int:
         """How many ids there are: the rows that a table of token vectors needs."""
         return len(vocabulary(self))
+
+    def with_buckets(self, buckets: int) -> Self:
+        """The same with so many ids for words that are not in the vocabulary, so that a word is always the same one.
+
+        Raises ValueError where nothing is outside the vocabulary.
+        """
+        if not buckets:
+            return self
+        if self.unk is None:
+            raise ValueError("buckets are for words outside the vocabulary, and this tokenizer spells all words")
+        key = content_digest(f"{self.fingerprint} {buckets}")
+        return replace(self, buckets=buckets, fingerprint=key, origin=self.origin | {"buckets": buckets})
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a tokenizer.json, which `read_tokenizer` and other libraries read."""
@@ -153,13 +172,13 @@ def tokenizer_for(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer
 
 
 def encode(tokenizer: Tokenizer, texts: Iterable[str], max_length: int, *, cache: bool = True) -> Tokens:
-    """Encodes texts, each cut to its first `max_length` ids, `cls` and `sep` included.
+    """Encodes texts, each cut to its first `max_length` ids, `cls` and `sep` included; 0 leaves them whole.
 
     A text without a token becomes `cls`, `sep`. What a text spells like a special token is text. Where there are
     20,000 texts or more the outcome is kept in the cache (see `jaxembed.data.cache`). Raises ValueError for a text that
     is no string, no texts at all, and a `max_length` that leaves no room for a token.
     """
-    if max_length < 3:
+    if max_length < 3 and max_length != 0:
         raise ValueError(f"max_length must be 3 or more (the first token, one of the text, the last), not {max_length}")
     texts = _checked(texts)
     if not cache or len(texts) < MANY:
@@ -181,11 +200,11 @@ def _read_tokens(folder: Path) -> Tokens:
 def _encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
     rows: list[list[int]] = []
     truncated = 0
+    longest = max_length - 2 if max_length else None
     for start in range(0, len(texts), RUN):
-        for found in tokenizer.core.encode_batch_fast(texts[start : start + RUN], add_special_tokens=False):
-            row = found.ids
-            truncated += len(row) > max_length - 2
-            rows.append(row[: max_length - 2])
+        for row in _rows(tokenizer, texts[start : start + RUN]):
+            rows.append(row[:longest])
+            truncated += len(rows[-1]) < len(row)
     counts = np.fromiter(map(len, rows), np.int32, len(rows))
     ids = np.full((len(rows), int(counts.max()) + 2), tokenizer.pad, np.int32)
     place = np.arange(ids.shape[1])[None, :]
@@ -197,10 +216,25 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Toke
     return Tokens(ids, counts + np.int32(2), truncated, int((counts == 0).sum()), unknown)
 
 
+def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
+    """The ids of each text, without ends."""
+    core = tokenizer.core
+    if not tokenizer.buckets:
+        yield from (found.ids for found in core.encode_batch_fast(texts, add_special_tokens=False))
+        return
+    first = len(tokenizer) - tokenizer.buckets
+    plain = (lambda word: word) if core.normalizer is None else core.normalizer.normalize_str
+    for text, found in zip(texts, core.encode_batch(texts, add_special_tokens=False), strict=True):
+        yield [
+            first + zlib.crc32(plain(text[slice(*span)]).encode()) % tokenizer.buckets if i == tokenizer.unk else i
+            for i, span in zip(found.ids, found.offsets, strict=True)
+        ]
+
+
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
-    """The token of each id; "" where a file leaves an id out."""
+    """The token of each id; "" where a file leaves an id out, and for buckets."""
     found = tokenizer.core.get_vocab(with_added_tokens=True)
-    tokens = [""] * (max(found.values()) + 1)
+    tokens = [""] * (max(found.values()) + 1 + tokenizer.buckets)
     for token, i in found.items():
         tokens[i] = token
     return tokens

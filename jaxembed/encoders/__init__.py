@@ -5,10 +5,11 @@ each has the width of its output as `vector_size`. `encoder(kind, **settings)` m
 variables, which can be hashed, saved and compared.
 """
 
+from jaxembed.encoders.bag import Bag
 from jaxembed.encoders.functional import ENCODERS, Encoder, encoder
 from jaxembed.encoders.heads import Head
 from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
 
-__all__ = ["ENCODERS", "Encoder", "Head", "ResNet", "Transformer", "ViT", "encoder"]
+__all__ = ["ENCODERS", "Bag", "Encoder", "Head", "ResNet", "Transformer", "ViT", "encoder"]

@@ -63,6 +63,11 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(bits >= dropped, x * (65536 / (65536 - dropped)), 0).astype(x.dtype)
 
 
+def looked_up(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """The entries of a table at `ids`, NaN for an id outside: a vector of another id would never be noticed."""
+    return table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
 class Linear(nnx.Module):
     """`x [..., inputs] -> [..., outputs]`, as one product of two matrices."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jaxembed.encoders.bag import Bag
 from jaxembed.encoders.heads import Head
 from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.transformer import Transformer
@@ -18,7 +19,13 @@ from jaxembed.ranges import declared_by
 
 Variables = dict[str, Any]
 
-ENCODERS: dict[str, type[nnx.Module]] = {"vit": ViT, "resnet": ResNet, "transformer": Transformer, "head": Head}
+ENCODERS: dict[str, type[nnx.Module]] = {
+    "vit": ViT,
+    "resnet": ResNet,
+    "transformer": Transformer,
+    "bag": Bag,
+    "head": Head,
+}
 
 #: Variables of encoders that are vectors of places and no maps, in tables though they stand: weight decay leaves them alone.
 PLACES = ("class_token", "position_embedding")
@@ -56,6 +63,16 @@ class Encoder:
     def with_(self, **settings: Any) -> "Encoder":
         """The same with other settings."""
         return replace(self, settings=tuple((dict(self.settings) | settings).items()))
+
+    @property
+    def longest(self) -> int | None:
+        """How many tokens of a text it takes; None where it takes any number."""
+        return self["max_length"] if "max_length" in parameters(self.kind) else None
+
+    def for_texts(self, vocab_size: int, max_length: int) -> "Encoder":
+        """The same for so many tokens; and for texts of that length, where it takes no text of any length."""
+        length = {} if self.longest is None else {"max_length": max_length}
+        return self.with_(vocab_size=vocab_size, **length)
 
     def init(self, key: jax.Array) -> tuple[Variables, Variables]:
         """Fresh parameters, and what training keeps beside them (running statistics; {} where there are none)."""

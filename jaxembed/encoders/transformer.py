@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key
+from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key, looked_up
 from jaxembed.encoders.positions import sinusoidal
 from jaxembed.ranges import Count, CountOrZero, ShareBelowOne
 
@@ -50,7 +50,7 @@ class Transformer(nnx.Module):
         self.token_embedding = table(vocab_size, token_dim or hidden_size)
         # The layer norm below gives every token the same length, so its vector alone cannot say how much it counts. Weights
         # are kept as logarithms, which keeps them positive.
-        self.token_weight = nnx.Param(jnp.zeros(vocab_size)) if pooling == "weighted" else None
+        self.token_weight = nnx.Param(jnp.zeros(vocab_size, jnp.float32)) if pooling == "weighted" else None
         self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None
         self.segment_embedding = table(segments, hidden_size) if segments else None
         self.position_embedding = table(max_length, hidden_size) if positions == "learned" else None
@@ -85,7 +85,7 @@ class Transformer(nnx.Module):
             later = jnp.cumsum(mask[:, ::-1], axis=1)[:, ::-1] - mask
             weights = jnp.where(mask & (later == 0), 1.0, 0.0)
         elif self.token_weight is not None:
-            weights = mask * jnp.exp(_rows(self.token_weight[...], ids))
+            weights = mask * jnp.exp(looked_up(self.token_weight[...], ids))
             weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-30)
         else:
             weights = mask / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
@@ -124,19 +124,14 @@ class Transformer(nnx.Module):
 
     def _embedded(self, ids: jax.Array, segments: jax.Array | None) -> jax.Array:
         length = ids.shape[1]
-        x = _rows(self.token_embedding[...], ids)
+        x = looked_up(self.token_embedding[...], ids)
         if self.lift is not None:
             x = self.lift(x).astype(jnp.float32)
         if self.segment_embedding is not None:
             table = self.segment_embedding[...]
-            x = x + (table[0][None, None] if segments is None else _rows(table, segments))
+            x = x + (table[0][None, None] if segments is None else looked_up(table, segments))
         if self.position_embedding is not None:
             x = x + self.position_embedding[...][None, :length]
         elif self.positions == "sinusoidal":
             x = x + sinusoidal(length, self.vector_size)[None]
         return self.embedding_norm(x)
-
-
-def _rows(table: jax.Array, ids: jax.Array) -> jax.Array:
-    # NaN for an id outside: what looks like a vector but belongs to another id would never be found.
-    return table.at[ids].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -51,11 +51,11 @@ class CLIP(DenseMethod):
 
     def suited_to(self, data: "TokenizedImages") -> Self:
         """The same for images and a vocabulary such as the data's, with batches no larger than the data."""
-        text = {"vocab_size": data.vocabulary_size, "max_length": max(data.ids.shape[-1], data.max_length)}
+        length = max(data.ids.shape[-1], data.max_length)
         return replace(
             super().suited_to(data),
             image_encoder=sized(self.image_encoder, data.images, self.augmentation),
-            text_encoder=self.text_encoder.with_(**text),
+            text_encoder=self.text_encoder.for_texts(data.vocabulary_size, length),
         )
 
     def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:

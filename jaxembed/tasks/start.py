@@ -1,4 +1,4 @@
-"""Token vectors for an encoder to start from: those of Skip-gram, trained on a corpus."""
+"""What an encoder of texts starts from: token vectors of Skip-gram, trained on a corpus, and weights of tokens by frequency."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,12 +6,15 @@ from typing import Annotated
 import numpy as np
 
 from jaxembed.data.text import Corpus, read_corpus
+from jaxembed.data.tokenized import TokenGroups
 from jaxembed.data.tokens import Tokenizer, start_vectors
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.ranges import Checked, Count, CountOrZero, Positive, Range
+from jaxembed.ranges import Checked, Count, CountOrZero, NotNegative, Positive, Range
 from jaxembed.training.loop import fit
 from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
+
+_NEXT_TO_NOTHING = -30.0  # as the logarithm of a weight: a text of nothing else still has a vector
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class Start(Checked):
     epochs: Count = 3  # Of Skip-gram.
     std: Positive = 0.02  # Standard deviation of the vectors as the encoder starts with them.
     words: CountOrZero = 20_000  # A tokenizer of whole words also knows so many of the corpus' most frequent ones.
+    centred: bool = (
+        False  # Without the mean vector of the corpus' words, which tells nothing apart (Mu and Viswanath 2018).
+    )
+    # A token of frequency p starts with the weight a / (a + p), the smooth inverse frequency of Arora et al. (2017), in encoders
+    # that weigh tokens; this is a, and 0 lets all tokens count alike.
+    smoothing: NotNegative = 0.0
     seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0  # Of Skip-gram.
 
     def corpus(self) -> Corpus:
@@ -35,5 +44,24 @@ class Start(Checked):
         """Float32 `[len(tokenizer), vector_size]`, and how many tokens are words that Skip-gram knows."""
         corpus = self.corpus()
         result = fit(SkipGram(vector_size=self.vector_size), corpus, Training(epochs=self.epochs), seeds=(self.seed,))
-        vectors = KeyedVectors(corpus.vocabulary.words, result.vectors[0])
+        rows = result.vectors[0] - result.vectors[0].mean(0) if self.centred else result.vectors[0]
+        vectors = KeyedVectors(corpus.vocabulary.words, rows)
         return start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
+
+    def weights(self, tokenizer: Tokenizer, groups: TokenGroups) -> np.ndarray | None:
+        """Logarithms of what each token counts at first, by its frequency in the corpus and in the groups together.
+
+        Tokens that are no words hardly count. Float32 `[len(tokenizer)]`, or None where all count alike.
+        """
+        if not self.smoothing:
+            return None
+        vocabulary = self.corpus().vocabulary
+        counts = np.bincount(groups.ids.ravel(), minlength=len(tokenizer)).astype(np.float64)
+        for word, count in zip(vocabulary.words, vocabulary.counts, strict=True):
+            if (token := tokenizer.core.token_to_id(word)) is not None:
+                counts[token] += count
+        special = list(groups.special)
+        counts[special] = 0
+        weights = np.log(self.smoothing / (self.smoothing + counts / counts.sum()))
+        weights[special] = _NEXT_TO_NOTHING
+        return weights.astype(np.float32)

@@ -33,6 +33,10 @@ def runs(tmp_path_factory):
     pooled = encoder("vit", image_size=(8, 8), patch=8, hidden_size=8, heads=2, depth=1)
     text, image = {"text": TextInput(tokenizer, 6)}, {"image": ImageInput(8, 8, 1)}
     made = {"texts": (SimCSE(encoder=bag), text), "pictures": (Pixels(), image)}
+    hashing = tokenizer.with_buckets(16)
+    made["whole"] = (
+        SimCSE(encoder=encoder("bag", vocab_size=len(hashing), hidden_size=8)), {"text": TextInput(hashing, 0)},
+    )  # fmt: skip
     made["both"] = (CLIP(image_encoder=pooled, text_encoder=bag, vector_size=4), text | image)
     for name, (method, inputs) in made.items():
         run = Run.create(folder / name, {"method": method})
@@ -96,6 +100,21 @@ def test_sentences_are_embedded_and_searched(run, text, tmp_path, capsys):
     assert "test/1" in capsys.readouterr().out
     (moved / "vectors.safetensors").unlink()
     assert main(["neighbors", str(moved), "rain"]) == 0
+
+
+def test_a_bag_of_words_takes_texts_of_any_length(run, tmp_path):
+    folder, file = run("whole"), tmp_path / "long.txt"
+    lines = ["a dog runs", "a dog runs " * 3000, "men unseen", " ".join(["rain"] * 700 + ["unseen"])]
+    file.write_text("\n".join(lines) + "\n")
+    assert main(["embed", str(folder), str(file)]) == 0
+    found, model = load_vectors(folder / "embedded.safetensors").vectors, jaxembed.load(folder)
+    np.testing.assert_allclose(model.encode(lines), found, atol=1e-6)
+    net, takes = model.module.encoder, model.inputs["text"]
+    table, weight = (np.asarray(x[...], np.float64) for x in (net.token_embedding, net.token_weight))
+    for line, vector in zip(lines, found, strict=True):
+        ids = takes.examples([line])["ids"][0]
+        assert len(ids) == len(line.split()) + 2  # with its ends
+        np.testing.assert_allclose(vector, np.average(table[ids], axis=0, weights=np.exp(weight[ids])), atol=1e-5)
 
 
 def test_formats(run, text, tmp_path):

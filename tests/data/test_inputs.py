@@ -45,6 +45,17 @@ def test_texts_survive_a_folder(tmp_path, theirs):
     assert again.blank(2).shape == (2, 5)
 
 
+def test_whole_texts_and_buckets_survive_a_folder(tmp_path):
+    tokenizer = train_tokenizer(TEXTS, vocab_size=60, kind="word", min_count=1, cache=False).with_buckets(9)
+    made = TextInput(tokenizer, 0)
+    again = read_inputs(tmp_path, json.loads(json.dumps({"text": made.save(tmp_path)})))["text"]
+    texts = [*TEXTS, "an unknown king " * 40]
+    np.testing.assert_array_equal(again.examples(texts)["ids"], made.examples(texts)["ids"])
+    assert made.examples(texts)["ids"].shape == (4, 122)
+    assert made.examples(["unknown"])["ids"][0, 1] >= len(tokenizer) - 9
+    assert [made.blank(2, length).shape for length in (1, 3, 122, 128, 129)] == [(2, n) for n in (1, 4, 128, 128, 256)]
+
+
 def test_pictures_are_those_that_read_images_makes(tmp_path):
     import datasets
 

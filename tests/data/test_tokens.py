@@ -298,3 +298,36 @@ def test_real_captions_fit_their_tokenizer(monkeypatch, data_folder):
     assert (len(tokenizer), found.truncated, found.empty, found.unknown) == (2000, 0, 0, 0)
     words = Counter(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
     assert {word for word, _ in words.most_common(300)} <= set(vocabulary(tokenizer))
+
+
+# -- words outside the vocabulary, texts of any length
+
+
+def test_words_outside_the_vocabulary_share_buckets_by_their_letters(trained):
+    plain = trained["word"]
+    hashing = plain.with_buckets(50)
+    assert len(hashing) == len(vocabulary(hashing)) == len(plain) + 50
+    assert hashing.fingerprint != plain.fingerprint
+    texts = ["a zebra, blue zèbre ZEBRA", "Zebra", "ze\u0300bre  yak"]
+    known, found = encode(plain, texts, 0), encode(hashing, texts, 0)
+    is_known = known.ids != plain.unk
+    np.testing.assert_array_equal(found.ids[is_known], known.ids[is_known])
+    assert (found.ids[~is_known] >= len(plain)).all()
+    assert (found.ids < len(hashing)).all()
+    assert found.unknown == 0
+    zebra = found.ids[0, 2]
+    assert zebra == found.ids[0, 5] == found.ids[1, 1] != found.ids[0, 4]
+    assert found.ids[0, 4] == found.ids[2, 1]  # composed or not
+    many = encode(hashing, [f"word{i}" for i in range(400)], 0).ids[:, 1] - len(plain)
+    assert set(many.tolist()) == set(range(50))
+    assert start_vectors(hashing, KeyedVectors(["blue"], np.ones((1, 4))), 4, 0)[0].shape == (len(hashing), 4)
+    assert plain.with_buckets(0) is plain
+    with pytest.raises(ValueError, match="buckets are for words outside the vocabulary"):
+        trained["bpe"].with_buckets(5)
+
+
+def test_texts_stay_whole_where_no_length_is_given(trained):
+    texts = [LONG * 50, "blue"]
+    found = encode(trained["word"], texts, 0)
+    assert (found.lengths.tolist(), found.truncated) == ([len(LONG.split()) * 50 + 2, 3], 0)
+    np.testing.assert_array_equal(encode(trained["word"], texts, 9).ids[:, :8], found.ids[:, :8])

@@ -42,7 +42,7 @@ def test_images_by_the_command_line_on_what_is_shipped(tmp_path):
 @needs_data
 def test_sentences(tmp_path):
     text = table(contrastive_sentences, tmp_path, **{"start.max_words": 20_000})
-    assert "| words/infonce" in text
+    assert "| bag/infonce" in text
     assert "STS-B" in text
 
 

@@ -46,8 +46,8 @@ def test_what_a_contender_has_not_is_left():
     assert list(found) == [
         "clip/infonce, temperature=0.5", "clip/infonce, temperature=1.0", "siglip/negative_sampling",
     ]  # fmt: skip
-    found = built(contrastive_sentences, contenders=("words/infonce", "transformer/infonce"), vary=("mlp_size=64,128",))
-    assert found["transformer/infonce, mlp_size=64"].method.encoder["mlp_size"] == 64
+    found = built(contrastive_sentences, contenders=("bag/infonce", "layers/infonce"), vary=("mlp_size=64,128",))
+    assert found["layers/infonce, mlp_size=64"].method.encoder["mlp_size"] == 64
 
 
 def test_data_can_be_varied_too():

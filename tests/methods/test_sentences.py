@@ -122,3 +122,90 @@ def test_token_vectors_start_where_they_are_told_and_their_mean_is_a_baseline():
         fit(sentences.AveragedTokens(encoder=TINY, batch_size=8), toy(), Training(epochs=1))
     with pytest.raises(ValueError, match="the token vectors to start from are"):
         begun(METHOD, replace(data, start=data.start[:, :8]))
+
+
+BAG = encoder("bag", vocab_size=1, hidden_size=16)
+
+
+def test_weights_of_tokens_start_where_they_are_told():
+    data = replace(toy(start=True), weights=np.linspace(-3, 0, V, dtype=np.float32))
+    method, params, _ = begun(replace(METHOD, encoder=BAG), data)
+    np.testing.assert_array_equal(params.net["encoder"]["token_weight"], data.weights)
+    weights = np.exp(data.weights)[data.ids[:, 0]] * (data.ids[:, 0] > 0)
+    means = (data.start[data.ids[:, 0]] * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
+    np.testing.assert_allclose(method.encode(params.net, params.kept, {"ids": data.ids}), means, rtol=1e-4, atol=1e-6)
+    begun(METHOD, data)  # an encoder without weights has no use for them
+
+
+def test_an_encoder_sees_of_a_text_as_much_as_it_takes():
+    data = toy()
+    ids = np.tile(data.ids[:4, 0], (1, 3))
+    method, params, _ = begun(replace(METHOD, encoder=TINY.with_(max_length=7)), data)
+    whole, cut = (method.encode(params.net, params.kept, {"ids": x}) for x in (ids, ids[:, :7]))
+    np.testing.assert_allclose(whole, cut, rtol=1e-5)
+    method, params, _ = begun(replace(METHOD, encoder=BAG), data)
+    whole, cut = (method.encode(params.net, params.kept, {"ids": x}) for x in (ids, ids[:, :L]))
+    np.testing.assert_allclose(whole, cut, rtol=1e-4, atol=1e-7)  # three times the same words
+
+
+def fitted(kind, ids, **settings):
+    data = replace(toy(), judged=ids, special=(0, 1, 2, 3))
+    method = kind(encoder=BAG, batch_size=8, watch=6, **settings).suited_to(data)
+    return method, method.init(jax.random.key(0), method.source(data).constants)
+
+
+def judged(n=40, length=9):
+    """Sentences of unlike lengths, each between the ends that tokenizers give it."""
+    rng = np.random.default_rng(0)
+    ids = np.minimum(4 + rng.geometric(0.2, (n, length)), V - 1).astype(np.int32)
+    ids[np.arange(length) >= rng.integers(2, length + 1, n)[:, None]] = 0
+    return np.concatenate([np.full((n, 1), 2, np.int32), ids], axis=1)
+
+
+def test_tf_idf_is_that_of_scikit_learn():
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    ids = judged()
+    method, params = fitted(sentences.TfIdf, ids)
+    found = np.asarray(method.encode(params.net, params.kept, {"ids": jnp.asarray(ids)}))
+    lines = [" ".join(f"w{i}" for i in row if i > 3) for row in ids]
+    reference = text.TfidfVectorizer(token_pattern=r"\w+").fit_transform(lines).toarray()
+    assert found.shape == (40, 2048)
+    np.testing.assert_allclose(found @ found.T, reference @ reference.T, atol=1e-6)
+
+
+def test_tokens_without_a_column_of_their_own_share_the_last_quarter():
+    ids = judged()
+    _, params = fitted(sentences.TfIdf, ids, columns=8)
+    column = np.asarray(params.kept["column"])
+    having = np.array([sum(token in row for row in ids) if token > 3 else -1 for token in range(V)])
+    frequent = np.argsort(-having, kind="stable")[:6]
+    assert sorted(column[frequent]) == list(range(6))
+    assert set(np.delete(column, frequent)) == {6, 7}
+    with pytest.raises(ValueError, match="fitted to what is judged"):
+        begun(sentences.TfIdf(encoder=BAG, batch_size=8, watch=6), toy())
+
+
+def test_cosines_of_bm25_order_sentences_as_its_formula_does():
+    ids = judged()
+    method, params = fitted(sentences.BM25, ids, k1=1.5, b=0.6)
+    encode = lambda query: np.asarray(
+        method.encode(params.net, params.kept, {"ids": jnp.asarray(ids), "query": jnp.full(len(ids), query)}),
+        np.float64,
+    )
+    queries, found = encode(True), encode(False)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(found[0]), rtol=1e-5)
+    bags = [[i for i in row if i > 3] for row in ids.tolist()]
+    mean = np.mean([len(bag) for bag in bags])
+
+    def score(query, bag):
+        total = 0.0
+        for token in query:
+            having = sum(token in other for other in bags)
+            inverse = np.log(1 + (len(bags) - having + 0.5) / (having + 0.5))
+            often = bag.count(token)
+            total += inverse * often * 2.5 / (often + 1.5 * (1 - 0.6 + 0.6 * len(bag) / mean))
+        return total
+
+    np.testing.assert_allclose(queries @ found.T, [[score(q, bag) for bag in bags] for q in bags], rtol=1e-4, atol=1e-5)
+    plain = method.encode(params.net, params.kept, {"ids": jnp.asarray(ids)})
+    np.testing.assert_allclose(plain, found, rtol=1e-5)  # what is no query is a sentence to be found

@@ -1,5 +1,7 @@
 """What settings are chosen on: parts that are set apart of the training data, and splits of scored pairs."""
 
+from dataclasses import replace
+
 import datasets
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from jaxembed.tasks.base import set_apart, with_dev
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.sentences import Sentences
+from jaxembed.tasks.start import Start
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
 
@@ -94,9 +97,14 @@ def test_pictures_are_set_apart_with_all_their_captions(keep):
 @pytest.mark.parametrize(
     ("sts", "splits", "expected", "dev"),
     [
-        ("years", ("2012",), {"years 2012": "sts/2012"}, set()),
-        ("years", ("2012", "2013"), {"years 2013": "sts/2013", "years 2012": "sts/2012"}, {"sts/2012"}),
-        ("whole", (), {"whole": "sts/all"}, set()),
+        ("years", ("2012",), {"years 2012": "sts/2012", "years 2012 R@1": "retrieval/recall@1/2012"}, set()),
+        (
+            "years",
+            ("2012", "2013"),
+            {"years 2013": "sts/2013", "years 2012": "sts/2012", "years 2013 R@1": "retrieval/recall@1/2013"},
+            {"sts/2012", "retrieval/recall@1/2012"},
+        ),
+        ("whole", (), {"whole": "sts/all", "whole R@1": "retrieval/recall@1/all"}, set()),
         ("", (), {}, set()),
     ],
 )
@@ -114,6 +122,48 @@ def test_any_set_of_scored_pairs_will_do(keep, sts, splits, expected, dev):
     figures = task.judge({name: rng.normal(size=(n, 4)) for name, n in sizes.items()})
     assert set(expected.values()) <= figures.keys()
     assert {name for name in figures if task.half(name) == "dev"} == dev
+
+
+def test_a_sentence_looks_for_the_one_that_means_the_same(keep):
+    keep("captions", "train", captions=[["a b c", "a c"], ["d e f", "f e"]])
+    first, second = ["a", "b", "c", "d"], ["x", "y", "X", "z"]
+    keep("scored", "train", sentence1=first, sentence2=second, score=[5.0, 4.5, 4.9, 1.0])
+    task = Sentences("captions", tokenizer="word", vocab_size=50, sts="scored", splits=())
+    at = np.eye(3)[[0, 1, 0, 2]]  # what says the same word for word is the same
+    judge = lambda a: task.judge({"all/a": a, "all/b": at + 0.1})["retrieval/recall@1/all"]
+    assert judge(at) == 1
+    assert judge(np.eye(3)[[2, 1, 0, 1]]) == pytest.approx(2 / 3)  # the pair of score 1 asks for nothing
+
+
+def test_only_texts_to_train_on_are_cut_and_tokens_start_by_their_frequency(keep, tmp_path):
+    captions = [["a b c", "a c"], ["a a b", "a c d d d d d d d d"]] * 3
+    keep("captions", "train", captions=captions)
+    keep("scored", "train", sentence1=["a " * 50, "unseen"], sentence2=["b", "c"], score=[1.0, 5.0])
+    corpus = tmp_path / "words.txt"
+    corpus.write_text("a b a c a b a d\n" * 20)
+    start = Start(str(corpus), vector_size=4, epochs=1, words=50, smoothing=0.01)
+    how = {"tokenizer": "word", "vocab_size": 50, "max_length": 6, "sts": "scored", "splits": (), "start": start}
+    task = Sentences("captions", whole=True, buckets=7, **how)
+    found = task.found
+    core = found.inputs["text"].tokenizer.core
+    assert found.train.ids.shape == (6, 2, 6)
+    assert found.judged["all/a"]["ids"].shape == (2, 52)
+    assert found.judged["all/a"]["query"].all()
+    assert not found.judged["all/b"]["query"].any()
+    assert found.train.judged.shape == (4, 52)
+    assert found.judged["all/a"]["ids"][1, 1] >= found.train.vocabulary_size - 7
+    counts = {"a": 80 + 3 * 5, "b": 40 + 3 * 2, "c": 20 + 3 * 3, "d": 20 + 3 * 2}  # of training texts as they were cut
+    for word, count in counts.items():
+        p = count / sum(counts.values())
+        assert found.train.weights[core.token_to_id(word)] == pytest.approx(np.log(0.01 / (0.01 + p)), abs=1e-6)
+    assert (found.train.weights[[0, 1, 2, 3]] < -20).all()
+    assert (found.train.weights[-7:] == 0).all()
+    centred = replace(start, centred=True).vectors(found.inputs["text"].tokenizer)[0]
+    at = [core.token_to_id(word) for word in counts]
+    plain = found.train.start[at] - found.train.start[at].mean(0)  # which centring brings to one scale again
+    np.testing.assert_allclose(centred[at] * plain.std() / centred[at].std(), plain, atol=1e-5)
+    cut = Sentences("captions", **how).found
+    assert cut.judged["all/a"]["ids"].shape == (2, 6)
 
 
 def test_the_table_of_stsb_is_as_it_was():
