@@ -14,7 +14,7 @@ from jaxembed.training.processes import initialize, tell
 from . import mesh_runs
 
 pytestmark = pytest.mark.slow
-LABELS = [f"{data}x{model}" for data, model in mesh_runs.MESHES]
+LABELS = {kind: [f"{data}x{model}" for data, model in meshes] for kind, meshes in mesh_runs.MESHES.items()}
 # Sums in another order: rounding, carried on by a few dozen steps. Entries of vectors are about 1.
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
 
@@ -42,13 +42,16 @@ def assert_same(written, name, label, against="one", **close):
     assert np.ptp(one["vectors"]) > 0.01
 
 
-@pytest.mark.parametrize("label", ["8x1", "4x2"])
+@pytest.mark.parametrize("label", LABELS["nets"])
 def test_a_batch_that_is_spread_contrasts_with_all_of_it(written, label):
     assert_same(written, "simclr", label, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("label", LABELS)
-@pytest.mark.parametrize("name", ["skipgram", "skipgram-sgd", "cbow", "glove", "dense"])
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [*((name, label) for name in mesh_runs.TABLES for label in LABELS["tables"]),
+     *(("dense", label) for label in LABELS["nets"])],
+)  # fmt: skip
 def test_a_mesh_gives_what_one_device_gives(written, facts, name, label):
     assert_same(written, name, label)
     model = int(label.split("x")[1])
@@ -64,7 +67,7 @@ def test_seeds_of_one_program_share_a_mesh(written, facts):
     np.testing.assert_allclose(company["vectors"][0], alone["vectors"][0], **CLOSE)
 
 
-@pytest.mark.parametrize("label", ["8x1", "4x2"])
+@pytest.mark.parametrize("label", LABELS["nets"])
 def test_a_net_may_be_cut_too(written, facts, label):
     assert_same(written, "dense", f"sharded-{label}", against=label)
     size, cut = int(label[0]), facts[f"dense sharded-{label}"]["net"]
@@ -81,8 +84,8 @@ def test_a_step_of_skipgram_reduces_its_scores_and_nothing_else(facts):
     assert added == [["all-reduce", [[512], [768]]]]
 
 
-@pytest.mark.parametrize("label", LABELS)
-@pytest.mark.parametrize("name", ["skipgram", "skipgram-sgd", "cbow", "glove"])
+@pytest.mark.parametrize("label", LABELS["tables"])
+@pytest.mark.parametrize("name", mesh_runs.TABLES)
 def test_no_table_travels(facts, name, label):
     fact = facts[f"{name} {label}"]
     moved = [np.prod(shape) for _, shapes in fact["collectives"] for shape in shapes]
