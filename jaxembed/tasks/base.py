@@ -64,9 +64,8 @@ class Task(Checked):
 
     data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or the path of a file or folder.
     config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
-    revision: str | None = (
-        None  # Commit or tag of a dataset on the hub; read from the hub even where a name is known here.
-    )
+    # Commit or tag of a dataset on the hub, which is then read even where the name is known here.
+    revision: str | None = None
 
     unit: ClassVar[str] = "examples"
     columns: ClassVar[Mapping[str, str]] = {}  # of a table: `{header: key of a run's summary}`

@@ -64,7 +64,7 @@ def test_data_can_be_varied_too():
         (("colour=10,20",), "unknown setting 'colour'"),
         (("batch_size=1.5",), "batch_size is a whole number, not '1.5'"),
         (("batch_size",), "NAME=VALUE"),
-        (("batch_size=8", "batch_size=16"), "varied twice"),
+        (("batch_size=8", "batch_size=16"), "stands twice after --vary"),
         (("batch_size=1",), "batch_size must be at least 2"),
     ],
 )
