@@ -31,9 +31,8 @@ class WordMethod(Method):
     vector_size: Count = 100  # Dimension of the vectors.
     # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
     window: Count = 5
-    shrink_windows: bool = (
-        True  # Whether nearer neighbours count more; otherwise all neighbours in the window count the same.
-    )
+    # Whether nearer neighbours count more; otherwise all neighbours in the window count the same.
+    shrink_windows: bool = True
     # Number of negatives for each positive (for objectives with sampled negatives).
     negative: Annotated[float, Range(above=0, why="for none, choose hierarchical_softmax")] = 5
     ns_exponent: Finite = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
@@ -46,9 +45,8 @@ class WordMethod(Method):
     # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     halo: Annotated[int, Range(least=-1)] = -1
-    shared_negatives: Count = (
-        32  # Negatives drawn for each block; they are weighted so that they count as `negative` per positive.
-    )
+    # Negatives drawn for each block; they are weighted so that they count as `negative` per positive.
+    shared_negatives: Count = 32
     step_tokens: Count = 1024  # Tokens in one step; fewer where a pass would have less than 200 steps.
     shard_tokens: Count = 1 << 24  # Tokens on the device at a time.
 

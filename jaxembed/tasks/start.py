@@ -27,9 +27,8 @@ class Start(Checked):
     epochs: Count = 3  # Of Skip-gram.
     std: Positive = 0.02  # Standard deviation of the vectors as the encoder starts with them.
     words: CountOrZero = 20_000  # A tokenizer of whole words also knows so many of the corpus' most frequent ones.
-    centred: bool = (
-        False  # Without the mean vector of the corpus' words, which tells nothing apart (Mu and Viswanath 2018).
-    )
+    # Without the mean vector of the corpus' words, which tells nothing apart (Mu and Viswanath 2018).
+    centred: bool = False
     # A token of frequency p starts with the weight a / (a + p), the smooth inverse frequency of Arora et al. (2017), in encoders
     # that weigh tokens; this is a, and 0 lets all tokens count alike.
     smoothing: NotNegative = 0.0
