@@ -246,7 +246,8 @@ def _helps_of(kind: type) -> dict[str, str]:
         while number in alone:
             above.insert(0, comments[number])
             number -= 1
-        behind = comments.get(node.end_lineno or 0, "")
+        # A formatter puts a long line's comment between brackets, behind the value: on any line of the field it is its help.
+        behind = " ".join(comments[line] for line in range(node.lineno, (node.end_lineno or 0) + 1) if line in comments)
         if text := " ".join([*above, behind]).strip():
             found[name] = text
     return found

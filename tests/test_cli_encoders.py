@@ -55,6 +55,7 @@ def test_simcse_on_plain_texts(capsys):
         "--no-start",
     ]
     shape = ["--epochs", "1", "--batch-size", "16", "--hidden-size", "16", "--heads", "2", "--tokenizer", "wordpiece"]
+    shape += ["--encoder", "transformer", "--depth", "0", "--no-whole"]
     assert main(["train", "simcse", "--data", "enwik8-small", *settings, *shape]) == 0
     assert "texts cut to 12 tokens" in capsys.readouterr().out
     run = Run.open("runs/simcse/seed-1")

@@ -81,17 +81,21 @@ class Words(Task):
         product, summary = (self.found.train.vocabulary, vectors[""]), dict[str, Any]()
         for row in evaluate(product):
             group, name = "similarity" if row["metric"] == "spearman" else "analogies", row["benchmark"]
-            covered = float(row["items"]) / max(float(row["items"]) + float(row["oov"]), 1)
-            summary |= checked({f"{group}/{name}": row["value"], f"coverage/{name}": covered}, why=_too_few(row))
+            summary |= checked({f"{group}/{name}": row["value"], f"coverage/{name}": _covered(row)}, why=_too_few(row))
         halves: tuple[Half, ...] = ("test", "dev")
         for half in halves:
             for row in evaluate(product, split=half, names=SETS):
                 if row["benchmark"] in SETS:
-                    name = f"{SETS[str(row['benchmark'])]}/{row['benchmark']}-{half}"
-                    summary |= checked({name: row["value"]}, why=_too_few(row))
+                    name = f"{row['benchmark']}-{half}"
+                    figures = {f"{SETS[str(row['benchmark'])]}/{name}": row["value"], f"coverage/{name}": _covered(row)}
+                    summary |= checked(figures, why=_too_few(row))
         dev = [summary[f"{group}/{name}{DEV}"] for name, group in SETS.items()]
         lacks = next((value for value in dev if isinstance(value, Unmeasured)), None)
         return summary | {MEAN: lacks or sum(dev) / len(dev)}
+
+
+def _covered(row: Mapping[str, Any]) -> float:
+    return float(row["items"]) / max(float(row["items"]) + float(row["oov"]), 1)
 
 
 def _too_few(row: Mapping[str, Any]) -> str:

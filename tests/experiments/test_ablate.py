@@ -61,7 +61,7 @@ def test_objectives_are_varied_by_name_and_temperature_where_there_is_one():
         ({"vary": ("window=2,,3",)}, "NAME=VALUE"),
         ({"vary": ("window=2.5",)}, "window is a whole number, not '2.5'"),
         ({"vary": ("lr=high",)}, "learning_rate is a number, not 'high'"),
-        ({"vary": ("dim=2", "vector_size=3")}, "varied twice"),
+        ({"vary": ("dim=2", "vector_size=3")}, "stands twice after --vary"),
         ({"vary": ("objective=nce",)}, "unknown objective"),
         ({"vary": ()}, "nothing to vary"),
         ({"contenders": ("glove", "cbow")}, "one recipe is varied at a time"),
@@ -86,7 +86,7 @@ def test_tables_for_each_factor_are_those_of_the_runs(tmp_path, capsys, grid):
     text = (tmp_path / "ablation.md").read_text()
     assert text in capsys.readouterr().out
     with open(tmp_path / "results.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["benchmark"] == "wordsim353"]
+        rows = [row for row in csv.DictReader(file) if row["benchmark"] == "wordsim353 test"]  # the first column
     assert len(rows) == (3 if grid == "one-at-a-time" else 4) * 2
     if grid == "one-at-a-time":
         assert [row["label"] for row in rows[::2]] == ["base", "negative=1", "learning_rate=0.1"]

@@ -139,7 +139,7 @@ def test_a_killed_worker_ends_the_others_and_all_go_on_from_there(tmp_path, pair
     status = other.running.wait(LIMIT)
     assert status != 0
     assert time.monotonic() - began < 60  # far under the heartbeat's 100 s
-    message = f"process {1 - victim} of 2 stops, because another process of the run is gone (its own log tells why)"
+    message = f"process {1 - victim} of 2 stops, because another process of the run is gone (its own log says why)"
     assert other.text.count(message) == 1, other.text
     assert "the same command goes on from the last checkpoint" in other.text
     assert "Traceback" not in other.text
