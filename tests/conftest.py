@@ -5,9 +5,8 @@ import os
 import shutil
 import tempfile
 
-# Set before JAX is imported, and inherited by workers and by the processes that tests start. XLA leaves out most
-# optimisations, of which correctness needs none, and what one process has compiled the others load.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Set before JAX is imported, and inherited by workers and by the processes that tests start: what one has compiled, the others
+# load. Programs are optimised as a user's are, since tests also assert their bits and their memory.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxembed-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
