@@ -206,7 +206,6 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill():
-        jax.config.update("jax_enable_compilation_cache", False)  # its files would not fit either, and say so
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 
     try:
@@ -214,7 +213,6 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
             result, _ = trained(tmp_path, die_at=3, act=fill, make=big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        jax.config.update("jax_enable_compilation_cache", True)
     assert sum("could not be written" in str(one.message) for one in noted) == 1
     assert not [path for path in tmp_path.iterdir() if not path.name.isdigit()]  # no pieces
     np.testing.assert_array_equal(result.vectors, whole.vectors)
