@@ -7,6 +7,7 @@ use this file to list the settings of a recipe and to change them by name.
 import ast
 import inspect
 import io
+import sys
 import tokenize
 import typing
 from collections.abc import Iterator, Mapping
@@ -221,19 +222,38 @@ def helps(kind: type) -> dict[str, str]:
     return found
 
 
-def _helps_of(kind: type) -> dict[str, str]:
-    try:
-        source = inspect.cleandoc("\n" + inspect.getsource(kind))
-    except (OSError, TypeError):  # made by hand in a session
-        return {}
+@cache
+def _parsed(module: str) -> tuple[dict[str, ast.ClassDef], dict[int, str], set[int]]:
+    """A module's classes by their `__qualname__`, its comments by their lines, and the lines that are comments alone."""
+    source = inspect.getsource(sys.modules[module])
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT and not token.string.startswith("# fmt:")
     }
     lines = source.splitlines()
-    alone = {number for number in comments if lines[number - 1].lstrip().startswith("#")}
-    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)).body
+    classes: dict[str, ast.ClassDef] = {}
+
+    def visit(node: ast.AST, path: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                classes[path + child.name] = child
+                visit(child, f"{path}{child.name}.")
+            elif isinstance(child, ast.FunctionDef):
+                visit(child, f"{path}{child.name}.<locals>.")
+            else:
+                visit(child, path)
+
+    visit(ast.parse(source), "")
+    return classes, comments, {number for number in comments if lines[number - 1].lstrip().startswith("#")}
+
+
+def _helps_of(kind: type) -> dict[str, str]:
+    try:
+        classes, comments, alone = _parsed(kind.__module__)
+        body = classes[kind.__qualname__].body
+    except (OSError, TypeError, KeyError):  # made by hand in a session
+        return {}
     places = {
         node.target.id: node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }

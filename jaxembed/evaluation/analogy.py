@@ -131,7 +131,7 @@ def analogy_task(
     """
     if method not in get_args(Method):
         raise unknown("method", method, get_args(Method))
-    parsed = tuple(Question(*question) for question in questions)
+    parsed = tuple(one if isinstance(one, Question) else Question(*one) for one in questions)
     words = words_of(vocabulary, restrict_vocab)
     first = first_rows(words, case_insensitive)
     # Words that fold alike ("Paris", "PARIS") are one answer: each candidate carries the first row of its fold, and what is

@@ -85,6 +85,7 @@ def load_questions(name: str | os.PathLike) -> list[Question]:
     return questions
 
 
+@cache
 def _shipped(dataset: str, table: str) -> dict[str, list]:
     """The columns of a shipped table, read where it lies: nothing is written, so that no cache folder is needed."""
     return resolve(dataset, table).rows()[:]
@@ -137,6 +138,11 @@ def select(items: Iterable[Item], split: Half = "all") -> list[Item]:
     return [item for item in items if split in ("all", half(item))]
 
 
+@cache  # every run of a study is judged on the same questions, and sorting them out takes as long as answering them
+def _half_of_questions(name: str, split: Half) -> tuple[Question, ...]:
+    return tuple(select(load_questions(name), split))
+
+
 def benchmark_tasks(
     vocabulary: Words,
     *,
@@ -152,7 +158,7 @@ def benchmark_tasks(
     tasks: dict[str, SimilarityTask | AnalogyTask] = {}
     for name in names:
         if name in QUESTIONS:
-            questions = select(load_questions(name), split)
+            questions = _half_of_questions(name, split)
             tasks[name] = analogy_task(vocabulary, questions, method=method, restrict_vocab=restrict_vocab)
         elif name in PAIRS:
             tasks[name] = similarity_task(vocabulary, select(load_pairs(name), split))

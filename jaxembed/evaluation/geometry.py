@@ -70,7 +70,7 @@ def dimension_std(x: ArrayLike) -> jax.Array:
 
 def geometry(x: ArrayLike) -> dict[str, jax.Array]:
     """`uniformity`, `effective_rank` and `dimension_std` of rows [n, d], n >= 2, by name."""
-    return {"uniformity": uniformity(x), "effective_rank": effective_rank(x), "dimension_std": dimension_std(x)}
+    return _geometry(_rows(x, least=2))
 
 
 def collapsed(x: ArrayLike | Mapping[str, ArrayLike]) -> str | None:
@@ -90,6 +90,11 @@ def collapsed(x: ArrayLike | Mapping[str, ArrayLike]) -> str | None:
     if rank < LEAST_RANK:
         return f"collapsed to a line: effective_rank is {rank:.3g}, below {LEAST_RANK}"
     return None
+
+
+@jax.jit  # one program, where each figure by itself would be a dozen small ones
+def _geometry(x: jax.Array) -> dict[str, jax.Array]:
+    return {"uniformity": uniformity(x), "effective_rank": effective_rank(x), "dimension_std": dimension_std(x)}
 
 
 @jax.jit

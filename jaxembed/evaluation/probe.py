@@ -47,7 +47,7 @@ class LinearProbe:
     def logits(self, vectors: ArrayLike) -> jax.Array:
         """The logits of `vectors` [n, d], float32 [n, classes]; ValueError for rows that do not fit or are not finite."""
         rows = rows_of("vectors", vectors, len(self.weight))
-        return _logits((rows - self.mean[None]) / self.scale[None], self.weight, self.bias)
+        return _scaled_logits(rows, self.mean, self.scale, self.weight, self.bias)
 
     def predict(self, vectors: ArrayLike) -> np.ndarray:
         """The most likely label of each of `vectors` [n, d], [n]."""
@@ -127,8 +127,7 @@ def fit_probe(
         weights = start
         for penalty in penalties:  # from strong to weak, each from where the one before ended
             weights = _fit(data, penalty, weights, iterations)
-            right = _logits(data.rows, weights[:-1], weights[-1]).argmax(axis=1) == classes_of
-            tried[penalty] = float(np.mean(np.asarray(right)[held]))
+            tried[penalty] = float(np.mean(np.asarray(_labels(data.rows, weights))[held] == classes_of[held]))
             if penalty == max(tried, key=lambda value: tried[value]):
                 # The last fit, on all rows, starts from what fitted best: it is near already.
                 start = weights
@@ -174,6 +173,16 @@ def _prepare(rows: jax.Array, labels: jax.Array, fitted: jax.Array, standardize:
 
 def _logits(rows: jax.Array, weight: ArrayLike, bias: ArrayLike) -> jax.Array:
     return jnp.matmul(rows, weight, precision=lax.Precision.HIGHEST) + jnp.asarray(bias)[None]
+
+
+@jax.jit
+def _labels(rows: jax.Array, weights: jax.Array) -> jax.Array:
+    return _logits(rows, weights[:-1], weights[-1]).argmax(axis=1)
+
+
+@jax.jit
+def _scaled_logits(rows: jax.Array, mean: ArrayLike, scale: ArrayLike, weight: ArrayLike, bias: ArrayLike) -> jax.Array:
+    return _logits((rows - jnp.asarray(mean)[None]) / jnp.asarray(scale)[None], weight, bias)
 
 
 @jax.jit
@@ -225,6 +234,7 @@ def few_label_probe(
     *,
     each: int = 10,
     draws: int = 5,
+    l2: float | Sequence[float] = L2,
     seed: int = 0,
     iterations: int = 100,
 ) -> float:
@@ -241,9 +251,19 @@ def few_label_probe(
         raise ValueError(
             f"class {classes[counts.argmin()]} has {counts.min()} rows, fewer than the {each} labels a class"
         )
+    test = rows_of("test", test, rows.shape[1])
     random, found = np.random.default_rng(seed), []
     for _ in range(draws):
         drawn = np.concatenate([random.choice(np.flatnonzero(labels == one), each, replace=False) for one in classes])
-        probe = fit_probe(rows[drawn], labels[drawn], validation=0.3, iterations=iterations)
-        found.append(probe.accuracy(test, test_labels))
+        some = np.asarray(rows[drawn])
+        deviation = some.std(0)
+        scale = np.where(deviation > 1e-6 * np.abs(some.mean(0)), deviation, 1)
+        # The penalty does not mind a rotation, and weights lie in the span of the rows: in its coordinates, of which there are
+        # as many as rows, the same minimum is found in a fraction of the time.
+        *_, span = np.linalg.svd((some - some.mean(0)) / scale, full_matrices=False)
+        within = lambda x, mean=some.mean(0), scale=scale, span=span: ((np.asarray(x) - mean) / scale) @ span.T
+        probe = fit_probe(
+            within(some), labels[drawn], l2=l2, validation=0.3, standardize=False, iterations=iterations
+        )
+        found.append(probe.accuracy(within(test), test_labels))
     return float(np.mean(found))

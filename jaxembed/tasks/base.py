@@ -155,11 +155,9 @@ def with_dev(wanted: int, share: float, most: int = sys.maxsize) -> int:
 
 def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:
     """`geometry/...` of each run's vectors `[runs, n, d]`."""
-    found = [jax.device_get(_geometry(one)) for one in vectors]
+    found = [jax.device_get(geometry(one)) for one in vectors]
     return {f"geometry/{name}": np.stack([one[name] for one in found]) for name in found[0]}
 
-
-_geometry = jax.jit(geometry)
 
 GEOMETRY = ("uniformity", "effective_rank", "dimension_std")  # what `geometry` measures
 
