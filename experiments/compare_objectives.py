@@ -47,7 +47,8 @@ PRESETS = {
     # What is recorded was trained step by step, with every loss; three seeds fill two cores as well as replicas do.
     "enwik8": Preset(
         ALL, Path("results/compare_objectives"),
-        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1, **ALIKE}, {"glove": {"epochs": 8}},
+        {"data": "enwik8-text", "epochs": 3, "replicas": 1, "loss_every": 1, **ALIKE},
+        {"glove": {"epochs": 8}, "cbow": {"shared_negatives": 32, "step_tokens": 1024}},
         tune=("learning_rate=0.15,0.3,0.6",), select=MEAN,
     ),
 }  # fmt: skip

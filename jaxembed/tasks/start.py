@@ -14,6 +14,7 @@ from jaxembed.training.loop import fit
 from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
+_OWN = 0x0B  # a stream of random numbers beside that of the vectors of unknown tokens
 _NEXT_TO_NOTHING = -30.0  # as the logarithm of a weight: a text of nothing else still has a vector
 
 
@@ -23,7 +24,10 @@ class Start(Checked):
 
     data: str = "enwik8-text"  # The corpus.
     max_words: CountOrZero = 0  # Only so many words of it; 0 takes all.
-    vector_size: Count = 256  # Of Skip-gram, and so of the encoder's token vectors.
+    vector_size: Count = 256  # Of Skip-gram. The encoder's token vectors have as many columns, and `own` more.
+    # Further columns, in which every token starts with random numbers: words are then more like themselves than like any other,
+    # and sentences that share words are alike whatever the words mean.
+    own: CountOrZero = 0
     epochs: Count = 3  # Of Skip-gram.
     std: Positive = 0.02  # Standard deviation of the vectors as the encoder starts with them.
     words: CountOrZero = 20_000  # A tokenizer of whole words also knows so many of the corpus' most frequent ones.
@@ -40,12 +44,14 @@ class Start(Checked):
         return corpus.head(self.max_words) if self.max_words else corpus
 
     def vectors(self, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
-        """Float32 `[len(tokenizer), vector_size]`, and how many tokens are words that Skip-gram knows."""
+        """Float32 `[len(tokenizer), vector_size + own]`, and how many tokens are words that Skip-gram knows."""
         corpus = self.corpus()
         result = fit(SkipGram(vector_size=self.vector_size), corpus, Training(epochs=self.epochs), seeds=(self.seed,))
         rows = result.vectors[0] - result.vectors[0].mean(0) if self.centred else result.vectors[0]
         vectors = KeyedVectors(corpus.vocabulary.words, rows)
-        return start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
+        found, known = start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
+        own = np.random.default_rng([self.seed, _OWN]).normal(0, self.std, (len(found), self.own))
+        return np.concatenate([found, own.astype(np.float32)], axis=1), known
 
     def weights(self, tokenizer: Tokenizer, groups: TokenGroups) -> np.ndarray | None:
         """Logarithms of what each token counts at first, by its frequency in the corpus and in the groups together.

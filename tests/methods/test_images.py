@@ -46,10 +46,15 @@ def begun(method):
     """A method that suits the toy, its first parameters and a batch."""
     method = method.suited_to(toy())
     source = method.source(toy())
-    params = method.init(jax.random.key(1), source.constants)
+    params = jax.jit(method.init)(jax.random.key(1), source.constants)
     shard = Shard(source.constants, {name: jnp.asarray(x) for name, x in source.piece(0).items()})
-    shard = shard.prepared(method.prepare(shard, jax.random.key(2)))
+    shard = shard.prepared(jax.jit(method.prepare)(shard, jax.random.key(2)))
     return method, params, shard
+
+
+def lost(method, params, batch, key):
+    """The loss as the engine computes it: one program instead of one for each operation."""
+    return jax.jit(method.loss)({}, params.net, params.kept, batch, key)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -77,9 +82,9 @@ def test_simclr_is_nt_xent_of_the_projections():
     method, params, shard = begun(TRAINED["simclr"])
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
     key = jax.random.key(5)
-    loss, metrics, _ = method.loss({}, params.net, params.kept, batch, key)
+    loss, metrics, _ = lost(method, params, batch, key)
     augment, drop = jax.random.split(key)
-    z, _ = method.projected(params.net, params.kept, method.views(batch, augment), drop)
+    z, _ = jax.jit(method.projected)(params.net, params.kept, jax.jit(method.views)(batch, augment), drop)
     z = np.asarray(z, np.float64)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     scores = np.exp(z @ z.T / 0.2)
@@ -93,12 +98,12 @@ def test_moco_contrasts_with_its_queue_and_renews_it():
     method, params, shard = begun(replace(TRAINED["moco"], objective=InfoNCE(temperature=0.5)))
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
     key = jax.random.key(5)
-    loss, _, kept = method.loss({}, params.net, params.kept, batch, key)
+    loss, _, kept = lost(method, params, batch, key)
     augment, drop = jax.random.split(key)
-    first, second = jnp.split(method.views(batch, augment), 2)
+    first, second = jnp.split(jax.jit(method.views)(batch, augment), 2)
     unit = lambda x: np.asarray(x, np.float64) / np.linalg.norm(np.asarray(x, np.float64), axis=1, keepdims=True)
-    query = unit(method.projected(params.net, params.kept, first, drop)[0])
-    keys = unit(method.target(params.kept, second, jax.random.fold_in(drop, 1)))
+    query = unit(jax.jit(method.projected)(params.net, params.kept, first, drop)[0])
+    keys = unit(jax.jit(method.target)(params.kept, second, jax.random.fold_in(drop, 1)))
     queue = np.asarray(params.kept["queue"], np.float64)
     pos, neg = np.exp((query * keys).sum(1) / 0.5), np.exp(query @ queue.T / 0.5)
     np.testing.assert_allclose(loss, -np.log(pos / (pos + neg.sum(1))).mean(), rtol=1e-5)
@@ -117,7 +122,7 @@ def test_the_averaged_net_has_dropout_of_its_own(name):
     dropping = replace(TRAINED[name], encoder=TINY.with_(dropout=0.3))
     method, params, shard = begun(dropping)
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
-    losses = [float(method.loss({}, params.net, params.kept, batch, jax.random.key(seed))[0]) for seed in (1, 1, 2)]
+    losses = [float(lost(method, params, batch, jax.random.key(seed))[0]) for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -134,10 +139,11 @@ def test_byol_follows_by_its_momentum():
 def test_simsiam_takes_no_gradient_through_what_is_predicted():
     method, params, shard = begun(TRAINED["simsiam"])
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
-    gradient = jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0])(params.net)
+    slope = jax.jit(jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0]))
+    gradient = slope(params.net)
     # A predictor that is held at zero cuts the only way by which a gradient could come to the encoder.
     cut = {**params.net, "predictor": jax.tree.map(jnp.zeros_like, params.net["predictor"])}
-    none = jax.grad(lambda net: method.loss({}, net, params.kept, batch, jax.random.key(5))[0])(cut)
+    none = slope(cut)
     largest = lambda tree: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
     assert largest(gradient["encoder"]) > 0
     assert largest(none["encoder"]) == 0

@@ -41,7 +41,7 @@ METHOD = sentences.SimCSE(encoder=TINY, batch_size=8, watch=6, objective=InfoNCE
 def begun(method, data):
     method = method.suited_to(data)
     source = method.source(data)
-    params = method.init(jax.random.key(1), source.constants)
+    params = jax.jit(method.init)(jax.random.key(1), source.constants)
     shard = Shard(source.constants, {name: jnp.asarray(x) for name, x in source.piece(0).items()})
     shard = shard.prepared(method.prepare(shard, jax.random.key(2)))
     return method, params, method.batch(shard, jnp.int32(0), jax.random.key(0))
@@ -81,9 +81,10 @@ def test_the_loss_is_infonce_both_ways_with_hard_negatives():
     data = toy(negatives=True)
     data = replace(data, sizes=np.ones_like(data.sizes), ids=data.ids[:, :1], texts=data.texts[:, :1])
     method, params, batch = begun(METHOD, data)
-    loss, metrics, _ = method.loss({}, params.net, params.kept, batch, jax.random.key(3))
+    loss, metrics, _ = jax.jit(method.loss)({}, params.net, params.kept, batch, jax.random.key(3))
+    encoded = jax.jit(lambda net, kept, ids: method.run("encoder", net, kept, ids)[0])
     unit = lambda ids: (lambda z: z / np.linalg.norm(z, axis=1, keepdims=True))(
-        np.asarray(method.run("encoder", params.net, params.kept, ids)[0], np.float64)
+        np.asarray(encoded(params.net, params.kept, ids), np.float64)
     )
     own, hard = unit(batch["ids"][:, 0]), unit(batch["negatives"])
     scores = np.exp(np.concatenate([own @ own.T, own @ hard.T], 1) / 0.1)
@@ -98,9 +99,10 @@ def test_a_hard_negative_that_an_anchor_says_itself_is_no_negative_of_it():
     known[::2] = -1
     data = replace(data, negative_texts=known)
     method, params, batch = begun(METHOD, data)
-    loss = method.loss({}, params.net, params.kept, batch, jax.random.key(3))[0]
+    loss = jax.jit(method.loss)({}, params.net, params.kept, batch, jax.random.key(3))[0]
+    encoded = jax.jit(lambda net, kept, ids: method.run("encoder", net, kept, ids)[0])
     unit = lambda ids: (lambda z: z / np.linalg.norm(z, axis=1, keepdims=True))(
-        np.asarray(method.run("encoder", params.net, params.kept, ids)[0], np.float64)
+        np.asarray(encoded(params.net, params.kept, ids), np.float64)
     )
     own, hard = unit(batch["ids"][:, 0]), unit(batch["negatives"])
     said = np.asarray(batch["texts"]) == np.asarray(batch["negative_texts"])[None]

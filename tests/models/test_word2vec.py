@@ -181,9 +181,9 @@ def test_each_call_of_train_draws_anew(few, monkeypatch):
     ("model", "settings"),
     [
         (Word2Vec, {"sg": 1}),
-        (Word2Vec, {"sg": 0}),
+        (Word2Vec, {"sg": 0, "epochs": 2}),  # of several sweeps each
         (Word2Vec, {"sg": 1, "hs": 1, "negative": 0}),
-        (Word2Vec, {"sg": 0, "hs": 1, "negative": 0}),
+        (Word2Vec, {"sg": 0, "hs": 1, "negative": 0, "epochs": 2}),
         (GloVe, {"epochs": 5}),
     ],
     ids=["skipgram", "cbow", "skipgram-hs", "cbow-hs", "glove"],
