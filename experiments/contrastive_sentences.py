@@ -10,7 +10,8 @@
 
 No pretrained weights: captions of the same picture are pairs (multi30k-captions), the tokenizer is trained on them, and
 token vectors start from Skip-gram on enwik8-text (`--no-start`: from noise). bag is their weighted mean, trained (Wieting et
-al. 2016), with weights that start from inverse frequencies (Arora et al. 2017); layers is a Transformer on them.
+al. 2016), with weights that start from inverse frequencies (Arora et al. 2017), and with columns in which each word starts as
+like itself alone (`--own`), so that sentences that share words are alike beyond what the words mean; layers is a Transformer.
 
 What a reader asks for first stands beside them, untrained: TF-IDF, BM25 (for retrieval), the mean of the vectors that encoders
 start from, and the same weighted by inverse frequency, which is the encoder of words before training. Settings are chosen on
@@ -36,8 +37,8 @@ ALL = (
 KINDS = {
     # A query is not encoded as what it finds, so that this is no encoder of texts that could be trained or opened by name.
     "bm25": replace(RECIPES["tf_idf"], method=BM25(encoder=encoder("bag", vocab_size=40_000))),
-    "mean_of_skipgram": RECIPES["mean_of_tokens"],
-    "idf_mean_of_skipgram": RECIPES["untrained_sentences"],
+    "mean_of_skipgram": RECIPES["mean_of_tokens"].with_(own=0),
+    "idf_mean_of_skipgram": RECIPES["untrained_sentences"].with_(own=0, hidden_size=256),
     "bag": RECIPES["simcse"],
     "bag_unsupervised": RECIPES["simcse_unsupervised"],
     "layers": RECIPES["simcse"].with_(
@@ -45,7 +46,7 @@ KINDS = {
             "transformer", vocab_size=40_000, hidden_size=256, depth=1, heads=4, mlp_size=256, dropout=0.1, max_length=24,
             segments=0, norm="pre",
         ),
-        learning_rate=5e-4, epochs=1,
+        learning_rate=5e-4, epochs=1, own=0,
     ),
 }  # fmt: skip
 
@@ -54,7 +55,7 @@ PRESETS = {
         ("mean_of_skipgram", "bag/infonce"), Path("runs/sentences-smoke"),
         {
             "max_rows": 512, "hidden_size": 32, "heads": 2, "vocab_size": 2000, "epochs": 1,
-            "batch_size": 64, "start.data": "enwik8-small", "max_words": 50_000, "start.epochs": 1, "vector_size": 32,
+            "batch_size": 64, "start.data": "enwik8-small", "max_words": 50_000, "start.epochs": 1, "vector_size": 32, "own": 0,
         },
         seeds=(1, 2),
     ),

@@ -74,10 +74,10 @@ def _images(kind: type[images.ImageMethod], epochs: int = 8, **settings: Any) ->
 
 
 def _sentences(kind: type[sentences.SimCSE], epochs: int = 2, dropout: float = 0.0) -> Recipe:
-    net = encoder("bag", vocab_size=40_000, hidden_size=256, dropout=dropout)
+    net = encoder("bag", vocab_size=40_000, hidden_size=768, dropout=dropout)
     task = Sentences(
         "multi30k-captions", tokenizer="word", vocab_size=40_000, buckets=8192, max_length=24, whole=True,
-        start=Start(std=0.1, centred=True, smoothing=1e-3),
+        start=Start(std=0.1, own=512, centred=True, smoothing=3e-4),
     )  # fmt: skip
     dense = Dense(optimizer="adamw", warmup=0.1, clip=1.0)
     return Recipe(

@@ -262,8 +262,6 @@ def few_label_probe(
         # as many as rows, the same minimum is found in a fraction of the time.
         *_, span = np.linalg.svd((some - some.mean(0)) / scale, full_matrices=False)
         within = lambda x, mean=some.mean(0), scale=scale, span=span: ((np.asarray(x) - mean) / scale) @ span.T
-        probe = fit_probe(
-            within(some), labels[drawn], l2=l2, validation=0.3, standardize=False, iterations=iterations
-        )
+        probe = fit_probe(within(some), labels[drawn], l2=l2, validation=0.3, standardize=False, iterations=iterations)
         found.append(probe.accuracy(within(test), test_labels))
     return float(np.mean(found))

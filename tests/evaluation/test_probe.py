@@ -162,12 +162,19 @@ def test_a_probe_on_few_labels_sees_no_more_than_these():
     everything = few_label_probe(noise, labels, fresh, np.arange(2000) % 4, each=60, draws=3)
     assert abs(everything - whole) < 0.03
     # More dimensions than rows, where it works in the span of the rows: as scikit-learn does in all dimensions.
-    wide, unseen = (centres[labels] @ mix + random.normal(size=(240, 90)) for mix in 2 * [random.normal(size=(6, 90)) / 9])
+    wide, unseen = (
+        centres[labels] @ mix + random.normal(size=(240, 90)) for mix in 2 * [random.normal(size=(6, 90)) / 9]
+    )
     draw = np.random.default_rng(0)
     drawn = np.concatenate([draw.choice(np.flatnonzero(labels == one), 5, replace=False) for one in range(4)])
-    linear_model, preprocessing = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("sklearn.preprocessing")
+    linear_model, preprocessing = (
+        pytest.importorskip("sklearn.linear_model"),
+        pytest.importorskip("sklearn.preprocessing"),
+    )
     scaler = preprocessing.StandardScaler().fit(wide[drawn])
-    peer = linear_model.LogisticRegression(C=1 / (20 * 1e-2), max_iter=1000).fit(scaler.transform(wide[drawn]), labels[drawn])
+    peer = linear_model.LogisticRegression(C=1 / (20 * 1e-2), max_iter=1000).fit(
+        scaler.transform(wide[drawn]), labels[drawn]
+    )
     found = few_label_probe(wide, labels, unseen, labels, each=5, draws=1, l2=1e-2)
     assert abs(found - peer.score(scaler.transform(unseen), labels)) < 0.01
     with pytest.raises(ValueError, match="class 3 has 59 rows, fewer than the 60 labels a class"):

@@ -13,7 +13,7 @@ CHANGES = {
     },
     "Sentences": {
         "data": "tiny-captions", "sts": "tiny-sts", "batch_size": 8, "watch": 8, "hidden_size": 16, "heads": 2, "mlp_size": 16,
-        "vocab_size": 200, "max_length": 12, "start.vector_size": 16, "start.epochs": 1, "encoder.max_length": 12,
+        "vocab_size": 200, "max_length": 12, "start.vector_size": 8, "own": 8, "start.epochs": 1, "encoder.max_length": 12,
         "buckets": 16, "columns": 64,
     },
     "ImageTexts": {
