@@ -42,7 +42,7 @@ class Recipe(Chooses):
     def hidden(self) -> frozenset[tuple[str, ...]]:
         """How tables are trained, where there are encoders instead."""
         names = (
-            ("optimizer", "initial_accumulator", "loss_every", "replicas", "merge_steps", "sweeps", "damping")
+            ("optimizer", "initial_accumulator", "eps", "loss_every", "replicas", "merge_steps", "sweeps", "damping")
             if self.training.dense
             else ("dense",)
         )

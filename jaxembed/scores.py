@@ -1,6 +1,7 @@
 """Scores of all pairs of two sets of vectors: stateless, interchangeable, `(a, b) -> score`."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,8 +79,99 @@ def negative_squared_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     return 2 * dot(a, b) - jnp.sum(a * a, -1)[..., :, None] - jnp.sum(b * b, -1)[..., None, :]
 
 
+def negative_distance(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`-|a - b|` of all pairs, Euclidean: `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`.
+
+    Of two points that are the same the gradient is zero.
+    """
+    square = -negative_squared_distance(a, b)
+    apart = square > 1e-12
+    return -jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+
+
+def negative_manhattan(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`-sum_i |a_i - b_i|` of all pairs: `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`; no `[..., P, Q, d]` is kept."""
+    return -jnp.sum(jnp.abs(a[..., :, None, :] - b[..., None, :, :]), -1)
+
+
+def negative_modulus(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`-sum_i |a_i - b_i|` of all pairs of complex vectors, whose halves are the real and the imaginary parts.
+
+    `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`. Of two numbers that are the same the gradient is zero.
+    """
+    (a, a_im), (b, b_im) = (jnp.split(x, 2, -1) for x in (a, b))
+    re, im = a[..., :, None, :] - b[..., None, :, :], a_im[..., :, None, :] - b_im[..., None, :, :]
+    return -jnp.sum(_modulus(re, im), -1)
+
+
+def _modulus(re: jax.Array, im: jax.Array) -> jax.Array:
+    square = re * re + im * im
+    return square * lax.rsqrt(jnp.maximum(square, 1e-30))
+
+
 SCORES: dict[str, Score] = {
     "dot": dot,
     "cosine": cosine,
     "negative_squared_distance": negative_squared_distance,
+    "negative_distance": negative_distance,
+    "negative_manhattan": negative_manhattan,
+    "negative_modulus": negative_modulus,
+}
+
+
+class TripleScore(NamedTuple):
+    """How a fact (head, relation, tail) is scored: the relation moves one entity, and what comes out is compared with the other.
+
+    move: `(entity [..., d], relation [..., k], back) -> [..., d]`: where the relation leads from a head or, `back`, from a tail.
+    compare: a score of all pairs. between: `(head, tail) -> [..., k]`, which `compare` compares with relations to the same score;
+    None where there is no such. is_complex: whether the halves of a vector are real and imaginary parts. is_angle: whether a
+    relation is an angle for each complex number.
+    """
+
+    move: Callable[[jax.Array, jax.Array, bool], jax.Array]
+    compare: Score
+    between: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    is_complex: bool = False
+    is_angle: bool = False
+
+    def width(self, size: int) -> int:
+        """Numbers k of a relation, for entities of d = `size`."""
+        return size // 2 if self.is_angle else size
+
+    def __call__(self, head: jax.Array, relation: jax.Array, tail: jax.Array) -> jax.Array:
+        """Scores `[...]` of facts: `head, tail [..., d]`, `relation [..., k]`."""
+        return self.compare(self.move(head, relation, False)[..., None, :], tail[..., None, :])[..., 0, 0]
+
+
+def translated(entity: jax.Array, relation: jax.Array, back: bool) -> jax.Array:
+    """`entity + relation`, back `entity - relation` (TransE: Bordes et al. 2013)."""
+    return entity - relation if back else entity + relation
+
+
+def scaled(entity: jax.Array, relation: jax.Array, back: bool) -> jax.Array:
+    """`entity * relation`, both ways (DistMult: Yang et al. 2015)."""
+    return entity * relation
+
+
+def multiplied(entity: jax.Array, relation: jax.Array, back: bool) -> jax.Array:
+    """The product of complex vectors, halves of real and imaginary parts; back that with the relation's conjugate.
+
+    Its inner product with the other entity is ComplEx's `Re sum_i h_i r_i conj(t_i)` (Trouillon et al. 2016, eq. 9).
+    """
+    (re, im), (r_re, r_im) = (jnp.split(x, 2, -1) for x in (entity, relation))
+    r_im = -r_im if back else r_im
+    return jnp.concatenate([re * r_re - im * r_im, re * r_im + im * r_re], -1)
+
+
+def rotated(entity: jax.Array, relation: jax.Array, back: bool) -> jax.Array:
+    """Complex numbers turned by the relation's angles, in radians; back the other way (RotatE: Sun et al. 2019)."""
+    return multiplied(entity, jnp.concatenate([jnp.cos(relation), jnp.sin(relation)], -1), back)
+
+
+TRIPLE_SCORES: dict[str, TripleScore] = {
+    "transe_l1": TripleScore(translated, negative_manhattan, lambda head, tail: tail - head),
+    "transe_l2": TripleScore(translated, negative_distance, lambda head, tail: tail - head),
+    "distmult": TripleScore(scaled, dot, lambda head, tail: head * tail),
+    "complex": TripleScore(multiplied, dot, lambda head, tail: multiplied(tail, head, True), is_complex=True),
+    "rotate": TripleScore(rotated, negative_modulus, is_complex=True, is_angle=True),
 }

@@ -130,7 +130,7 @@ def fit(
     has saved what there is; WorkerLost where another process of the run is gone.
     """
     seeds = seeds_of(seeds)
-    training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
+    training, layout = training or Training.of(method), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
     _warn_of_slow_scatter()
     data = method.read(data)
     method, training = method.suited_to(data), method.training_for(data, training)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxembed.sampling.random import key_from, key_of
 from jaxembed.training.host import use_large_pages
 from jaxembed.training.mesh import Layout
-from jaxembed.training.method import Method, Params, Shard, Source
+from jaxembed.training.method import Method, Params, Shard, Source, Static
 from jaxembed.training.numbers import with_numbers
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.settings import Training
@@ -191,7 +191,7 @@ class Program:
         """All that compiled functions depend on beside the shapes of their arguments, which hold the numbers."""
         method = with_numbers(self.method, dict.fromkeys(self.lanes[0].numbers.keys() - {"total_steps"}, 0.0))
         own = self.training
-        training = own.optimizer, own.initial_accumulator, own.damping, own.loss_every, own.dense
+        training = own.optimizer, own.initial_accumulator, own.eps, own.damping, own.loss_every, own.dense
         return type(method), method, training, self.layout, self.stacked, self.seeds_by
 
     def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:
@@ -341,7 +341,9 @@ class HeldOut:
     def __init__(self, program: Program, source: Source):
         self.program, self.source = program, source
         method, self.key = program.method, key_of(_HELD_OUT)
-        self.constants = program.layout.put(source.constants)
+        # What was made of the data that are trained on (a graph, frequencies) serves here too; sizes are these data's own.
+        own = source.constants.items()
+        self.constants = {name: x if isinstance(x, Static) else program.constants[name] for name, x in own}
 
         def total(params, shard, numbers, key, last):
             shard = shard.prepared(method.prepare(shard, key))
