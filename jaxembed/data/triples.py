@@ -18,6 +18,7 @@ import numpy as np
 from jaxembed.data.cache import content_digest
 from jaxembed.data.columns import open_split, read_values, rows_of
 from jaxembed.data.delimited import is_delimited, read_delimited
+from jaxembed.files import write_bytes
 
 if TYPE_CHECKING:
     import datasets
@@ -79,6 +80,24 @@ class Triples:
 
     def __len__(self) -> int:
         return len(self.train)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes names and facts to one safetensors file, whole or not at all."""
+        from safetensors.numpy import save
+
+        about = {name: json.dumps(getattr(self, name)) for name in ("entities", "relations", "origin", "fingerprint")}
+        write_bytes(path, save({split: np.ascontiguousarray(self.split(split)) for split in SPLITS}, about))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Triples":
+        """Reads what `save` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(path, "numpy") as file:
+            about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            facts = {split: file.get_tensor(split) for split in SPLITS}
+        names = {name: tuple(about.pop(name)) for name in ("entities", "relations")}
+        return cls(**names, **facts, **about)
 
     def split(self, name: str) -> np.ndarray:
         """The facts of "train", "validation" or "test", int32 [n, 3]."""

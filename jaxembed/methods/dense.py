@@ -12,7 +12,7 @@ import numpy as np
 from jaxembed.methods.examples import ExampleMethod
 from jaxembed.objectives import cached, pairwise
 from jaxembed.ranges import Count, Range
-from jaxembed.training.method import Batch, Loss, Method, Params, Source
+from jaxembed.training.method import Batch, Loss, Method, Params, Shard, Source
 
 Examples = Mapping[str, np.ndarray]
 

@@ -40,6 +40,8 @@ class Training(Checked):
     sweeps: CountOrZero = 1
     # How many times a squared gradient counts in the accumulators of row_adagrad; 0 lets the method choose, as for sweeps.
     damping: NotNegative = 1.0
+    # Whether the pass is kept that was best on the validation part, rather than the last one.
+    best_pass: bool = False
     dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
     def __post_init__(self):
