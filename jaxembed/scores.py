@@ -89,24 +89,70 @@ def negative_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     return -jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
 
 
+@jax.custom_vjp
 def negative_manhattan(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`-sum_i |a_i - b_i|` of all pairs: `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`; no `[..., P, Q, d]` is kept."""
-    return -jnp.sum(jnp.abs(a[..., :, None, :] - b[..., None, :, :]), -1)
+    """`-sum_i |a_i - b_i|` of all pairs: `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`; no `[..., P, Q, d]` is kept.
+
+    Where two numbers are the same the gradient is zero.
+    """
+    return -jnp.sum(jnp.abs(_differences(a, b)), -1)
 
 
+@jax.custom_vjp
 def negative_modulus(a: jax.Array, b: jax.Array) -> jax.Array:
     """`-sum_i |a_i - b_i|` of all pairs of complex vectors, whose halves are the real and the imaginary parts.
 
-    `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`. Of two numbers that are the same the gradient is zero.
+    `a [..., P, d]`, `b [..., Q, d]` -> `[..., P, Q]`. Where two numbers are the same the gradient is zero.
     """
-    (a, a_im), (b, b_im) = (jnp.split(x, 2, -1) for x in (a, b))
-    re, im = a[..., :, None, :] - b[..., None, :, :], a_im[..., :, None, :] - b_im[..., None, :, :]
-    return -jnp.sum(_modulus(re, im), -1)
+    (re, im), (b_re, b_im) = (jnp.split(x, 2, -1) for x in (a, b))
+    return -jnp.sum(_modulus(_differences(re, b_re), _differences(im, b_im)), -1)
+
+
+def _differences(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a[..., :, None, :] - b[..., None, :, :]
 
 
 def _modulus(re: jax.Array, im: jax.Array) -> jax.Array:
-    square = re * re + im * im
-    return square * lax.rsqrt(jnp.maximum(square, 1e-30))
+    return jnp.sqrt(re * re + im * im)
+
+
+def _unit(re: jax.Array, im: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Complex numbers divided by their moduli; 0 stays 0."""
+    inverse = lax.rsqrt(jnp.maximum(re * re + im * im, 1e-24))
+    return re * inverse, im * inverse
+
+
+def _backward_of_distance(slope: Callable[..., tuple[jax.Array, ...]], parts: int) -> Callable:
+    """The derivative of minus a sum over differences, of vectors in so many parts, whose own derivatives are `slope`.
+
+    It is made a row of `a` at a time: all differences at once, [P, Q, d], are ten times slower on a CPU.
+    """
+
+    def of_rows(a, b, gradient):
+        split = lambda x: tuple(jnp.split(x, parts, -1))
+        others = split(b)
+
+        def row(to_b, one):
+            x, g = one
+            slopes = slope(*(mine[None, :] - other for mine, other in zip(x, others, strict=True)))
+            slopes = [g[:, None] * part for part in slopes]
+            return tuple(map(jnp.add, to_b, slopes)), tuple(-jnp.sum(part, 0) for part in slopes)
+
+        to_b, to_a = lax.scan(row, tuple(map(jnp.zeros_like, others)), (split(a), gradient))
+        return jnp.concatenate(to_a, -1), jnp.concatenate(to_b, -1)
+
+    def backward(operands, gradient):
+        a, b = operands
+        wide = jnp.promote_types(gradient.dtype, jnp.float32)
+        to_a, to_b = jax.vmap(of_rows)(*(_flat(x).astype(wide) for x in (a, b, gradient)))
+        return to_a.reshape(a.shape).astype(a.dtype), to_b.reshape(b.shape).astype(b.dtype)
+
+    return backward
+
+
+_signs = lambda difference: (jnp.sign(difference),)
+negative_manhattan.defvjp(lambda a, b: (negative_manhattan(a, b), (a, b)), _backward_of_distance(_signs, 1))
+negative_modulus.defvjp(lambda a, b: (negative_modulus(a, b), (a, b)), _backward_of_distance(_unit, 2))
 
 
 SCORES: dict[str, Score] = {

@@ -209,7 +209,7 @@ class KnowledgeMethod(ExampleMethod):
         if self.regularizer == "l2":
             return jnp.sum(rows * rows, -1)
         square = sum(half * half for half in jnp.split(rows, 2, -1)) if self.score.is_complex else rows * rows
-        return jnp.sum(square * square * jax.lax.rsqrt(jnp.maximum(square, 1e-30)), -1)
+        return jnp.sum(square * square * jax.lax.rsqrt(jnp.maximum(square, 1e-24)), -1)
 
     def _relation_loss(self, asked, answers, relations, batch, weight):
         """Cross-entropy of each fact's relation among all of them, summed."""
