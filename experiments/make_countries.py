@@ -2,10 +2,10 @@
 
     python -m experiments.make_countries jaxembed/data/builtin/countries     # a second; expect 1,063 facts of 8 relations
 
-A line is a country with its capital, subregion, official languages, currency and those neighbours by land that stand below it;
-- stands for what is left out since it changes or is disputed. What can be told from other facts (neighbours, continents, regions of
-capitals, languages of several countries) is held out in part: every tenth such fact for each of validation and test, both
-directions of a border together.
+A line is a country with its capital, subregion, official languages, currency and those neighbours by land that no line above
+tells; - stands for what is left out since it changes or is disputed. What can be told from other facts (neighbours, continents,
+regions of capitals, languages of several countries) is held out in part: every tenth such fact for each of validation and test,
+both directions of a border together.
 """
 
 import sys
@@ -103,7 +103,7 @@ Vietnam | Hanoi | South-eastern_Asia | Vietnamese | dong |
 Malaysia | Kuala_Lumpur | South-eastern_Asia | Malay | ringgit | Indonesia
 Indonesia | - | South-eastern_Asia | Indonesian | rupiah |
 Philippines | Manila | South-eastern_Asia | Filipino English | Philippine_peso |
-Brazil | Brasilia | South_America_(region) | Portuguese | real | Uruguay Argentina Paraguay Bolivia Peru Colombia Venezuela Guyana Suriname
+Brazil | Brasilia | South_America_(region) | Portuguese | real | Uruguay Argentina Paraguay Bolivia Peru Colombia Venezuela
 Argentina | Buenos_Aires | South_America_(region) | Spanish | Argentine_peso | Chile Bolivia Paraguay Uruguay
 Chile | Santiago | South_America_(region) | Spanish | Chilean_peso | Peru Bolivia
 Uruguay | Montevideo | South_America_(region) | Spanish | Uruguayan_peso |
@@ -113,8 +113,8 @@ Peru | Lima | South_America_(region) | Spanish Quechua Aymara | sol | Ecuador Co
 Ecuador | Quito | South_America_(region) | Spanish | US_dollar | Colombia
 Colombia | Bogota | South_America_(region) | Spanish | Colombian_peso | Venezuela Panama
 Venezuela | Caracas | South_America_(region) | Spanish | bolivar | Guyana
-Guyana | Georgetown | South_America_(region) | English | Guyanese_dollar | Suriname
-Suriname | Paramaribo | South_America_(region) | Dutch | Surinamese_dollar |
+Guyana | Georgetown | South_America_(region) | English | Guyanese_dollar | Suriname Brazil
+Suriname | Paramaribo | South_America_(region) | Dutch | Surinamese_dollar | Brazil
 Panama | Panama_City | Central_America | Spanish | US_dollar | Costa_Rica
 Costa_Rica | San_Jose | Central_America | Spanish | Costa_Rican_colon | Nicaragua
 Nicaragua | Managua | Central_America | Spanish | cordoba | Honduras
@@ -140,7 +140,9 @@ def facts() -> list[tuple[list[Fact], bool]]:
     rows = [[cell.strip() for cell in line.split("|")] for line in COUNTRIES.strip().splitlines()]
     spoken = [language for row in rows for language in row[3].split()]
     names = {row[0] for row in rows}
-    found: list[tuple[list[Fact], bool]] = [([(region, "part_of", whole)], False) for region, whole in continent.items()]
+    found: list[tuple[list[Fact], bool]] = [
+        ([(region, "part_of", whole)], False) for region, whole in continent.items()
+    ]
     for country, capital, region, languages, money, neighbours in rows:
         if capital != "-":
             found += [([(capital, "capital_of", country)], False), ([(capital, "city_in", region)], True)]

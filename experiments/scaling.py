@@ -141,7 +141,10 @@ FAMILIES = {
         lambda d, batch: GloVe(vector_size=d - 1, step_entries=batch), counts, 2048, "entries of the full matrix"
     ),
     "complex": Family(
-        lambda d, batch: ComplEx(vector_size=d, batch_size=batch, answers=1), graph, 512, "questions, of a head or a tail each"
+        lambda d, batch: ComplEx(vector_size=d, batch_size=batch, answers=1),
+        graph,
+        512,
+        "questions, of a head or a tail each",
     ),
 }
 

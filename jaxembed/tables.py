@@ -105,8 +105,8 @@ def adagrad(initial: float = 1.0, eps: float = 0.0) -> RowOptimizer:
 def _check_start(initial: float, eps: float) -> None:
     if initial <= 0 and eps <= 0:
         raise ValueError(
-            "Adagrad divides by the root of its accumulators plus eps: initial_accumulator and eps cannot both be 0. For PyTorch's "
-            "Adagrad pass initial_accumulator=0 and eps=1e-10"
+            "Adagrad divides by the root of its accumulators plus eps: initial_accumulator and eps cannot both be 0. For "
+            "PyTorch's Adagrad pass initial_accumulator=0 and eps=1e-10"
         )
 
 

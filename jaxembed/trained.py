@@ -143,8 +143,9 @@ class Model:
 
 
 def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel:
-    """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, or the `KnowledgeModel` of a knowledge graph; or a
-    vector file as `load_vectors` does.
+    """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, the `KnowledgeModel` of a knowledge graph.
+
+    Or a vector file, as `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished and for one whose method this version does not know, which names the version that recorded it.

@@ -143,7 +143,7 @@ def test_adagrad_on_rows_touched_every_step_is_optax_s(optimizer, width):
 
 @pytest.mark.parametrize("make", [adagrad, row_adagrad])
 def test_adagrad_that_would_divide_by_zero_is_refused(make):
-    with pytest.raises(ValueError, match="cannot both be 0.*pass initial_accumulator=0 and eps=1e-10"):
+    with pytest.raises(ValueError, match=r"cannot both be 0.*pass initial_accumulator=0 and eps=1e-10"):
         make(0.0)
 
 

@@ -38,9 +38,7 @@ def predict(arguments: Predict) -> None:
     model = load(arguments.run)
     if not isinstance(model, KnowledgeModel):
         raise ValueError(f"{arguments.run} was not trained on a knowledge graph: it has no facts to complete")
-    if tail == "?":
-        answers = model.predict_tail(head, relation, arguments.k)
-    else:
-        answers = model.predict_head(relation, tail, arguments.k)
+    ask, named = (model.predict_tail, (head, relation)) if tail == "?" else (model.predict_head, (relation, tail))
+    answers = ask(*named, arguments.k)
     lines = [[one.name, f"{one.score:.3f}", one.known or ""] for one in answers]
     show_table(f"{head} {relation} {tail}", ["entity", "score", "known from"], lines)

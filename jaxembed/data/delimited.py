@@ -30,7 +30,7 @@ def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequenc
     """The columns called `names`, in that order; blank lines are left out.
 
     The first line names the columns if all of `names` stand in it. A file without such a line has its fields in the order of
-    `usual`, and then `names` must be these. A CSV's fields may be quoted; a TSV's (also one called .txt) are parted by tabs alone.
+    `usual`, and then `names` must be these. A CSV's fields may be quoted; a TSV's (.txt too) are parted by tabs alone.
 
     Raises ValueError for a column that is not there, a line with another number of fields than the first, an empty field and text
     that is not UTF-8, each with its line, and for a file without rows.
@@ -38,7 +38,7 @@ def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequenc
     path = Path(path)
     with reading(path) as file:
         rows = _rows(path, file)
-        number, first = next(rows, (0, []))
+        top, first = next(rows, (0, []))
         headed = set(names) <= set(first)
         if not headed and (list(names) != list(usual) or len(first) != len(usual)):
             tab = "" if len(first) > 1 else f", parted by {DELIMITERS[_ending(path)]!r}"
@@ -48,7 +48,7 @@ def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequenc
             )
         places = [first.index(name) for name in names] if headed else list(range(len(names)))
         columns, lines = [[] for _ in names], []
-        for number, fields in rows if headed else chain([(number, first)], rows):
+        for number, fields in rows if headed else chain([(top, first)], rows):
             if len(fields) != len(first):
                 raise ValueError(f"{path}: line {number} has {len(fields)} fields, and the first line {len(first)}")
             for column, place, name in zip(columns, places, names, strict=True):

@@ -147,12 +147,12 @@ class GraphInput:
         return cls(Triples.load(folder / _GRAPH))
 
 
-Input = TextInput | ImageInput | GraphInput
+Input = TextInput | ImageInput  # of encoders
 Things = Sequence[Any] | np.ndarray
-_INPUTS: dict[str, type[Input]] = {"text": TextInput, "image": ImageInput, "graph": GraphInput}
+_INPUTS: dict[str, type[Any]] = {"text": TextInput, "image": ImageInput, "graph": GraphInput}
 
 
-def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Input]:
+def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The inputs of a run by their kinds, from its folder and what their `save` gave."""
     for kind in settings:
         if kind not in _INPUTS:

@@ -1,9 +1,9 @@
 """Knowledge graphs: facts of a head, a relation and a tail, by number, in the splits that link prediction is judged on.
 
 What is done with what is odd: a fact that stands twice in a split counts once; a fact of validation or test that stands in train
-stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or test
-know has a number, and so a vector, which is never trained; facts with such a one are ranked like all others (as LibKGE does), and
-counted. Ids are names: numbers are kept as they are written, however large.
+stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or
+test know has a number, and so a vector, which is never trained; facts with such a one are ranked like all others (as LibKGE
+does), and counted. Ids are names: numbers are kept as they are written, however large.
 """
 
 import json
@@ -76,7 +76,8 @@ class Triples:
         names = [list(entities), list(relations)]
         key = content_digest(json.dumps(names), *[np.ascontiguousarray(part).tobytes() for part in parts])
         about = (origin or {}) | ({"twice": twice} if any(twice.values()) else {})
-        return cls(tuple(entities), tuple(relations), *parts, key, about)
+        train, validation, test = parts
+        return cls(tuple(entities), tuple(relations), train, validation, test, key, about)
 
     def __len__(self) -> int:
         return len(self.train)

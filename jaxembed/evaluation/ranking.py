@@ -1,8 +1,9 @@
 """Filtered ranks of facts: how many entities, not known to be right, would a model rather have in the place of the right one?
 
-A fact asks for its tail and for its head. All other answers that train, validation or test know are left out of a question's ranking;
-entities of equal score share the mean of their ranks ("realistic" in PyKEEN, "rounded mean" in LibKGE but for the rounding). A
-score that is not a number is the worst there is. Facts with entities or relations that train lacks are ranked like all others.
+A fact asks for its tail and for its head. All other answers that train, validation or test know are left out of a question's
+ranking; entities of equal score share the mean of their ranks ("realistic" in PyKEEN, "rounded mean" in LibKGE but for the
+rounding). A score that is not a number is the worst there is. Facts with entities or relations that train lacks are ranked like
+all others.
 """
 
 from collections.abc import Mapping
@@ -23,9 +24,11 @@ _MOST = 512  # questions that are
 
 
 class Answers(Protocol):
-    """A method that scores all entities: `answer(params, asked [q], relations [q], back) -> [q, E]`; it has a hash."""
+    """A method that scores all entities; it has a hash."""
 
-    def answer(self, params: Any, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array: ...
+    def answer(self, params: Any, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
+        """Scores `[q, E]` of all entities as tails of (asked, relation), or `back` as heads; ids `[q]`."""
+        ...
 
 
 class Ranks(NamedTuple):
@@ -66,7 +69,9 @@ class Ranker:
         """The ranks that a method with these parameters gives."""
         if not self._sides:
             return Ranks(np.zeros(0, np.float32), np.zeros(0, np.float32))
-        return Ranks(*(self._ranked(side, method, params, back) for side, back in zip(self._sides, (True, False), strict=True)))
+        return Ranks(
+            *(self._ranked(side, method, params, back) for side, back in zip(self._sides, (True, False), strict=True))
+        )
 
     def _ranked(self, side: _Side, method: Answers, params: Any, back: bool) -> np.ndarray:
         most = int(np.diff(side.starts).max())
@@ -83,7 +88,7 @@ class Ranker:
 
 
 def figures(ranks: Ranks) -> dict[str, float]:
-    """`mrr` (mean reciprocal rank), `mr` (mean rank), `hits@1`, `hits@3`, `hits@10`; and of a side alone, `mrr/head` and so on."""
+    """`mrr` (mean reciprocal rank), `mr` (mean rank), `hits@1`, `hits@3`, `hits@10`; of a side alone, `mrr/head` and so on."""
     both = np.concatenate(ranks)
     found = {}
     for part, of in {"": both, "/head": ranks.head, "/tail": ranks.tail}.items():
@@ -137,8 +142,9 @@ def _ranks(method: Answers, back: bool, params: Any, asked, relation, answers, k
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     right = jnp.take_along_axis(scores, answers, -1)  # [C, T]
     entity, row = known[:, 0], known[:, 1]
-    # Counted among all, less what is counted among the known: the right answer is one of these, and equal to itself. Those that are
-    # better and those that are as good stand for the mean of the ranks of equals. A product with ones adds faster than a sum does.
+    # Counted among all, less what is counted among the known: the right answer is one of these, equal to itself. Half of those
+    # that are better, and half of those that are at least as good, make the mean of the ranks of equals. A product with ones adds
+    # faster than a sum does.
     counted = lambda others, right: (others > right).astype(jnp.float32) + (others >= right).astype(jnp.float32)
     ones = jnp.ones(scores.shape[1], jnp.float32)
     everybody = jnp.stack([counted(scores, right[:, i : i + 1]) @ ones for i in range(right.shape[1])], 1)

@@ -1,7 +1,7 @@
 """Knowledge graphs: a fact's relation leads from its head to its tail, among all entities (TransE, DistMult, ComplEx, RotatE).
 
-A fact asks twice: for its tail, given head and relation, and for its head. Questions that are the same share a row of a batch, with
-up to `answers` right ones, and all questions of a batch share their candidates.
+A fact asks twice: for its tail, given head and relation, and for its head. Questions that are the same share a row of a batch,
+with up to `answers` right ones, and all questions of a batch share their candidates.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,18 @@ class KnowledgeMethod(ExampleMethod):
     batch_size: Count = 512  # Questions in one step; fewer where a pass would have less than 100 steps.
     # Numbers of an entity's vector. For ComplEx and RotatE it is even: two make a complex number, so that rank 100 is 200.
     vector_size: Count = 200
-    answers: Count = 8  # Most right answers to a question that stand in one row of a batch; others stand in further rows.
-    objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective, or the name of one; softmax scores all entities.
+    answers: Count = (
+        8  # Most right answers to a question that stand in one row of a batch; others stand in further rows.
+    )
+    objective: Any = field(
+        default_factory=InfoNCE
+    )  # Any pairwise objective, or the name of one; softmax scores all entities.
     candidates: Count = 1024  # Entities drawn in each step, as wrong answers to all of its questions.
     # How they are drawn, and how much each side counts: uniform, bernoulli (a side with many right answers counts less), or
     # frequency (entities with many facts are drawn more often).
     corruption: str = "uniform"
-    # What the wrong answers of a right one count together, for objectives that tell right from wrong (negative_sampling, margin, bpr).
+    # What the wrong answers of a right one count together, for objectives that tell right from wrong (negative_sampling, margin,
+    # bpr).
     negative: Positive = 1.0
     # How much more the wrong answers count that score high: their shares are a softmax of so many times their scores (RotatE's
     # self-adversarial sampling). 0 lets all count alike.
@@ -67,8 +72,11 @@ class KnowledgeMethod(ExampleMethod):
         super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", pairwise(self.objective))
-        if self.objective.negatives == "path":
-            raise ValueError("hierarchical_softmax needs a tree of entities, which there is not: choose softmax, or infonce")
+        objective: Any = self.objective
+        if objective.negatives == "path":
+            raise ValueError(
+                "hierarchical_softmax needs a tree of entities, which there is not: choose softmax, or infonce"
+            )
         if self.corruption not in CORRUPTIONS:
             raise unknown("corruption", self.corruption, CORRUPTIONS)
         if self.regularizer not in ("none", "n3", "l2"):
@@ -242,7 +250,9 @@ class TransE(KnowledgeMethod):
     """A relation leads from head to tail as a step, by any pairwise objective of distances (Bordes et al. 2013)."""
 
     norm: Literal[1, 2] = 2  # Whether distances are sums of absolute differences (1) or Euclidean (2).
-    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.25))  # Any pairwise objective, or the name of one.
+    objective: Any = field(
+        default_factory=lambda: InfoNCE(temperature=0.25)
+    )  # Any pairwise objective, or the name of one.
 
     training: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.1, "final_rate": 0.1}
 
@@ -256,7 +266,9 @@ class TransE(KnowledgeMethod):
 class DistMult(KnowledgeMethod):
     """A relation weighs the products of head and tail, the same both ways (Yang et al. 2015)."""
 
-    regularizer: Literal["none", "n3", "l2"] = "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    regularizer: Literal["none", "n3", "l2"] = (
+        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    )
     regularization: NotNegative = 0.05  # How much of it is added for each fact.
 
     training: ClassVar[Mapping[str, Any]] = _ADAGRAD
@@ -271,7 +283,9 @@ class DistMult(KnowledgeMethod):
 class ComplEx(KnowledgeMethod):
     """DistMult with complex numbers, whose products tell head from tail (Trouillon et al. 2016; N3: Lacroix et al. 2018)."""
 
-    regularizer: Literal["none", "n3", "l2"] = "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    regularizer: Literal["none", "n3", "l2"] = (
+        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    )
     regularization: NotNegative = 0.05  # How much of it is added for each fact.
 
     training: ClassVar[Mapping[str, Any]] = _ADAGRAD

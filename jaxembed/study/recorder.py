@@ -34,7 +34,10 @@ class Recorder:
 
     def __init__(self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options):
         if training.best_pass and not task.select:
-            raise ValueError(f"nothing of {type(task).__name__} is measured after each pass that would tell the best: leave best_pass off")
+            kind = type(task).__name__
+            raise ValueError(
+                f"nothing of {kind} is measured after each pass that would tell the best: leave best_pass off"
+            )
         self.runs, self.recorded = runs, recorded
         self.task, self.training, self.options = task, training, options
         self.trackers: list[Trackers | None] = [None] * len(runs)

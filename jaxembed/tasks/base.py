@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 
-from jaxembed.data.inputs import Input
+from jaxembed.data.inputs import GraphInput, Input
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.methods.dense import embed
 from jaxembed.ranges import Checked, Range
@@ -33,7 +33,7 @@ Figures = dict[str, float | Unmeasured | None]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has become: its product, and what it learned, which is read when it is asked for: the method and its parameters."""
+    """What a run has become: its product, and the method and parameters that it learned, read when they are asked for."""
 
     product: KeyedVectors
     learned: Callable[[], tuple[Any, Params]]
@@ -57,7 +57,7 @@ class Read:
     about: Mapping[str, Any]
     held_out: Any = None
     dev: Any = None
-    inputs: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, Input | GraphInput] = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
     judged_by: str = ""

@@ -83,7 +83,7 @@ class Triples(Task):
         return dev | test
 
     def figures(self, trained: Trained) -> Figures:
-        """`ranking/...` of the test facts and, ending in -dev, of the validation facts; the share of each that train cannot know."""
+        """`ranking/...` of the test facts and, with -dev, of the validation facts; the share of each that train cannot know."""
         method, params = trained.learned()
         graph, found = self.found.train, {}
         for facts, end in ((graph.test, ""), (graph.validation, DEV)):

@@ -124,8 +124,9 @@ def fit(
     train together.
     `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
     pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand, and `vectors.params()` what is learned. What
-    `on_epoch` returns, a figure for each seed of which more is better, or None, says which pass `training.best_pass` keeps. `held_out` is data like `data`, on
-    which the loss is measured after each pass and never trained. `init` are parameters to start from, one entry for each seed.
+    `on_epoch` returns, a figure for each seed of which more is better, or None, says which pass `training.best_pass` keeps.
+    `held_out` is data like `data`, on which the loss is measured after each pass and never trained. `init` are parameters to
+    start from, one entry for each seed.
     `checkpoints` saves the whole state now and then; where it holds one, training goes on from there, and ends as if it
     had never stopped.
 
@@ -133,7 +134,10 @@ def fit(
     has saved what there is; WorkerLost where another process of the run is gone.
     """
     seeds = seeds_of(seeds)
-    training, layout = training or Training.of(method), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
+    training, layout = (
+        training or Training.of(method),
+        layout or Layout(make_mesh() if jax.process_count() > 1 else None),
+    )
     _warn_of_slow_scatter()
     data = method.read(data)
     method, training = method.suited_to(data), method.training_for(data, training)
@@ -201,7 +205,8 @@ class _Position:
     best_pass: list[int] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("piece", "place", "since", "done", "seconds", "told", "best", "best_pass")}
+        names = ("piece", "place", "since", "done", "seconds", "told", "best", "best_pass")
+        plain = {name: getattr(self, name) for name in names}
         sums = {name: getattr(self, name).as_json() for name in ("epoch_sums", "recent")}
         return plain | sums | {name: np.stack(getattr(self, name)).tolist() if getattr(self, name) else []
                                for name in ("losses", "held_out")}  # fmt: skip
@@ -306,7 +311,9 @@ class _Session:
     def _keep(self, epoch: int, figure: np.ndarray) -> None:
         """Keeps the runs whose figure `[runs]` is better than it ever was; the first is."""
         at, runs = self.at, len(self.program.seeds)
-        best, which = (np.array(at.best), np.array(at.best_pass)) if at.best else (np.full(runs, -np.inf), np.zeros(runs, int))
+        best, which = (
+            (np.array(at.best), np.array(at.best_pass)) if at.best else (np.full(runs, -np.inf), np.zeros(runs, int))
+        )
         better = (figure > best) | (not at.best)
         at.best, at.best_pass = np.where(better, figure, best).tolist(), np.where(better, epoch + 1, which).tolist()
         self.program.keep(better)

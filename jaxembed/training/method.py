@@ -198,7 +198,7 @@ class Method(Checked):
     def loss_in(
         self, shard: Shard, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array
     ) -> Loss:
-        """As `loss`, which it calls, for losses that need what is in the shard: a graph, which no mesh may cut as a batch is cut."""
+        """As `loss`, which it calls, for losses that need the shard: a graph, which no mesh may cut as a batch is cut."""
         return self.loss(rows, net, kept, batch, key)
 
     def keep(self, kept: Any, net: Any) -> Any:

@@ -56,6 +56,7 @@ class Snapshot:
         self.method = program.method
 
     def __call__(self) -> jax.Array:
+        """The vectors."""
         return self._program.vectors()
 
     def params(self) -> list[Params]:

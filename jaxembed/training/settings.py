@@ -25,7 +25,9 @@ class Training(Checked):
     # Optimiser of the tables: sgd, row_adagrad, adagrad, or lazy_adam (adam means the same).
     optimizer: str = "row_adagrad"
     initial_accumulator: NotNegative = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
-    eps: NotNegative = 0.0  # What Adagrad adds to the roots of its accumulators; PyTorch's starts from 0 and adds 1e-10.
+    eps: NotNegative = (
+        0.0  # What Adagrad adds to the roots of its accumulators; PyTorch's starts from 0 and adds 1e-10.
+    )
     reports: Count = 100  # How often the loss is reported over the whole run.
     # The loss is computed at every loss_every-th step only, which makes the other steps faster; reports have the mean of the
     # steps that were counted. 1 counts every step, and 0 none: losses are then NaN. The result of training does not change.

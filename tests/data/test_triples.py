@@ -74,7 +74,10 @@ def test_a_table_alone_is_split_and_nothing_is_lost(tmp_path):
     graph, again = (read_triples(tmp_path / "all.tsv", share=0.1) for _ in range(2))
     assert graph.fingerprint == again.fingerprint
     count = len(set(rows))
-    assert [len(graph.split(split)) for split in SPLITS[1:]] == [int((count - int(count * 0.1)) * 0.1), int(count * 0.1)]
+    assert [len(graph.split(split)) for split in SPLITS[1:]] == [
+        int((count - int(count * 0.1)) * 0.1),
+        int(count * 0.1),
+    ]
     assert {fact for split in SPLITS for fact in named(graph, split)} == set(rows)
     assert not graph.unseen(graph.test).any()
     assert not graph.unseen(graph.validation).any()
@@ -117,10 +120,10 @@ def test_missing_names_are_told_with_their_row(tmp_path, row, message):
 
 def test_numbers_that_are_no_ids_are_refused(tmp_path):
     folder = write_parquet(tmp_path / "negative", {"train": [(1, "r", 2), (-1, "r", 2)]})
-    with pytest.raises(ValueError, match="row 1 of .* has the head -1: a negative id"):
+    with pytest.raises(ValueError, match=r"row 1 of .* has the head -1: a negative id"):
         read_triples(folder / "train.parquet")
     folder = write_parquet(tmp_path / "floats", {"train": [(1.5, "r", 2)]})
-    with pytest.raises(ValueError, match="'head' of .* holds double, not names"):
+    with pytest.raises(ValueError, match=r"'head' of .* holds double, not names"):
         read_triples(folder / "train.parquet")
 
 
@@ -154,7 +157,9 @@ def test_queries_hold_each_fact_once(back):
     key, answer = (2, 0) if back else (0, 2)
     found = [(*q, a) for q, row, n in zip(asked.tolist(), answers.tolist(), count, strict=True) for a in row[:n]]
     assert sorted(found) == sorted((f[key], f[1], f[answer]) for f in facts.tolist())
-    assert len(asked) == sum(-(-len(facts[(facts[:, [key, 1]] == q).all(1)]) // 3) for q in np.unique(facts[:, [key, 1]], axis=0))
+    assert len(asked) == sum(
+        -(-len(facts[(facts[:, [key, 1]] == q).all(1)]) // 3) for q in np.unique(facts[:, [key, 1]], axis=0)
+    )
 
 
 def test_the_shipped_graph():

@@ -102,7 +102,9 @@ def test_models_rank_as_their_scores_do():
     for method in (TransE(), TransE(norm=1, normalize=True), DistMult(reciprocal=False), ComplEx(), RotatE()):
         method = method.with_(vector_size=8, start=1.0)
         relations = len(graph.relations) * (1 + method.reciprocal)
-        params = method.init(jax.random.key(0), {"entities": Static(len(graph.entities)), "relations": Static(relations)})
+        params = method.init(
+            jax.random.key(0), {"entities": Static(len(graph.entities)), "relations": Static(relations)}
+        )
         ids = np.arange(len(graph.entities))
         scores = np.stack([
             [np.asarray(method.answer(params, ids, np.full(len(ids), r), back)) for r in range(len(graph.relations))]

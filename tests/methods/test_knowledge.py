@@ -149,7 +149,10 @@ def test_a_step_follows_the_gradient_of_the_definition(name):
             row, column = rng.integers(0, len(values)), rng.integers(0, 3)
             hot = np.zeros(values.shape)
             hot[row, column] = 1
-            shifted = lambda by, table=table, values=values, hot=hot: {**params.tables, table: np.float64(values) + by * hot}
+            shifted = lambda by, table=table, values=values, hot=hot: {
+                **params.tables,
+                table: np.float64(values) + by * hot,
+            }
             moved = lambda by, shifted=shifted: loss64(method, params._replace(tables=shifted(by)), batch)
             slope = (moved(1e-4) - moved(-1e-4)) / 2e-4
             assert float(gradient[table][row, column]) == pytest.approx(slope, rel=2e-3, abs=2e-3)

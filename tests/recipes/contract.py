@@ -148,7 +148,8 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         graph = task.found.train
         assert model.entities.index_to_key == list(graph.entities)
         np.testing.assert_array_equal(model.entities.vectors, vectors.vectors)
-        head, relation, tail = (names[i] for names, i in zip((graph.entities, graph.relations, graph.entities), graph.test[0], strict=True))
+        names = graph.entities, graph.relations, graph.entities
+        head, relation, tail = (of[i] for of, i in zip(names, graph.test[0], strict=True))
         for answers, right in (
             (model.predict_tail(head, relation, len(graph.entities)), tail),
             (model.predict_head(relation, tail, len(graph.entities)), head),

@@ -43,7 +43,9 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
 
     checkpoints = Checkpoints(folder, seconds=0, begin=begin or (lambda extra: None)) if folder else None
     try:
-        first = lambda epoch, progress, vectors: -epoch * np.arange(1, 1 + len(settings["seeds"])) if training.best_pass else None
+        first = lambda epoch, progress, vectors: (
+            -epoch * np.arange(1, 1 + len(settings["seeds"])) if training.best_pass else None
+        )
         result = fit(
             make(), TOKENS, training, held_out=HELD, report=report, on_epoch=first, checkpoints=checkpoints, **settings
         )
