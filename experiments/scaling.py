@@ -30,8 +30,10 @@ from experiments.scaling_tables import page, write
 from experiments.settings import Row, log, measure, parse
 from jaxembed.data.cooccurrence import Cooccurrences
 from jaxembed.data.text import Corpus
+from jaxembed.data.triples import Triples
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.methods.glove import GloVe
+from jaxembed.methods.knowledge import ComplEx
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.naming import unknown
 from jaxembed.tables import padded
@@ -57,7 +59,7 @@ class Settings:
 
     preset: Literal["smoke", "full"] = "full"
     results: Path = Path("results/scaling")
-    families: tuple[str, ...] = ("skipgram", "glove")
+    families: tuple[str, ...] = ("skipgram", "glove", "complex")
     axes: tuple[Axis, ...] = get_args(Axis)
     batch: tuple[float, ...] = (1, 0.25, 4, 16)
     dimension: tuple[int, ...] = (128, 64, 256, 512)
@@ -121,12 +123,28 @@ def counts(rows: int, entries: int) -> Cooccurrences:
     )
 
 
+@cache
+def graph(rows: int, facts: int) -> Triples:
+    """A made-up graph: facts of 100 relations. There are no more than eight an entity, for real graphs are sparse."""
+    count = min(facts, 8 * rows)
+    ends = zipf(rows, 2 * count, 2).reshape(2, -1)
+    made = np.stack([ends[0], zipf(100, count, 3), ends[1]], 1)
+    names = tuple(map(str, range(rows))), tuple(map(str, range(100)))
+    return Triples(*names, made, made[:0], made[:0], f"zipf-{rows}-{count}")
+
+
 FAMILIES = {
     "skipgram": Family(
         lambda d, batch: SkipGram(vector_size=d, step_tokens=batch), corpus, 1024, "tokens that subsampling kept"
     ),
     "glove": Family(
         lambda d, batch: GloVe(vector_size=d - 1, step_entries=batch), counts, 2048, "entries of the full matrix"
+    ),
+    "complex": Family(
+        lambda d, batch: ComplEx(vector_size=d, batch_size=batch, answers=1),
+        graph,
+        512,
+        "questions, of a head or a tail each",
     ),
 }
 

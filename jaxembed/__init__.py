@@ -7,12 +7,14 @@ if TYPE_CHECKING:
     from jaxembed.data.lines import LineSentence, PathLineSentences
     from jaxembed.models import GloVe, Word2Vec
     from jaxembed.trained import Model, load
+    from jaxembed.trained_graph import KnowledgeModel
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
 __all__ = [
     "GloVe",
     "KeyedVectors",
+    "KnowledgeModel",
     "LineSentence",
     "Model",
     "PathLineSentences",
@@ -29,6 +31,7 @@ _HOMES = {
     "Model": "jaxembed.trained",
     "load": "jaxembed.trained",
     "KeyedVectors": "jaxembed.vectors",
+    "KnowledgeModel": "jaxembed.trained_graph",
     "load_vectors": "jaxembed.vectors",
 }
 

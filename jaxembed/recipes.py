@@ -12,7 +12,7 @@ from typing import Any, Self
 from jaxembed.encoders.functional import encoder
 from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
-from jaxembed.methods import image_text, images, sentences
+from jaxembed.methods import image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
@@ -24,6 +24,7 @@ from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
+from jaxembed.tasks.triples import Triples
 from jaxembed.tasks.words import Words
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
@@ -42,10 +43,11 @@ class Recipe(Chooses):
     def hidden(self) -> frozenset[tuple[str, ...]]:
         """How tables are trained, where there are encoders instead."""
         names = (
-            ("optimizer", "initial_accumulator", "loss_every", "replicas", "merge_steps", "sweeps", "damping")
+            ("optimizer", "initial_accumulator", "eps", "loss_every", "replicas", "merge_steps", "sweeps", "damping")
             if self.training.dense
             else ("dense",)
         )
+        names += () if self.task.select else ("best_pass",)
         return frozenset(("training", name) for name in names)
 
     def with_(self, **values: Any) -> Self:
@@ -102,6 +104,10 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     )
 
 
+def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:
+    return Recipe(method, Triples("countries"), Training.of(method, loss_every=16, best_pass=True, **training))
+
+
 _HEAD: dict[str, Any] = {"projection": (256, 64)}
 
 RECIPES: dict[str, Recipe] = {
@@ -119,6 +125,10 @@ RECIPES: dict[str, Recipe] = {
     "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
+    "transe": _facts(knowledge.TransE(), epochs=30),
+    "distmult": _facts(knowledge.DistMult(), epochs=40),
+    "complex": _facts(knowledge.ComplEx(), epochs=40),
+    "rotate": _facts(knowledge.RotatE(), epochs=30),
     # What the others are to be better than.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),

@@ -57,13 +57,17 @@ def sgd() -> RowOptimizer:
     return RowOptimizer(lambda table: (), update)
 
 
-def row_adagrad(initial: float = 1.0, dimension: int | None = None, damping: float = 1.0) -> RowOptimizer:
+def row_adagrad(
+    initial: float = 1.0, dimension: int | None = None, damping: float = 1.0, eps: float = 0.0
+) -> RowOptimizer:
     """Adagrad with one accumulator per row: the sum of the mean squares of its gradients, on top of `initial`.
 
     Gradients that meet in one step are accumulated one by one, so a word that is frequent in a large batch is damped at once.
-    `dimension` is the true width of rows that are padded with zeros; every square counts `damping` times. State: float32 `[n]`.
+    `dimension` is the true width of rows that are padded with zeros; every square counts `damping` times; `eps` is added to the
+    root. One of `initial` and `eps` must be above 0. State: float32 `[n]`.
     Source: Duchi et al. 2011, with the diagonal averaged over a row (as in fbgemm's rowwise_adagrad).
     """
+    _check_start(initial, eps)
 
     def init(table):
         return jnp.full(table.shape[0], initial, jnp.float32)
@@ -72,14 +76,19 @@ def row_adagrad(initial: float = 1.0, dimension: int | None = None, damping: flo
         width = dimension or table.shape[1]
         gradients = gradients.astype(jnp.float32)
         accumulator = scatter_add(accumulator, ids, jnp.sum(gradients * gradients, -1) * (damping / width))
-        scale = -learning_rate * lax.rsqrt(gather(accumulator, ids))
+        scale = -learning_rate * _inverse_root(gather(accumulator, ids), eps)
         return scatter_add(table, ids, scale[:, None] * gradients), accumulator
 
     return RowOptimizer(init, update)
 
 
-def adagrad(initial: float = 1.0) -> RowOptimizer:
-    """Adagrad with an accumulator for each element (Duchi et al. 2011): the optimiser of GloVe. State: float32 `[n, d]`."""
+def adagrad(initial: float = 1.0, eps: float = 0.0) -> RowOptimizer:
+    """Adagrad with an accumulator for each element (Duchi et al. 2011): the optimiser of GloVe. State: float32 `[n, d]`.
+
+    Accumulators begin at `initial`, and `eps` is added to their roots (PyTorch's default is 0 and 1e-10). One of the two must be
+    above 0: an element whose gradient was always zero, as that of a padded column, would else be divided by zero.
+    """
+    _check_start(initial, eps)
 
     def init(table):
         return jnp.full(table.shape, initial, jnp.float32)
@@ -87,9 +96,22 @@ def adagrad(initial: float = 1.0) -> RowOptimizer:
     def update(table, accumulator, ids, gradients, learning_rate):
         gradients = gradients.astype(jnp.float32)
         accumulator = scatter_add(accumulator, ids, gradients * gradients)
-        return scatter_add(table, ids, -learning_rate * gradients * lax.rsqrt(gather(accumulator, ids))), accumulator
+        scale = _inverse_root(gather(accumulator, ids), eps)
+        return scatter_add(table, ids, -learning_rate * gradients * scale), accumulator
 
     return RowOptimizer(init, update)
+
+
+def _check_start(initial: float, eps: float) -> None:
+    if initial <= 0 and eps <= 0:
+        raise ValueError(
+            "Adagrad divides by the root of its accumulators plus eps: initial_accumulator and eps cannot both be 0. For "
+            "PyTorch's Adagrad pass initial_accumulator=0 and eps=1e-10"
+        )
+
+
+def _inverse_root(accumulator: jax.Array, eps: float) -> jax.Array:
+    return 1 / (jnp.sqrt(accumulator) + eps) if eps else lax.rsqrt(accumulator)
 
 
 class AdamState(NamedTuple):

@@ -15,8 +15,10 @@ import numpy as np
 from flax import nnx
 
 from jaxembed.data.inputs import Input, kind_of, listed
+from jaxembed.methods.knowledge import KnowledgeMethod
 from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
+from jaxembed.trained_graph import KnowledgeModel
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
 
@@ -140,8 +142,10 @@ class Model:
         return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
 
 
-def load(path: str | os.PathLike) -> KeyedVectors | Model:
-    """Opens a finished run: `KeyedVectors` of words, or the `Model` of an encoder; or a vector file as `load_vectors` does.
+def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel:
+    """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, the `KnowledgeModel` of a knowledge graph.
+
+    Or a vector file, as `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished and for one whose method this version does not know, which names the version that recorded it.
@@ -160,6 +164,9 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model:
             )
         return run.vectors()
     method, params = _method(run), run.encoder()
+    if isinstance(method, KnowledgeMethod):
+        graph: Any = run.inputs()["graph"]
+        return KnowledgeModel(method, params, graph.graph, run.vectors())
     for name, net in method.nets().items():
         wanted = jax.eval_shape(net.init, key_of(0))
         there = (params.net.get(name, {}), params.kept.get(name, {}))

@@ -58,3 +58,10 @@ def test_an_experiment_is_declared_as_the_page_says(tmp_path):
     printed = run(tmp_path, "temperatures.py", "--preset", "smoke", "--max-words", "20000", "--vector-size", "8")
     assert "temperature=0.5" in printed
     assert (tmp_path / "runs/temperatures/table.md").exists()
+
+
+def test_a_score_of_facts_and_a_sampler_are_added_as_the_page_says(tmp_path):
+    for function in re.findall(r"\ndef .*?\n\n\n", EXAMPLES["reflected.py"], re.DOTALL):
+        assert function.count("\n") < 20
+    printed = run(tmp_path, "reflected.py", "train", "reflect", "--epochs", "1", "--vector-size", "8")
+    assert "ranking/mrr" in printed

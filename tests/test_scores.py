@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxembed.scores import SCORES, cosine, normalized, weighted_sums
+from jaxembed.scores import SCORES, TRIPLE_SCORES, cosine, normalized, weighted_sums
 
 
 def cosine64(a, b):
@@ -14,11 +14,14 @@ REFERENCES = {
     "dot": lambda a, b: a @ b,
     "cosine": cosine64,
     "negative_squared_distance": lambda a, b: -((a - b) @ (a - b)),
+    "negative_distance": lambda a, b: -np.sqrt((a - b) @ (a - b)),
+    "negative_manhattan": lambda a, b: -np.sum(np.abs(a - b)),
+    "negative_modulus": lambda a, b: -np.sum(np.abs((a - b)[: len(a) // 2] + 1j * (a - b)[len(a) // 2 :])),
 }
 each = pytest.mark.parametrize("name", SCORES)
 
 
-def vectors(*batch, P=3, Q=4, d=5):
+def vectors(*batch, P=3, Q=4, d=6):
     rng = np.random.default_rng(0)
     return rng.normal(size=(*batch, P, d)), rng.normal(size=(*batch, Q, d))
 
@@ -71,6 +74,30 @@ def test_gradients_keep_the_precision_of_their_operands(name):
     a, b = (jnp.asarray(x, jnp.bfloat16) for x in vectors())
     gradients = jax.eval_shape(jax.grad(lambda a, b: jnp.sum(SCORES[name](a, b)), (0, 1)), a, b)
     assert [g.dtype for g in gradients] == [jnp.bfloat16, jnp.bfloat16]
+
+
+@pytest.mark.parametrize("name", ["negative_distance", "negative_manhattan", "negative_modulus"])
+def test_points_that_are_the_same_have_a_distance_and_a_slope_of_zero(name):
+    a = jnp.float32(vectors()[0])
+    a = a.at[:, -1].set(0).at[:, 2].set(0)  # as padding is
+    score = lambda a, b: SCORES[name](a[..., None, :], b[..., None, :])
+    np.testing.assert_allclose(score(a, a), 0, atol=2e-3)
+    for gradient in jax.grad(lambda a, b: jnp.sum(score(a, b)), (0, 1))(a, a):
+        np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRIPLE_SCORES)
+def test_a_fact_has_one_score_from_either_side(name):
+    rng = np.random.default_rng(0)
+    score = TRIPLE_SCORES[name]
+    head, tail = (jnp.float32(rng.normal(size=(4, 6))) for _ in range(2))
+    relation = jnp.float32(rng.normal(size=(4, score.width(6))))
+    forward = score(head, relation, tail)
+    back = score.compare(score.move(tail, relation, True)[:, None, :], head[:, None, :])[:, 0, 0]
+    np.testing.assert_allclose(forward, back, rtol=1e-4, atol=1e-5)
+    if score.between is not None:
+        told = score.compare(score.between(head, tail)[:, None, :], relation[:, None, :])[:, 0, 0]
+        np.testing.assert_allclose(told, forward, rtol=1e-4, atol=1e-5)
 
 
 def test_zero_vectors_under_cosine():

@@ -31,26 +31,26 @@ def dense_sgd():
     return update
 
 
-def dense_row_adagrad(width, initial=1.0, damping=1.0):
+def dense_row_adagrad(width, initial=1.0, damping=1.0, eps=0.0):
     accumulator = np.full(ROWS, initial)
 
     def update(table, ids, gradients):
         for i, g in zip(ids, gradients, strict=True):
             accumulator[i] += damping * (g * g).sum() / width
         for i, g in zip(ids, gradients, strict=True):
-            table[i] -= RATE * g / np.sqrt(accumulator[i])
+            table[i] -= RATE * g / (np.sqrt(accumulator[i]) + eps)
 
     return update
 
 
-def dense_adagrad(initial=1.0):
+def dense_adagrad(initial=1.0, eps=0.0):
     accumulator = np.full((ROWS, WIDTH), initial)
 
     def update(table, ids, gradients):
         for i, g in zip(ids, gradients, strict=True):
             accumulator[i] += g * g
         for i, g in zip(ids, gradients, strict=True):
-            table[i] -= RATE * g / np.sqrt(accumulator[i])
+            table[i] -= RATE * g / (np.sqrt(accumulator[i]) + eps)
 
     return update
 
@@ -79,7 +79,9 @@ CASES = {
     "row_adagrad": (row_adagrad(dimension=D), lambda: dense_row_adagrad(D)),
     "row_adagrad with damping": (row_adagrad(dimension=D, damping=3.0), lambda: dense_row_adagrad(D, damping=3.0)),
     "row_adagrad of full width": (row_adagrad(0.1), lambda: dense_row_adagrad(WIDTH, 0.1)),
+    "row_adagrad with eps": (row_adagrad(0.0, dimension=D, eps=0.1), lambda: dense_row_adagrad(D, 0.0, eps=0.1)),
     "adagrad": (adagrad(0.5), lambda: dense_adagrad(0.5)),
+    "adagrad as PyTorch's": (adagrad(0.0, 1e-10), lambda: dense_adagrad(0.0, eps=1e-10)),
     "lazy_adam": (lazy_adam(), dense_adam),
     "lazy_adam of other decays": (lazy_adam(0.5, 0.9, 1e-3), lambda: dense_adam(0.5, 0.9, 1e-3)),
 }
@@ -125,6 +127,24 @@ def test_lazy_adam_on_rows_touched_every_step_is_adam():
         updates, state = update(jnp.float32(gradient), state)
         expected += updates
     np.testing.assert_allclose(run(lazy_adam(), everywhere, start()), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "width"), [(adagrad(0.1), WIDTH), (row_adagrad(0.1), 1)], ids=["each", "row"])
+def test_adagrad_on_rows_touched_every_step_is_optax_s(optimizer, width):
+    gradients = np.random.default_rng(0).normal(size=(5, ROWS, width))
+    everywhere = ((np.arange(ROWS)[::-1], g[::-1]) for g in gradients)
+    dense, expected = optax.adagrad(RATE, 0.1, 0.0), jnp.float32(start()[:, :width])
+    state = dense.init(expected)
+    for gradient in gradients:
+        updates, state = dense.update(jnp.float32(gradient), state)
+        expected += updates
+    np.testing.assert_allclose(run(optimizer, everywhere, start()[:, :width]), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [adagrad, row_adagrad])
+def test_adagrad_that_would_divide_by_zero_is_refused(make):
+    with pytest.raises(ValueError, match=r"cannot both be 0.*pass initial_accumulator=0 and eps=1e-10"):
+        make(0.0)
 
 
 @pytest.mark.parametrize("name", ROW_OPTIMIZERS)

@@ -94,7 +94,9 @@ def neighbors(arguments: Neighbors) -> None:
 
     if not arguments.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
-    topn, encoder = _positive(arguments.topn), (arguments.vectors / "encoder.safetensors").exists()
+    topn, folder = _positive(arguments.topn), arguments.vectors
+    # Entities of a graph are looked up by name alone, like words.
+    encoder = (folder / "encoder.safetensors").exists() and not (folder / "graph.safetensors").exists()
     if arguments.among and not encoder:
         raise ValueError(f"{arguments.vectors} has no encoder: --among is for runs of encoders")
     without = encoder and not (arguments.vectors / "vectors.safetensors").exists()

@@ -12,8 +12,10 @@ from jaxembed.data.pairs import (
 )
 from jaxembed.data.text import Corpus, Vocabulary, hold_out, read_corpus
 from jaxembed.data.tokens import read_tokenizer, train_tokenizer
+from jaxembed.data.triples import Triples, read_triples
 
 __all__ = [
-    "Corpus", "ImageTexts", "Images", "ScoredPairs", "Sentences", "Source", "Vocabulary", "hold_out", "load", "read_corpus",
-    "read_image_texts", "read_images", "read_scored_pairs", "read_sentences", "read_tokenizer", "resolve", "train_tokenizer",
+    "Corpus", "ImageTexts", "Images", "ScoredPairs", "Sentences", "Source", "Triples", "Vocabulary", "hold_out", "load",
+    "read_corpus", "read_image_texts", "read_images", "read_scored_pairs", "read_sentences", "read_tokenizer", "read_triples",
+    "resolve", "train_tokenizer",
 ]  # fmt: skip

@@ -13,10 +13,12 @@ import numpy as np
 from jaxembed.data.decode import as_pixels, reason, upright
 from jaxembed.data.tokenized import text_rows
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
+from jaxembed.data.triples import Triples
 from jaxembed.naming import unknown
 
 _AT_ONCE = 16  # pictures that are worth a thread
 _TOKENIZER = "tokenizer.json"
+_GRAPH = "graph.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +126,33 @@ class ImageInput:
         return cls(**settings)
 
 
-Input = TextInput | ImageInput
+@dataclass(frozen=True, eq=False)
+class GraphInput:
+    """Names of entities and relations to their numbers, and the facts that are known."""
+
+    graph: Triples
+
+    kind: ClassVar[str] = "graph"
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Writes graph.safetensors."""
+        self.graph.save(folder / _GRAPH)
+        return {}
+
+    @classmethod
+    def open(cls, folder: Path) -> "GraphInput":
+        """From what `save` wrote. Raises FileNotFoundError where there is no graph."""
+        if not (folder / _GRAPH).is_file():
+            raise FileNotFoundError(f"{folder} has no {_GRAPH}, the names and facts of its graph: train it again")
+        return cls(Triples.load(folder / _GRAPH))
+
+
+Input = TextInput | ImageInput  # of encoders
 Things = Sequence[Any] | np.ndarray
-_INPUTS: dict[str, type[Input]] = {"text": TextInput, "image": ImageInput}
+_INPUTS: dict[str, type[Any]] = {"text": TextInput, "image": ImageInput, "graph": GraphInput}
 
 
-def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Input]:
+def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The inputs of a run by their kinds, from its folder and what their `save` gave."""
     for kind in settings:
         if kind not in _INPUTS:

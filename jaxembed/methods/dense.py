@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.methods.examples import ExampleMethod
 from jaxembed.objectives import cached, pairwise
 from jaxembed.ranges import Count, Range
 from jaxembed.training.method import Batch, Loss, Method, Params, Shard, Source
@@ -17,7 +18,7 @@ Examples = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class DenseMethod(Method):
+class DenseMethod(ExampleMethod):
     """Methods that train encoders: the functions of the engine's contract, derived from what such a method declares."""
 
     # Examples in one step; a pass leaves out what does not fill its last batch, other examples each time.
@@ -68,21 +69,6 @@ class DenseMethod(Method):
         return Params(
             {}, {name: params for name, (params, _) in built.items()}, {name: kept for name, (_, kept) in built.items()}
         )
-
-    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """The order in which a pass meets the examples."""
-        return {"order": jax.random.permutation(key, next(iter(shard.columns.values())).shape[0])}
-
-    def steps(self, shard: Shard) -> int:
-        """Whole batches of a pass; at least one, of all examples."""
-        return max(1, shard.own["order"].shape[0] // self.batch_size)
-
-    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """The examples at place `step` of the order, `[batch_size, ...]` each."""
-        order = shard.own["order"]
-        size = min(self.batch_size, order.shape[0])
-        chosen = jax.lax.dynamic_slice_in_dim(order, step * size, size)
-        return {name: column[chosen] for name, column in shard.columns.items()}
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
         """Vectors of the watched examples."""

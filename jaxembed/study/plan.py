@@ -158,7 +158,8 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     state, shard, *_ = shapes
     steps = method.steps(shard) * source.pieces * training.epochs * (training.sweeps or 1)
     size = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x.dtype, "itemsize"))
-    learned = sum(table.shape[0] * (method.row_size or table.shape[1]) for table in state.params.tables.values())
+    width = lambda name, table: method.row_sizes.get(name, method.row_size or table.shape[1])
+    learned = sum(table.shape[0] * width(name, table) for name, table in state.params.tables.items())
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:

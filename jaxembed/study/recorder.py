@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,15 +14,14 @@ from jaxembed.evaluation.geometry import collapsed
 from jaxembed.study.environment import Energy
 from jaxembed.study.options import Options
 from jaxembed.study.run import Run
-from jaxembed.tasks.base import Figures, Task, Unmeasured, parted
+from jaxembed.tasks.base import Figures, Task, Trained, Unmeasured, parted
 from jaxembed.tracking import Trackers, histogram
 from jaxembed.training.loop import Progress, Result
+from jaxembed.training.program import Snapshot
 from jaxembed.training.settings import Training
 
 PROBES = 20  # of similarity, over a whole run
 _LOOKED_AT = 2000  # vectors that are looked at for a collapse
-
-Vectors = Callable[[], jax.Array]
 
 
 def vectors_digest(vectors: np.ndarray) -> str:
@@ -34,6 +33,11 @@ class Recorder:
     """What `fit` reports, to the trackers of each run that is recorded."""
 
     def __init__(self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options):
+        if training.best_pass and not task.select:
+            kind = type(task).__name__
+            raise ValueError(
+                f"nothing of {kind} is measured after each pass that would tell the best: leave best_pass off"
+            )
         self.runs, self.recorded = runs, recorded
         self.task, self.training, self.options = task, training, options
         self.trackers: list[Trackers | None] = [None] * len(runs)
@@ -58,7 +62,7 @@ class Recorder:
         files = [run.position() if recorded else {} for run, recorded in zip(self.runs, self.recorded, strict=True)]
         return {"reports": self.reports, "resumed": self.resumed, "files": files}
 
-    def report(self, progress: Progress, vectors: Vectors) -> None:
+    def report(self, progress: Progress, vectors: Snapshot) -> None:
         """Loss, learning rate and speed; the quick probes now and then."""
         self.reports += 1
         self._profile()
@@ -75,15 +79,18 @@ class Recorder:
         shown = {"train/loss": progress.loss.mean(), "train/learning_rate": progress.learning_rate.max()}
         self.bar.log({**same, **shown}, round(1000 * share))
 
-    def on_epoch(self, epoch: int, progress: Progress, vectors: Vectors) -> None:
-        """Exact loss of the pass, held-out loss, the slower probes, and histograms."""
+    def on_epoch(self, epoch: int, progress: Progress, vectors: Snapshot) -> np.ndarray | None:
+        """Exact loss of the pass, held-out loss, the slower probes, and histograms; the figure that the best pass is known by."""
         matrices = vectors()
         own: dict[str, Any] = {"epoch/loss": progress.loss, **self._probed("seldom", matrices)}
         if "held_out" in progress.metrics:
             own["held_out/loss"] = progress.metrics["held_out"]
+        examined = [self.task.examine(vectors.method, params) for params in vectors.params()]
+        own |= {name: np.array([one[name] for one in examined]) for name in examined[0]}
         own["tables/lengths"] = [histogram(jnp.linalg.norm(matrix, axis=-1)) for matrix in matrices]
         own["tables/values"] = [histogram(matrix) for matrix in matrices]
         self._log(own, {}, progress.total_steps * (epoch + 1) // self.training.epochs)
+        return own.get(self.task.select)
 
     def _probed(self, which: str, vectors: jax.Array) -> Mapping[str, Any]:
         """What a probe measures. One that the data do not allow is left out from then on, and the training goes on."""
@@ -125,6 +132,7 @@ class Recorder:
             run.note(collapsed=collapse)
             if collapse:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
+        if task.found.judged or task.found.inputs:
             run.save_model(result.method, params, task.found.inputs)
         run.save(product)
         parts = task.parts(product)
@@ -156,16 +164,17 @@ class Recorder:
             busy_seconds=result.busy_seconds,
             wall_seconds=time.perf_counter() - self.begun,
             energy_joules=self.energy.joules(),
+            best_pass=None if result.best_pass is None else int(result.best_pass[place]),
             resumed=self.resumed,
         )
-        figures, reasons = parted(judgement(task, parts))
+        figures, reasons = parted(judgement(task, Trained(product, lambda: (result.method, params))))
         run.note(unmeasured=reasons)
         run.finish(summary | figures)
 
 
-def judgement(task: Task, parts: dict[str, np.ndarray]) -> Figures:
-    """What `task` measures of a run's vectors; where it cannot judge them at all, the reason for each of its columns."""
+def judgement(task: Task, trained: Trained) -> Figures:
+    """What `task` measures of a run; where it cannot judge it at all, the reason for each of its columns."""
     try:
-        return task.judge(parts)
+        return task.figures(trained)
     except ValueError as error:
         return {key: Unmeasured(str(error)) for key in task.columns.values()}

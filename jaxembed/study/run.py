@@ -27,7 +27,7 @@ from jaxembed.study.values import as_json
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, read_metrics
 
 if TYPE_CHECKING:
-    from jaxembed.data.inputs import Input
+    from jaxembed.data.inputs import GraphInput, Input
     from jaxembed.training.method import Params
     from jaxembed.vectors import KeyedVectors
 
@@ -43,6 +43,7 @@ _OURS = (
     "encoder.safetensors",
     "model.json",
     "tokenizer.json",
+    "graph.safetensors",
     "embedded.*",
     "retrieval*.png",
     "events.out.tfevents.*",
@@ -223,7 +224,7 @@ class Run:
         """Writes vectors.safetensors, whole or not at all."""
         vectors.save(self._files / "vectors.safetensors")
 
-    def save_model(self, method: Any, params: "Params", inputs: Mapping[str, "Input"]) -> None:
+    def save_model(self, method: Any, params: "Params", inputs: Mapping[str, "Input | GraphInput"]) -> None:
         """Writes all that it takes to encode, which `jaxembed.load` reads.
 
         encoder.safetensors has what is learned and kept by its place in the tree, model.json the method and what turns raw

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 
-from jaxembed.data.inputs import Input
+from jaxembed.data.inputs import GraphInput, Input
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.methods.dense import embed
 from jaxembed.ranges import Checked, Range
@@ -31,6 +31,14 @@ class Unmeasured:
 Figures = dict[str, float | Unmeasured | None]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a run has become: its product, and the method and parameters that it learned, read when they are asked for."""
+
+    product: KeyedVectors
+    learned: Callable[[], tuple[Any, Params]]
+
+
 @dataclass(frozen=True, eq=False)
 class Read:
     """What a task has read.
@@ -49,7 +57,7 @@ class Read:
     about: Mapping[str, Any]
     held_out: Any = None
     dev: Any = None
-    inputs: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, Input | GraphInput] = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
     judged_by: str = ""
@@ -72,6 +80,7 @@ class Task(Checked):
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that are worth drawing
     unranked: ClassVar[tuple[str, ...]] = ()  # headers of which no value is better
     lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of which less is better
+    select: ClassVar[str] = ""  # what is measured after each pass by which the best pass is known; more is better
 
     def read(self) -> Read:
         """Reads the data."""
@@ -116,6 +125,14 @@ class Task(Checked):
         By default the shape of the watched examples' vectors, by which a collapse shows.
         """
         return shape_of_vectors, lambda vectors: {}
+
+    def examine(self, method: Any, params: Params) -> dict[str, float]:
+        """What is measured after each pass of all that a run has learned, by tag."""
+        return {}
+
+    def figures(self, trained: Trained) -> Figures:
+        """As `judge`, of all that a run has become; for tasks that vectors alone do not tell enough."""
+        return self.judge(self.parts(trained.product))
 
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
         """What a run keeps: `vectors` as training ended with them, or those of what is judged, named PART/0, PART/1, ..."""

@@ -12,7 +12,7 @@ from jaxembed.encoders.functional import PLACES
 from jaxembed.naming import unknown
 from jaxembed.ranges import Checked, NotNegative, ShareBelowOne
 
-OPTIMIZERS = ("adam", "adamw", "lars", "sgd")
+OPTIMIZERS = ("adam", "adamw", "adagrad", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
 
 
@@ -20,8 +20,8 @@ SCHEDULES = ("linear", "cosine", "constant")
 class Dense(Checked):
     """Optimiser, decay and the schedule of the learning rate; the rate itself is `Training.learning_rate`."""
 
-    # Optimiser of encoders and heads: adam, adamw (its decay is apart from the gradient: Loshchilov and Hutter 2019), lars (You
-    # et al. 2017), or sgd.
+    # Optimiser of encoders and heads: adam, adamw (its decay is apart from the gradient: Loshchilov and Hutter 2019), adagrad
+    # (from 0, with an eps of 1e-10, as PyTorch's), lars (You et al. 2017), or sgd.
     optimizer: str = "adam"
     # Weight decay of matrices and kernels; biases, norms, class tokens and position embeddings do not decay. Only adamw, lars
     # and sgd take one.
@@ -41,8 +41,8 @@ class Dense(Checked):
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.optimizer == "adam" and self.weight_decay:
-            raise ValueError("adam takes no weight_decay: choose adamw")
+        if self.optimizer in ("adam", "adagrad") and self.weight_decay:
+            raise ValueError(f"{self.optimizer} takes no weight_decay: choose adamw")
 
     def transformation(self) -> optax.GradientTransformation:
         """The update before the learning rate, which the engine multiplies in last."""
@@ -52,6 +52,8 @@ class Dense(Checked):
         decay = [optax.add_decayed_weights(self.weight_decay, decayed)] if self.weight_decay else []
         if self.optimizer in ("adam", "adamw"):
             parts += [optax.scale_by_adam(self.b1, self.b2), *decay]
+        elif self.optimizer == "adagrad":
+            parts += [_adagrad()]
         elif self.optimizer == "lars":
             scaled = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=1e-3), matrices)
             parts += [*decay, scaled, optax.trace(self.momentum)]
@@ -67,6 +69,16 @@ class Dense(Checked):
         else:
             left = 1.0 - (1 - final) * after if self.schedule == "linear" else jnp.ones_like(after)
         return left * jnp.minimum(1.0, share / self.warmup) if self.warmup else left
+
+
+def _adagrad(eps: float = 1e-10) -> optax.GradientTransformation:
+    """Adagrad from 0 (Duchi et al. 2011), with `eps` outside the root; optax has it inside, where 1e-10 is a start of 1e-10."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        state = jax.tree.map(lambda total, update: total + update * update, state, updates)
+        return jax.tree.map(lambda update, total: update / (jnp.sqrt(total) + eps), updates, state), state
+
+    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
 
 
 def _maps(tree: Any) -> Any:

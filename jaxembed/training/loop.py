@@ -18,7 +18,7 @@ from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Method, Params
 from jaxembed.training.numbers import seeds_of, table_of
 from jaxembed.training.processes import anyone, together
-from jaxembed.training.program import HeldOut, Program
+from jaxembed.training.program import HeldOut, Program, Snapshot
 from jaxembed.training.settings import Training
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Result:
     seeds: tuple[int, ...] = field(default=(0,))
     busy_seconds: float = 0.0
     method: Any = None  # as it was trained: suited to the data
+    best_pass: np.ndarray | None = None  # which pass of each seed was kept, counted from 1; None: the last
 
     @property
     def examples_per_second(self) -> float:
@@ -93,7 +94,8 @@ class Result:
         return self.examples * len(self.seeds) / max(self.seconds, 1e-9)
 
 
-Report = Callable[[Progress, Callable[[], jax.Array]], None]
+Report = Callable[[Progress, Snapshot], None]
+OnEpoch = Callable[[int, Progress, Snapshot], Any]
 
 
 @together()
@@ -109,7 +111,7 @@ def fit(
     init: Sequence[Params] | None = None,
     held_out: Any = None,
     report: Report | None = None,
-    on_epoch: Callable[[int, Progress, Callable[[], jax.Array]], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     checkpoints: "Checkpoints | None" = None,
 ) -> Result:
     """Trains `method` on `data`, all `seeds` (whole numbers from 0 to 2^32 - 1) at once.
@@ -121,8 +123,10 @@ def fit(
     spreads a run over a mesh of devices (`training.mesh`); None takes one device, or all of them where several processes
     train together.
     `report(progress, vectors)` is called about `training.reports` times and `on_epoch(epoch, progress, vectors)` after each
-    pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand. `held_out` is data like `data`, on
-    which the loss is measured after each pass and never trained. `init` are parameters to start from, one entry for each seed.
+    pass; `vectors()` is `[seeds, rows, vector_size]`, on the device, as they stand, and `vectors.params()` what is learned. What
+    `on_epoch` returns, a figure for each seed of which more is better, or None, says which pass `training.best_pass` keeps.
+    `held_out` is data like `data`, on which the loss is measured after each pass and never trained. `init` are parameters to
+    start from, one entry for each seed.
     `checkpoints` saves the whole state now and then; where it holds one, training goes on from there, and ends as if it
     had never stopped.
 
@@ -130,7 +134,10 @@ def fit(
     has saved what there is; WorkerLost where another process of the run is gone.
     """
     seeds = seeds_of(seeds)
-    training, layout = training or Training(), layout or Layout(make_mesh() if jax.process_count() > 1 else None)
+    training, layout = (
+        training or Training.of(method),
+        layout or Layout(make_mesh() if jax.process_count() > 1 else None),
+    )
     _warn_of_slow_scatter()
     data = method.read(data)
     method, training = method.suited_to(data), method.training_for(data, training)
@@ -180,6 +187,7 @@ class _Position:
     """How far a run is, with the sums that are still open: everything but the program's own state.
 
     piece: counted over all passes; place: the next batch of it; since: steps since the last report.
+    best: the figure of each run's best pass, and best_pass: which it was; empty where none is kept.
     told: whether `recent` has been reported, so that the next losses start a new mean.
     """
 
@@ -193,9 +201,12 @@ class _Position:
     recent: _Mean = field(default_factory=_Mean)
     losses: list[np.ndarray] = field(default_factory=list)
     held_out: list[np.ndarray] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+    best_pass: list[int] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("piece", "place", "since", "done", "seconds", "told")}
+        names = ("piece", "place", "since", "done", "seconds", "told", "best", "best_pass")
+        plain = {name: getattr(self, name) for name in names}
         sums = {name: getattr(self, name).as_json() for name in ("epoch_sums", "recent")}
         return plain | sums | {name: np.stack(getattr(self, name)).tolist() if getattr(self, name) else []
                                for name in ("losses", "held_out")}  # fmt: skip
@@ -256,7 +267,7 @@ class _Session:
             self._count(metrics)
             if at.since >= self.every or program.done == program.total_steps:
                 if self.report:
-                    self.report(_progress(program, at.recent), program.vectors)
+                    self.report(_progress(program, at.recent), Snapshot(program))
                 at.since, at.told = 0, True
             self._save(stop_wanted)
 
@@ -292,11 +303,26 @@ class _Session:
         if self.on_epoch:
             metrics = {"held_out": at.held_out[-1]} if self.held else {}
             progress = replace(_progress(program, whole), metrics=metrics)
-            self.on_epoch(at.piece // program.source.pieces - 1, progress, program.vectors)
+            epoch = at.piece // program.source.pieces - 1
+            figure = self.on_epoch(epoch, progress, Snapshot(program))
+            if program.training.best_pass and figure is not None:
+                self._keep(epoch, np.asarray(figure, np.float64))
+
+    def _keep(self, epoch: int, figure: np.ndarray) -> None:
+        """Keeps the runs whose figure `[runs]` is better than it ever was; the first is."""
+        at, runs = self.at, len(self.program.seeds)
+        best, which = (
+            (np.array(at.best), np.array(at.best_pass)) if at.best else (np.full(runs, -np.inf), np.zeros(runs, int))
+        )
+        better = (figure > best) | (not at.best)
+        at.best, at.best_pass = np.where(better, figure, best).tolist(), np.where(better, epoch + 1, which).tolist()
+        self.program.keep(better)
 
     def result(self) -> Result:
         """What came out."""
         at, program = self.at, self.program
+        if at.best:
+            program.go_back()
         return Result(
             vectors=np.asarray(program.vectors()),
             params=program.params(),
@@ -309,6 +335,7 @@ class _Session:
             seeds=program.seeds,
             busy_seconds=max(lane.busy for lane in program.lanes),
             method=program.method,
+            best_pass=np.array(at.best_pass) if at.best else None,
         )
 
 

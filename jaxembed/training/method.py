@@ -140,10 +140,12 @@ class Method(Checked):
     traced: hyper-parameters that the functions use as plain numbers, so that one program serves all their values
         (`"negative"`, `"objective.temperature"`).
     trained: False for what is only judged, such as pixels or an encoder as it starts.
+    training: settings of `Training` that suit the method, where the usual ones do not (`Training.of`).
     """
 
     traced: ClassVar[tuple[str, ...]] = ()
     trained: ClassVar[bool] = True
+    training: ClassVar[Mapping[str, Any]] = {}
 
     def with_(self, **values: Any) -> Self:
         """The same with other hyper-parameters; what a method chooses by the others it chooses anew."""
@@ -193,6 +195,12 @@ class Method(Checked):
         """The loss of a batch; `rows[name]` is `[..., columns]` for each of `lookups`, the rest is as in `Params`."""
         raise NotImplementedError
 
+    def loss_in(
+        self, shard: Shard, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array
+    ) -> Loss:
+        """As `loss`, which it calls, for losses that need the shard: a graph, which no mesh may cut as a batch is cut."""
+        return self.loss(rows, net, kept, batch, key)
+
     def keep(self, kept: Any, net: Any) -> Any:
         """What is kept, once `net` has had its update: averages of it are taken here."""
         return kept
@@ -205,3 +213,8 @@ class Method(Checked):
     def row_size(self) -> int | None:
         """Columns of a table's rows that are not padding; None for all."""
         return None
+
+    @property
+    def row_sizes(self) -> Mapping[str, int]:
+        """The same by table, where they are not as wide as each other."""
+        return {}

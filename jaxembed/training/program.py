@@ -14,7 +14,7 @@ import numpy as np
 from jaxembed.sampling.random import key_from, key_of
 from jaxembed.training.host import use_large_pages
 from jaxembed.training.mesh import Layout
-from jaxembed.training.method import Method, Params, Shard, Source
+from jaxembed.training.method import Method, Params, Shard, Source, Static
 from jaxembed.training.numbers import with_numbers
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.settings import Training
@@ -44,7 +44,24 @@ class Lane:
     state: Any = None
     own: Any = None
     copies: list[State] = field(default_factory=list)  # replicas, when there are several
+    best: Params | None = None  # parameters of the best pass, where it is kept
     busy: float = 0.0  # seconds in compiled programs
+
+
+class Snapshot:
+    """What runs have learned, as it stands: called, their vectors `[runs, rows, vector_size]`, on the device."""
+
+    def __init__(self, program: "Program"):
+        self._program = program
+        self.method = program.method
+
+    def __call__(self) -> jax.Array:
+        """The vectors."""
+        return self._program.vectors()
+
+    def params(self) -> list[Params]:
+        """The parameters of each run, on the device."""
+        return self._program.local_params()
 
 
 class Program:
@@ -141,6 +158,8 @@ class Program:
             lane.state = begin(self.constants, lane.keys, lane.numbers)
             use_large_pages(jax.block_until_ready((lane.state.params, lane.state.rows)))
         self._copy()
+        if training.best_pass:
+            self.keep(np.full(len(self.seeds), True))
 
     def _compile_steps(self) -> None:
         """Compiles the steps, what gives the vectors, and the merge of replicas."""
@@ -191,7 +210,7 @@ class Program:
         """All that compiled functions depend on beside the shapes of their arguments, which hold the numbers."""
         method = with_numbers(self.method, dict.fromkeys(self.lanes[0].numbers.keys() - {"total_steps"}, 0.0))
         own = self.training
-        training = own.optimizer, own.initial_accumulator, own.damping, own.loss_every, own.dense
+        training = own.optimizer, own.initial_accumulator, own.eps, own.damping, own.loss_every, own.dense
         return type(method), method, training, self.layout, self.stacked, self.seeds_by
 
     def _with_total(self, numbers: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +262,8 @@ class Program:
         # Replicas are as the merged state between dispatches, but for the number of steps that each has done.
         steps = lambda lane: jnp.stack([copy.step for copy in lane.copies or [lane.state]])
         state = lambda lane: jax.tree.map(jnp.copy, _with_plain_key(lane.state)._asdict())
-        return [{"state": state(lane), "steps": steps(lane)} for lane in self.lanes]
+        best = lambda lane: {"best": jax.tree.map(jnp.copy, lane.best)} if lane.best is not None else {}
+        return [{"state": state(lane), "steps": steps(lane), **best(lane)} for lane in self.lanes]
 
     def restore(self, saved: list[dict[str, Any]]) -> None:
         """Goes on from what `saved` gave."""
@@ -252,6 +272,8 @@ class Program:
             state = state._replace(key=key_from(state.key), params=Params(*state.params))
             use_large_pages(jax.block_until_ready((state.params, state.rows)))
             lane.state = state
+            if "best" in found:
+                lane.best = Params(*found["best"])
         self._copy()
         for lane, found in zip(self.lanes, saved, strict=True):
             lane.copies = [copy._replace(step=step) for copy, step in zip(lane.copies, found["steps"], strict=False)]
@@ -261,6 +283,31 @@ class Program:
         if not self.stacked:
             return [lane.state.params for lane in self.lanes]
         return [jax.tree.map(lambda leaf, i=i: leaf[i], self.lanes[0].state.params) for i in range(len(self.seeds))]
+
+    def local_params(self) -> list[Params]:
+        """The same, for computations in which other processes take no part."""
+        if not self.layout.several_processes:
+            return self.params()
+        whole = jax.jit(lambda params: params, out_shardings=self.layout.everywhere)
+        return [jax.tree.map(self.layout.local, whole(params)) for params in self.params()]
+
+    def keep(self, better: np.ndarray) -> None:
+        """Remembers the parameters of those runs, bool `[runs]`, as they stand, for `go_back`."""
+        place = 0
+        for lane in self.lanes:
+            runs = len(self.seeds) if self.stacked else 1
+            own, place = better[place : place + runs], place + runs
+            if lane.best is None or own.all():
+                lane.best = jax.tree.map(jnp.copy, lane.state.params)
+            elif own.any():  # stacked: of some of the runs
+                choose = lambda new, old, own=own: jnp.where(own.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                lane.best = jax.tree.map(choose, lane.state.params, lane.best)
+
+    def go_back(self) -> None:
+        """Puts what `keep` remembered in the place of the parameters as they stand."""
+        for lane in self.lanes:
+            if lane.best is not None:
+                lane.state, lane.best = lane.state._replace(params=lane.best), None
 
     def read(self, number: int) -> dict[str, Any]:
         """Piece `number`, counted over all passes, for `prepare`; each pass meets the pieces in an order of its own."""
@@ -341,7 +388,9 @@ class HeldOut:
     def __init__(self, program: Program, source: Source):
         self.program, self.source = program, source
         method, self.key = program.method, key_of(_HELD_OUT)
-        self.constants = program.layout.put(source.constants)
+        # What was made of the data that are trained on (a graph, frequencies) serves here too; sizes are these data's own.
+        own = source.constants.items()
+        self.constants = {name: x if isinstance(x, Static) else program.constants[name] for name, x in own}
 
         def total(params, shard, numbers, key, last):
             shard = shard.prepared(method.prepare(shard, key))

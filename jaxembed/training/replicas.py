@@ -29,7 +29,8 @@ def merge(base: State, copies: list[State]) -> tuple[State, list[State]]:
         # all of the gradients before it, it would have been divided by the root of their sum.
         if isinstance(rows[name], jax.Array):
             alone = sum(copy.rows[name] for copy in copies) / len(copies)
-            shrink = lax.sqrt(alone) * lax.rsqrt(rows[name])
+            # What was never met has accumulators of 0 where they begin there, and has not moved.
+            shrink = lax.sqrt(alone) * lax.rsqrt(jnp.maximum(rows[name], 1e-30))
             move *= shrink if shrink.ndim == table.ndim else shrink[:, None]
         tables[name] = table + move
     mean = lambda *new: sum(new) / len(new)

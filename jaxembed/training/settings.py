@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 
 from jaxembed.naming import unknown
 from jaxembed.ranges import Checked, Count, CountOrZero, NotNegative, Positive
-from jaxembed.tables import ROW_OPTIMIZERS
+from jaxembed.tables import ROW_OPTIMIZERS, RowOptimizer
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
 from jaxembed.training.step import Optimizers
@@ -22,8 +22,12 @@ class Training(Checked):
     epochs: Count = 5  # Passes over the data.
     learning_rate: Positive = 0.3  # Step size at the start.
     final_rate: NotNegative = 1e-4  # Share of the learning rate that is left at the end.
-    optimizer: str = "row_adagrad"  # Optimiser of the tables: sgd, row_adagrad, adagrad or lazy_adam.
-    initial_accumulator: Positive = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
+    # Optimiser of the tables: sgd, row_adagrad, adagrad, or lazy_adam (adam means the same).
+    optimizer: str = "row_adagrad"
+    initial_accumulator: NotNegative = 1.0  # What Adagrad's accumulators start from (other optimisers have none).
+    eps: NotNegative = (
+        0.0  # What Adagrad adds to the roots of its accumulators; PyTorch's starts from 0 and adds 1e-10.
+    )
     reports: Count = 100  # How often the loss is reported over the whole run.
     # The loss is computed at every loss_every-th step only, which makes the other steps faster; reports have the mean of the
     # steps that were counted. 1 counts every step, and 0 none: losses are then NaN. The result of training does not change.
@@ -38,24 +42,39 @@ class Training(Checked):
     sweeps: CountOrZero = 1
     # How many times a squared gradient counts in the accumulators of row_adagrad; 0 lets the method choose, as for sweeps.
     damping: NotNegative = 1.0
+    # Whether the pass is kept that was best on the validation part, rather than the last one.
+    best_pass: bool = False
     dense: Dense | None = None  # How encoders and other nets are trained; None is Adam and a linear decay.
 
     def __post_init__(self):
         super().__post_init__()
+        if self.optimizer == "adam":  # of rows it is always lazy
+            object.__setattr__(self, "optimizer", "lazy_adam")
         if self.replicas > 1 and self.optimizer == "lazy_adam":
             raise ValueError("lazy_adam cannot merge replicas: choose sgd or an Adagrad, or replicas=1")
         if self.optimizer not in ROW_OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, ROW_OPTIMIZERS)
+        self._rows()
+
+    @classmethod
+    def of(cls, method: Method, **settings: Any) -> Self:
+        """The training that suits a method (`Method.training`), with other settings."""
+        return cls(**{**method.training, **settings})
 
     def optimizers(self, method: Method, numbers: Mapping[str, Any]) -> Optimizers:
         """The update rules of a run with these numbers, `total_steps` among them."""
+        own = {table: self._rows(width) for table, width in method.row_sizes.items()}
+        net = (self.dense or Dense()).transformation()
+        return Optimizers(self._rows(method.row_size), net, lambda step: self.rate(numbers, step), own)
+
+    def _rows(self, width: int | None = None) -> RowOptimizer:
+        """The optimiser of tables with rows of this true width. Raises ValueError for an Adagrad that would divide by 0."""
         settings: dict[str, Any] = {}
         if "adagrad" in self.optimizer:
-            settings["initial"] = self.initial_accumulator
+            settings |= {"initial": self.initial_accumulator, "eps": self.eps}
         if self.optimizer == "row_adagrad":
-            settings |= {"dimension": method.row_size, "damping": self.damping or 1.0}
-        net = (self.dense or Dense()).transformation()
-        return Optimizers(ROW_OPTIMIZERS[self.optimizer](**settings), net, lambda step: self.rate(numbers, step))
+            settings |= {"dimension": width, "damping": self.damping or 1.0}
+        return ROW_OPTIMIZERS[self.optimizer](**settings)
 
     def rate(self, numbers: Mapping[str, Any], step: jax.Array) -> jax.Array:
         """The learning rate of a run with these numbers at a step."""

@@ -1,6 +1,7 @@
 """One step: gather, differentiate with respect to the gathered rows, scatter; and many steps a dispatch."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -24,11 +25,19 @@ class State(NamedTuple):
 
 
 class Optimizers(NamedTuple):
-    """How tables and the dense rest are updated, and with which learning rate at each step."""
+    """How tables and the dense rest are updated, and with which learning rate at each step.
+
+    own: of tables that are not updated as the others are.
+    """
 
     rows: RowOptimizer
     net: optax.GradientTransformation
     schedule: Callable[[jax.Array], jax.Array]
+    own: Mapping[str, RowOptimizer] = MappingProxyType({})
+
+    def of(self, table: str) -> RowOptimizer:
+        """How the rows of a table are updated."""
+        return self.own.get(table, self.rows)
 
 
 _ONE_DEVICE = Layout()
@@ -38,7 +47,7 @@ def init_state(method: Method, optimizers: Optimizers, constants: Mapping[str, A
     """A fresh state; `key` decides everything random about the run."""
     init_key, run_key = jax.random.split(key)
     params = method.init(init_key, constants)
-    rows = {name: optimizers.rows.init(table) for name, table in params.tables.items()}
+    rows = {name: optimizers.of(name).init(table) for name, table in params.tables.items()}
     net = optimizers.net.init(params.net) if params.net is not None else None
     return State(params, rows, net, jnp.zeros((), jnp.int32), run_key)
 
@@ -53,7 +62,7 @@ def train_step(
     rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
 
     def objective(rows, net):
-        value, *rest = method.loss(rows, net, state.params.kept, batch, loss_key)
+        value, *rest = method.loss_in(shard, rows, net, state.params.kept, batch, loss_key)
         return value, rest
 
     (row_gradients, net_gradients), (metrics, kept) = jax.grad(objective, (0, 1), has_aux=True)(rows, state.params.net)
@@ -67,7 +76,7 @@ def train_step(
         ids = _joined([lookups[name][1].reshape(-1) for name in used])
         gradients = _joined([row_gradients[name].reshape(-1, row_gradients[name].shape[-1]) for name in used])
         moves = layout.moves(ids, gradients)
-        tables[table], row_states[table] = optimizers.rows.update(tables[table], row_states[table], *moves, rate)
+        tables[table], row_states[table] = optimizers.of(table).update(tables[table], row_states[table], *moves, rate)
     net, net_state = state.params.net, state.net
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
@@ -148,7 +157,7 @@ def evaluate_steps(
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, place))
         batch = method.batch(shard, place, batch_key)
         rows = {name: gather(params.tables[table], ids) for name, (table, ids) in method.lookups(batch).items()}
-        return method.loss(rows, params.net, params.kept, batch, loss_key).metrics
+        return method.loss_in(shard, rows, params.net, params.kept, batch, loss_key).metrics
 
     def body(place, totals):
         metrics = one(place)

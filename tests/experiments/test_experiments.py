@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import ablate, compare_objectives, contrastive_image_text, contrastive_images, contrastive_sentences
+from experiments import (
+    ablate,
+    compare_objectives,
+    contrastive_image_text,
+    contrastive_images,
+    contrastive_sentences,
+    knowledge_graphs,
+)
 from jaxembed.study.run import Run
 
 needs_data = pytest.mark.skipif(
@@ -15,7 +22,7 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT,
 ]  # fmt: skip
 
 
@@ -47,6 +54,13 @@ def test_sentences(tmp_path):
 
 
 @needs_data
+def test_knowledge_graphs(tmp_path):
+    written = table(knowledge_graphs, tmp_path, epochs=1, vector_size=8)
+    assert "dev MRR" in written
+    for label in knowledge_graphs.ALL:
+        assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
+
+
 def test_image_text(tmp_path):
     text = table(contrastive_image_text, tmp_path, max_images=128)
     assert "| clip/infonce" in text

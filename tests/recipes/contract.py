@@ -28,9 +28,9 @@ from jaxembed.training.loop import fit
 
 from .tiny import tiny, write
 
-GROUPS = {"words": [], "views": [], "images": [], "sentences": [], "pairs": []}
+GROUPS = {"words": [], "views": [], "images": [], "sentences": [], "pairs": [], "facts": []}
 for _name, _one in RECIPES.items():
-    _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs"}[
+    _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts"}[
         type(_one.task).__name__
     ]
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
@@ -144,6 +144,19 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
     monkeypatch.setenv("JAXEMBED_DATA", "/nowhere")  # no data are needed to use a run
     model = jaxembed.load(run.folder)
     vectors = run.vectors()
+    if "graph" in task.found.inputs:
+        graph = task.found.train
+        assert model.entities.index_to_key == list(graph.entities)
+        np.testing.assert_array_equal(model.entities.vectors, vectors.vectors)
+        names = graph.entities, graph.relations, graph.entities
+        head, relation, tail = (of[i] for of, i in zip(names, graph.test[0], strict=True))
+        for answers, right in (
+            (model.predict_tail(head, relation, len(graph.entities)), tail),
+            (model.predict_head(relation, tail, len(graph.entities)), head),
+        ):
+            assert {one.name: one.known for one in answers}[right] == "test"
+            assert sorted(answers, key=lambda one: -one.score) == answers
+        return
     if not task.found.judged:
         word = vectors.index_to_key[0]
         np.testing.assert_array_equal(model[word], vectors[word])

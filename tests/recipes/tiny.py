@@ -16,6 +16,7 @@ CHANGES = {
         "vocab_size": 200, "max_length": 12, "start.vector_size": 8, "own": 8, "start.epochs": 1, "encoder.max_length": 12,
         "buckets": 16, "columns": 64,
     },
+    "Triples": {"data": "countries", "vector_size": 8, "candidates": 16, "batch_size": 64, "watch": 20},
     "ImageTexts": {
         "data": "tiny-pairs", "batch_size": 16, "watch": 8, "image_encoder.hidden_size": 16, "text_encoder.hidden_size": 16,
         "image_encoder.depth": 1, "image_encoder.heads": 2, "text_encoder.heads": 2, "patch": 14, "features": None, "size": None,

@@ -2,6 +2,7 @@ import errno
 import os
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +43,12 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
 
     checkpoints = Checkpoints(folder, seconds=0, begin=begin or (lambda extra: None)) if folder else None
     try:
-        result = fit(make(), TOKENS, training, held_out=HELD, report=report, checkpoints=checkpoints, **settings)
+        first = lambda epoch, progress, vectors: (
+            -epoch * np.arange(1, 1 + len(settings["seeds"])) if training.best_pass else None
+        )
+        result = fit(
+            make(), TOKENS, training, held_out=HELD, report=report, on_epoch=first, checkpoints=checkpoints, **settings
+        )
     except Killed:
         result = None
     finally:
@@ -59,8 +65,9 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
         (TRAINING, {"seeds": (1, 2), "seeds_by": "vmap"}),
         (Training(epochs=3, learning_rate=0.05, reports=20, replicas=2, merge_steps=2), {"seeds": (1, 2)}),
         (Training(epochs=3, learning_rate=0.05, optimizer="lazy_adam", reports=20), {"seeds": (1,)}),
+        (replace(TRAINING, best_pass=True), {"seeds": (1, 2), "seeds_by": "threads"}),
     ],
-    ids=["one", "threads", "vmap", "replicas", "lazy_adam"],
+    ids=["one", "threads", "vmap", "replicas", "lazy_adam", "best"],
 )
 @pytest.mark.parametrize("die_at", [1, 11])
 def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, training, settings, die_at):

@@ -57,3 +57,15 @@ def test_places_decay_where_an_older_run_had_it(params):
     more = {name.split("/")[1] for name in old.keys() - new.keys()}
     assert more == {"class_token", "position_embedding"}
     assert {name for name, leaf in named(params).items() if leaf.ndim > 1} == old.keys()
+
+
+def test_adagrad_starts_from_zero_with_eps_outside_the_root():
+    rule, gradients = Dense(optimizer="adagrad").transformation(), np.random.default_rng(0).normal(size=(4, 3))
+    gradients[:, 1] = 0
+    state, total = rule.init(np.zeros(3, np.float32)), np.zeros(3)
+    for gradient in gradients:
+        update, state = rule.update(np.float32(gradient), state)
+        total += gradient**2
+        np.testing.assert_allclose(update, gradient / (np.sqrt(total) + 1e-10), rtol=1e-5)
+    with pytest.raises(ValueError, match="adagrad takes no weight_decay: choose adamw"):
+        Dense(optimizer="adagrad", weight_decay=0.1)

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,27 @@ def test_reports_tell_everything_and_change_nothing():
     np.testing.assert_array_equal(passes[-1][2], reported.vectors)
 
 
+@pytest.mark.parametrize("seeds_by", ["threads", "vmap"])
+def test_the_best_pass_of_each_seed_is_kept(seeds_by):
+    figures = np.array([[0.3, 0.1], [np.nan, 0.4], [0.2, 0.4]])  # passes x seeds
+    passes = []
+
+    def on_epoch(epoch, progress, vectors):
+        passes.append(np.asarray(vectors()))
+        one, two = vectors.params()
+        np.testing.assert_array_equal(np.stack([one.tables["rows"], two.tables["rows"]]), passes[-1])
+        return figures[epoch]
+
+    training = Training(epochs=3, best_pass=True, **PLAIN)
+    kept = fit(Pull(noise=1.0), TOKENS, training, seeds=[0, 1], seeds_by=seeds_by, on_epoch=on_epoch)
+    np.testing.assert_array_equal(kept.best_pass, [1, 2])
+    np.testing.assert_array_equal(kept.vectors, np.stack([passes[0][0], passes[1][1]]))
+    np.testing.assert_array_equal([one.tables["rows"] for one in kept.params], kept.vectors)
+    last = fit(Pull(noise=1.0), TOKENS, replace(training, best_pass=False), seeds=[0, 1], seeds_by=seeds_by)
+    np.testing.assert_array_equal(last.vectors, passes[2])
+    assert last.best_pass is None
+
+
 def test_held_out_loss_is_that_of_the_parameters_as_they_stand():
     method, training = Pull(pieces=2), Training(epochs=2, **PLAIN)
     held = np.array([0, 0, 1, 2, 3, 4, 4, 4])
@@ -159,7 +180,8 @@ def test_divergence_is_told_with_the_seed_and_what_to_do():
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
-        ({"optimizer": "adam"}, "unknown optimizer 'adam'.*lazy_adam"),
+        ({"optimizer": "adamw"}, "unknown optimizer 'adamw'.*lazy_adam"),
+        ({"optimizer": "adagrad", "initial_accumulator": 0.0}, "initial_accumulator and eps cannot both be 0"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -172,3 +194,40 @@ def test_bad_seeds():
         fit(Pull(), TOKENS, seeds=[])
     with pytest.raises(ValueError, match="'vmap', 'map' or 'threads', not 'pmap'"):
         fit(Pull(), TOKENS, seeds_by="pmap")
+
+
+@dataclass(frozen=True)
+class Seeing(Pull):
+    """Its loss takes the targets from the shard, and not from the batch."""
+
+    def batch(self, shard, step, key):
+        return {"tokens": super().batch(shard, step, key)["tokens"]}
+
+    def loss_in(self, shard, rows, net, kept, batch, key):
+        target = jnp.asarray(shard.constants["targets"])[batch["tokens"]]
+        return self.loss(rows, net, kept, {**batch, "target": target}, key)
+
+
+@dataclass(frozen=True)
+class Levelled(Pull):
+    """Targets at a level, by default that of the tokens."""
+
+    level: float | None = None
+
+    def source(self, tokens):
+        source = super().source(tokens)
+        level = np.float32(np.mean(tokens) if self.level is None else self.level)
+        return replace(source, constants={"targets": source.constants["targets"] * level})
+
+
+def test_a_loss_sees_what_is_in_the_shard():
+    inside, outside = (fit(make(), TOKENS, Training(epochs=2, **PLAIN), held_out=TOKENS[:8]) for make in (Seeing, Pull))
+    np.testing.assert_allclose(inside.vectors, outside.vectors, rtol=1e-6)
+    np.testing.assert_allclose(inside.losses, outside.losses, rtol=1e-6)
+    np.testing.assert_allclose(inside.held_out, outside.held_out, rtol=1e-6)
+
+
+def test_the_held_out_loss_has_the_constants_of_training():
+    methods = (Levelled(), Levelled(level=float(np.mean(TOKENS))))
+    own, same = (fit(one, TOKENS, Training(epochs=1, **PLAIN), held_out=np.zeros(8, int)) for one in methods)
+    np.testing.assert_allclose(own.held_out, same.held_out, rtol=1e-6)

@@ -1,0 +1,33 @@
+"""What methods share whose examples stay on the device: a pass meets each of them once, in an order of its own."""
+
+from dataclasses import dataclass
+
+import jax
+
+from jaxembed.ranges import Count
+from jaxembed.training.method import Batch, Method, Shard
+
+
+@dataclass(frozen=True)
+class ExampleMethod(Method):
+    """Methods whose source has a row for each example: batches are drawn without replacement.
+
+    A pass leaves out what does not fill its last batch, other examples each time.
+    """
+
+    batch_size: Count = 256  # Examples in one step.
+
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
+        """The order in which a pass meets the examples."""
+        return {"order": jax.random.permutation(key, next(iter(shard.columns.values())).shape[0])}
+
+    def steps(self, shard: Shard) -> int:
+        """Whole batches of a pass; at least one, of all examples."""
+        return max(1, shard.own["order"].shape[0] // self.batch_size)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """The examples at place `step` of the order, `[batch_size, ...]` each."""
+        order = shard.own["order"]
+        size = min(self.batch_size, order.shape[0])
+        chosen = jax.lax.dynamic_slice_in_dim(order, step * size, size)
+        return {name: column[chosen] for name, column in shard.columns.items()}

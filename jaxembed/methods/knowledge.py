@@ -1,0 +1,313 @@
+"""Knowledge graphs: a fact's relation leads from its head to its tail, among all entities (TransE, DistMult, ComplEx, RotatE).
+
+A fact asks twice: for its tail, given head and relation, and for its head. Questions that are the same share a row of a batch,
+with up to `answers` right ones, and all questions of a batch share their candidates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxembed.data.triples import Triples, queries
+from jaxembed.methods.examples import ExampleMethod
+from jaxembed.naming import unknown
+from jaxembed.objectives import InfoNCE, Logistic, pairwise
+from jaxembed.ranges import Count, Finite, NotNegative, Positive
+from jaxembed.sampling import negatives
+from jaxembed.sampling.corruption import CORRUPTIONS
+from jaxembed.scores import TRIPLE_SCORES, TripleScore, normalized
+from jaxembed.tables import LANE, gather
+from jaxembed.training.method import Batch, Lookups, Loss, Params, Shard, Source, Static
+
+SMALLEST, FEWEST = 16, 100  # questions of a step, and steps of a pass that it is made smaller for
+
+_ADAGRAD: Mapping[str, Any] = {
+    "optimizer": "adagrad", "learning_rate": 0.1, "final_rate": 0.1, "initial_accumulator": 0.0, "eps": 1e-10,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KnowledgeMethod(ExampleMethod):
+    """Methods that give each entity and each relation of a knowledge graph a vector."""
+
+    batch_size: Count = 512  # Questions in one step; fewer where a pass would have less than 100 steps.
+    # Numbers of an entity's vector. For ComplEx and RotatE it is even: two make a complex number, so that rank 100 is 200.
+    vector_size: Count = 200
+    answers: Count = (
+        8  # Most right answers to a question that stand in one row of a batch; others stand in further rows.
+    )
+    objective: Any = field(
+        default_factory=InfoNCE
+    )  # Any pairwise objective, or the name of one; softmax scores all entities.
+    candidates: Count = 1024  # Entities drawn in each step, as wrong answers to all of its questions.
+    # How they are drawn, and how much each side counts: uniform, bernoulli (a side with many right answers counts less), or
+    # frequency (entities with many facts are drawn more often).
+    corruption: str = "uniform"
+    # What the wrong answers of a right one count together, for objectives that tell right from wrong (negative_sampling, margin,
+    # bpr).
+    negative: Positive = 1.0
+    # How much more the wrong answers count that score high: their shares are a softmax of so many times their scores (RotatE's
+    # self-adversarial sampling). 0 lets all count alike.
+    adversarial: NotNegative = 0.0
+    gamma: Finite = 0.0  # Added to all scores, so that a logistic objective may call a distance small: RotatE's margin.
+    # Whether a question for a head has a relation of its own, the reciprocal, instead of the same relation backwards.
+    reciprocal: bool = True
+    # What keeps vectors small: n3 (sums of cubed moduli: Lacroix et al. 2018), l2 (of squares), or none.
+    regularizer: Literal["none", "n3", "l2"] = "none"
+    regularization: NotNegative = 0.0  # How much of it is added for each fact.
+    normalize: bool = False  # Whether entities are scaled to length 1.
+    # How much it counts that the relation is found among all relations, given head and tail (Chen et al. 2021); not for RotatE.
+    relation_weight: NotNegative = 0.0
+    start: Positive = 1e-3  # Standard deviation of vectors as they start; RotatE's angles start anywhere.
+
+    traced: ClassVar[tuple[str, ...]] = (
+        "negative", "adversarial", "gamma", "regularization", "objective.temperature", "objective.margin",
+    )  # fmt: skip
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.objective, str):
+            object.__setattr__(self, "objective", pairwise(self.objective))
+        objective: Any = self.objective
+        if objective.negatives == "path":
+            raise ValueError(
+                "hierarchical_softmax needs a tree of entities, which there is not: choose softmax, or infonce"
+            )
+        if self.corruption not in CORRUPTIONS:
+            raise unknown("corruption", self.corruption, CORRUPTIONS)
+        if self.regularizer not in ("none", "n3", "l2"):
+            raise unknown("regularizer", self.regularizer, ("none", "n3", "l2"))
+        if self.score.is_complex and self.vector_size % 2:
+            raise ValueError(f"vector_size must be even, since two numbers make a complex one, not {self.vector_size}")
+        if self.relation_weight and self.score.between is None:
+            raise ValueError(f"{type(self).__name__} cannot tell all relations at once: leave relation_weight at 0")
+
+    @property
+    def score(self) -> TripleScore:
+        """How a fact is scored."""
+        raise NotImplementedError
+
+    def suited_to(self, data: Triples) -> Self:
+        """With steps small enough that a pass has a hundred of them, and no more candidates than there are entities."""
+        if len(data.entities) < 2:
+            raise ValueError("there is one entity alone: a fact needs others, which are wrong in its place")
+        rows, size = 2 * len(data.train), self.batch_size
+        while size > SMALLEST and rows < FEWEST * size:
+            size //= 2
+        return replace(self, batch_size=size, candidates=min(self.candidates, len(data.entities)))
+
+    def source(self, data: Triples) -> Source:
+        """A row for each question: `query [2]` (entity, relation), `back`, `answers`, their `count`, and what it counts."""
+        entities, relations = len(data.entities), len(data.relations)
+        drawn = CORRUPTIONS[self.corruption](data.train, entities, relations)
+        columns = []
+        for back in (False, True):
+            asked, answers, count = queries(data.train, back, self.answers)
+            weight = drawn.sides[int(back), asked[:, 1]].astype(np.float32)
+            if back and self.reciprocal:
+                asked = asked + np.array([0, relations], np.int32)
+            columns.append({"query": asked, "answers": answers, "count": count, "weight": weight,
+                            "back": np.full(len(asked), back)})  # fmt: skip
+        both = {name: np.concatenate([side[name] for side in columns]) for name in columns[0]}
+        sizes = {"entities": Static(entities), "relations": Static(relations * (1 + self.reciprocal))}
+        sampled = self.objective.negatives != "everybody"
+        table = negatives.alias_table(drawn.entities)._asdict() if sampled else {}
+        return Source.cut(both, constants=sizes | table, size=len(data.train))
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Normal numbers, and the angles of RotatE uniform; columns of padding are 0."""
+        of_entity, of_relation = jax.random.split(key)
+        shape = lambda name, size: (constants[name].value, len(self._stored(size)))
+        entities = shape("entities", self.vector_size)
+        relations = shape("relations", self.score.width(self.vector_size))
+        entity = self.start * jax.random.normal(of_entity, entities, jnp.float32)
+        if self.score.is_angle:
+            relation = jax.random.uniform(of_relation, relations, jnp.float32, -jnp.pi, jnp.pi)
+        else:
+            relation = self.start * jax.random.normal(of_relation, relations, jnp.float32)
+        clear = lambda table, size: table * self._stored(size)[None, :]
+        return Params({
+            "entity": clear(entity, self.vector_size),
+            "relation": clear(relation, self.score.width(self.vector_size)),
+        })  # fmt: skip
+
+    def _stored(self, size: int) -> np.ndarray:
+        """Which columns of a stored row are not padding, float32: complex numbers have theirs behind each of the halves."""
+        parts = 2 if self.score.is_complex and size == self.vector_size else 1
+        lane = LANE // 2 if self.score.is_complex else LANE  # halves and angles have the same
+        each = -(-size // parts // lane) * lane
+        return np.tile(np.arange(each) < size // parts, parts).astype(np.float32)
+
+    @property
+    def row_size(self) -> int:
+        """Columns of an entity that are not padding."""
+        return self.vector_size
+
+    @property
+    def row_sizes(self) -> Mapping[str, int]:
+        """RotatE's relations are half as wide."""
+        return {"relation": self.score.width(self.vector_size)}
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """Questions with their answers, and the candidates that they share, `[candidates]` or all."""
+        batch, constants = super().batch(shard, step, key), shard.constants
+        if self.objective.negatives == "everybody":
+            return {**batch, "everybody": jnp.arange(constants["entities"].value, dtype=jnp.int32)}
+        table = negatives.AliasTable(constants["threshold"], constants["alias"], constants["log_probability"])
+        drawn = negatives.draw(key, table, (self.candidates,))
+        return {**batch, "candidates": drawn, "log_probability": table.log_probability[drawn],
+                "relations": jnp.arange(constants["relations"].value, dtype=jnp.int32)}  # fmt: skip
+
+    def lookups(self, batch: Batch) -> Lookups:
+        """The entity and relation that each question names, its answers, and the candidates."""
+        others = "everybody" if "everybody" in batch else "candidates"
+        found = {
+            "asked": ("entity", batch["query"][:, 0]),
+            "answers": ("entity", batch["answers"]),
+            "candidates": ("entity", batch[others]),
+            "relation": ("relation", batch["query"][:, 1]),
+        }
+        return found | ({"relations": ("relation", batch["relations"])} if self.relation_weight else {})
+
+    def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """Sum of the objective over the questions of the batch; `weight` is what their answers count."""
+        asked, answers, candidates = (self._entities(rows[name]) for name in ("asked", "answers", "candidates"))
+        place = jnp.arange(answers.shape[1], dtype=jnp.int32)[None, :]
+        weight = batch["weight"][:, None] * (place < batch["count"][:, None])  # [B, T]
+        query = self._query(asked, rows["relation"], batch["back"])
+        pos = self.gamma + self.score.compare(query[:, None, :], answers)[:, 0]
+        neg = self.gamma + self.score.compare(query, candidates)
+        loss = self.objective(pos, weight, neg, self._weights(batch, neg, jnp.sum(weight, -1, keepdims=True)))
+        total = jnp.sum(loss) + self._regularization(rows, weight)
+        if self.relation_weight:
+            total += self.relation_weight * self._relation_loss(asked, answers, rows["relations"], batch, weight)
+        return Loss(total, {"loss": total, "weight": jnp.sum(weight)})
+
+    def _entities(self, rows: jax.Array) -> jax.Array:
+        return normalized(rows) if self.normalize else rows
+
+    def _query(self, asked: jax.Array, relation: jax.Array, back: jax.Array) -> jax.Array:
+        """Where the relations lead from the entities, `[B, d]`."""
+        there = self.score.move(asked, relation, False)
+        return there if self.reciprocal else jnp.where(back[:, None], self.score.move(asked, relation, True), there)
+
+    def _weights(self, batch: Batch, neg: jax.Array, positives: jax.Array) -> Any:
+        """What the wrong answers count, `[B, N]` or what broadcasts against it; `positives [B, 1]`."""
+        if self.objective.negatives == "everybody":
+            return 1.0
+        if self.objective.negatives == "importance":  # the draws stand for everybody
+            return jnp.exp(-batch["log_probability"])[None, :] / self.candidates
+        return self.negative * positives * jax.nn.softmax(jax.lax.stop_gradient(self.adversarial * neg), -1)
+
+    def _regularization(self, rows: dict[str, jax.Array], weight: jax.Array) -> jax.Array | float:
+        """Of the head, relation and tail of each fact, by what it counts."""
+        if self.regularizer == "none":
+            return 0.0
+        of_question = self._size(rows["asked"])
+        if not self.score.is_angle:
+            of_question += self._size(rows["relation"])
+        return self.regularization * jnp.sum(weight * (of_question[:, None] + self._size(rows["answers"])))
+
+    def _size(self, rows: jax.Array) -> jax.Array:
+        """The regulariser of rows `[..., d]`: `[...]`."""
+        if self.regularizer == "l2":
+            return jnp.sum(rows * rows, -1)
+        square = sum(half * half for half in jnp.split(rows, 2, -1)) if self.score.is_complex else rows * rows
+        return jnp.sum(square * square * jax.lax.rsqrt(jnp.maximum(square, 1e-24)), -1)
+
+    def _relation_loss(self, asked, answers, relations, batch, weight):
+        """Cross-entropy of each fact's relation among all of them, summed."""
+        assert self.score.between is not None
+        asked = jnp.broadcast_to(asked[:, None, :], answers.shape)
+        led = self.score.between(asked, answers)
+        if not self.reciprocal:
+            led = jnp.where(batch["back"][:, None, None], self.score.between(answers, asked), led)
+        scores = self.score.compare(led.reshape(-1, led.shape[-1]), relations)
+        right = jnp.repeat(batch["query"][:, 1], answers.shape[1])
+        told = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), right[:, None], -1)[:, 0]
+        return -jnp.sum(weight.reshape(-1) * told)
+
+    def vectors(self, params: Params, constants: Any = None) -> jax.Array:
+        """The entities, `[E, vector_size]`: of complex numbers first all real parts, then all imaginary ones."""
+        return self._entities(params.tables["entity"][:, np.flatnonzero(self._stored(self.vector_size))])
+
+    def answer(self, params: Params, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
+        """Scores `[q, E]` of all entities as tails of (asked, relation) or, `back`, as heads of (relation, asked); ids `[q]`."""
+        everybody = self._entities(params.tables["entity"])
+        if back and self.reciprocal:
+            relations = relations + params.tables["relation"].shape[0] // 2
+        relation = gather(params.tables["relation"], relations)
+        query = self.score.move(gather(everybody, asked), relation, back and not self.reciprocal)
+        return self.gamma + self.score.compare(query, everybody)
+
+
+@dataclass(frozen=True)
+class TransE(KnowledgeMethod):
+    """A relation leads from head to tail as a step, by any pairwise objective of distances (Bordes et al. 2013)."""
+
+    norm: Literal[1, 2] = 2  # Whether distances are sums of absolute differences (1) or Euclidean (2).
+    objective: Any = field(
+        default_factory=lambda: InfoNCE(temperature=0.25)
+    )  # Any pairwise objective, or the name of one.
+
+    training: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.1, "final_rate": 0.1}
+
+    @property
+    def score(self) -> TripleScore:
+        """Minus the distance."""
+        return TRIPLE_SCORES[f"transe_l{self.norm}"]
+
+
+@dataclass(frozen=True)
+class DistMult(KnowledgeMethod):
+    """A relation weighs the products of head and tail, the same both ways (Yang et al. 2015)."""
+
+    regularizer: Literal["none", "n3", "l2"] = (
+        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    )
+    regularization: NotNegative = 0.05  # How much of it is added for each fact.
+
+    training: ClassVar[Mapping[str, Any]] = _ADAGRAD
+
+    @property
+    def score(self) -> TripleScore:
+        """The trilinear product."""
+        return TRIPLE_SCORES["distmult"]
+
+
+@dataclass(frozen=True)
+class ComplEx(KnowledgeMethod):
+    """DistMult with complex numbers, whose products tell head from tail (Trouillon et al. 2016; N3: Lacroix et al. 2018)."""
+
+    regularizer: Literal["none", "n3", "l2"] = (
+        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+    )
+    regularization: NotNegative = 0.05  # How much of it is added for each fact.
+
+    training: ClassVar[Mapping[str, Any]] = _ADAGRAD
+
+    @property
+    def score(self) -> TripleScore:
+        """The real part of the trilinear product."""
+        return TRIPLE_SCORES["complex"]
+
+
+@dataclass(frozen=True)
+class RotatE(KnowledgeMethod):
+    """A relation turns the complex numbers of the head into those of the tail (Sun et al. 2019)."""
+
+    objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
+    adversarial: NotNegative = 1.0  # How much more the wrong answers count that score high; 0 lets all count alike.
+    gamma: Finite = 9.0  # Added to all scores, so that a logistic objective may call a distance small.
+    reciprocal: bool = False  # Whether a question for a head has a relation of its own.
+
+    training: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.1, "final_rate": 0.1}
+
+    @property
+    def score(self) -> TripleScore:
+        """Minus the sum of the moduli."""
+        return TRIPLE_SCORES["rotate"]
