@@ -16,12 +16,14 @@ from jaxembed.methods import image_text, images, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.recommend import MF
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
+from jaxembed.tasks.interactions import Interactions
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
 from jaxembed.tasks.words import Words
@@ -102,6 +104,10 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     )
 
 
+def _interactions(method: Method, epochs: int = 1, **training: Any) -> Recipe:
+    return Recipe(method, Interactions("made-interactions"), Training(epochs, reports=20, **training))
+
+
 _HEAD: dict[str, Any] = {"projection": (256, 64)}
 
 RECIPES: dict[str, Recipe] = {
@@ -119,6 +125,7 @@ RECIPES: dict[str, Recipe] = {
     "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
+    "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1),
     # What the others are to be better than.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),

@@ -116,7 +116,7 @@ def train(arguments: Any) -> None:
     print(_about(one))
     runs = train_group(plans, one.task, Options.of(arguments), description=name)
     if is_first():
-        (show_summaries if one.task.found.judged else show_runs)(runs)
+        (show_summaries if one.task.found.inputs else show_runs)(runs)
         print(f"TensorBoard: tensorboard --logdir {output}")
 
 

@@ -5,7 +5,8 @@ import os
 from jaxembed.evaluation.benchmarks import Half
 from jaxembed.study.recorded import check_data, rebuilt, upgraded
 from jaxembed.study.run import Run
-from jaxembed.tasks.base import Figures, parted
+from jaxembed.study.recorder import judgement
+from jaxembed.tasks.base import Figures, Task, parted
 
 
 def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
@@ -20,8 +21,14 @@ def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
         raise ValueError(f"{folder} is not finished: start its command again, then evaluate it")
     task = rebuilt(upgraded(run.settings)["task"])
     check_data(task, run.settings)
-    figures, _ = parted(task.judge(task.parts(run.vectors())))
+    figures, _ = parted(of_run(run, task))
     chosen = {name: value for name, value in figures.items() if split in ("all", task.half(name))}
     if not chosen:
         raise ValueError(f"{folder} has no {split} figures: no part of its data was set apart to choose settings on")
     return chosen
+
+
+def of_run(run: Run, task: Task) -> Figures:
+    """What a task measures of a run's vectors, and of what it has learned where the task looks at that."""
+    method, params = (rebuilt(run.trained_method), run.encoder()) if task.sees_params else (None, None)
+    return judgement(task, method, params, run.vectors())

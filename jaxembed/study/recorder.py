@@ -18,6 +18,7 @@ from jaxembed.tasks.base import Figures, Task, Unmeasured, parted
 from jaxembed.tracking import Trackers, histogram
 from jaxembed.training.loop import Progress, Result
 from jaxembed.training.settings import Training
+from jaxembed.vectors import KeyedVectors
 
 PROBES = 20  # of similarity, over a whole run
 _LOOKED_AT = 2000  # vectors that are looked at for a collapse
@@ -120,11 +121,12 @@ class Recorder:
         run, tracker, task = self.runs[place], self.trackers[place], self.task
         params = result.params[place]
         product = task.product(result.method, params, result.vectors[place])
-        if task.found.judged:  # an encoder, which is kept besides its vectors
+        if task.found.judged:
             collapse = collapsed(product.vectors[:_LOOKED_AT])
             run.note(collapsed=collapse)
             if collapse:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
+        if task.found.inputs:  # the method itself is used, and is kept besides its vectors
             run.save_model(result.method, params, task.found.inputs)
         run.save(product)
         parts = task.parts(product)
@@ -158,14 +160,14 @@ class Recorder:
             energy_joules=self.energy.joules(),
             resumed=self.resumed,
         )
-        figures, reasons = parted(judgement(task, parts))
+        figures, reasons = parted(judgement(task, result.method, params, product))
         run.note(unmeasured=reasons)
         run.finish(summary | figures)
 
 
-def judgement(task: Task, parts: dict[str, np.ndarray]) -> Figures:
+def judgement(task: Task, method: Any, params: Any, product: KeyedVectors) -> Figures:
     """What `task` measures of a run's vectors; where it cannot judge them at all, the reason for each of its columns."""
     try:
-        return task.judge(parts)
+        return task.measure(method, params, product)
     except ValueError as error:
         return {key: Unmeasured(str(error)) for key in task.columns.values()}

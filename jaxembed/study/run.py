@@ -43,6 +43,7 @@ _OURS = (
     "encoder.safetensors",
     "model.json",
     "tokenizer.json",
+    "interactions.safetensors",
     "embedded.*",
     "retrieval*.png",
     "events.out.tfevents.*",

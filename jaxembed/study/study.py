@@ -26,10 +26,10 @@ from typing import Any
 
 from jaxembed.files import locked, write_text
 from jaxembed.study import tuning
+from jaxembed.study.judged import of_run
 from jaxembed.study.options import Options
 from jaxembed.study.packed import unpack
 from jaxembed.study.plan import Cost, Planned, Variant, at_once, cost, digest, groups, ready
-from jaxembed.study.recorder import judgement
 from jaxembed.study.run import Run
 from jaxembed.study.train import train_group
 from jaxembed.study.values import as_json
@@ -237,7 +237,7 @@ class Study:
         """Measures again what a finished run's summary lacks of the columns: a column that was added later."""
         missing = set(self.columns.values()) - set(run.summary)
         if missing and (run.folder / "vectors.safetensors").exists():
-            figures, reasons = parted(judgement(task, task.parts(run.vectors())))
+            figures, reasons = parted(of_run(run, task))
             run.amend(figures)
             run.note(unmeasured=reasons)
 

@@ -72,6 +72,7 @@ class Task(Checked):
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that are worth drawing
     unranked: ClassVar[tuple[str, ...]] = ()  # headers of which no value is better
     lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of which less is better
+    sees_params: ClassVar[bool] = False  # whether the figures need the method and what it has learned, not vectors alone
 
     def read(self) -> Read:
         """Reads the data."""
@@ -83,6 +84,10 @@ class Task(Checked):
         `Unmeasured`, or None, stands for what cannot be measured. Where the product is a table, it is the part called "".
         """
         raise NotImplementedError
+
+    def measure(self, method: Any, params: Params, product: KeyedVectors) -> Figures:
+        """The final figures of a run. By default those of its vectors; a task that `sees_params` has all it needs here."""
+        return self.judge(self.parts(product))
 
     def unmeasurable(self) -> dict[str, str]:
         """Figures that these data do not allow, whatever the vectors are, with the reasons: known before training."""

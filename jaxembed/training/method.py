@@ -185,6 +185,13 @@ class Method(Checked):
         """The batch at place `step` of a prepared shard."""
         raise NotImplementedError
 
+    def joined(self, batch: Batch, constants: Mapping[str, Any]) -> Batch:
+        """What `lookups` and `loss` see: the batch and, where a method adds them here, constants such as a graph.
+
+        It is called once the batch has been cut over the devices of a mesh, so that what is added stays whole.
+        """
+        return batch
+
     def lookups(self, batch: Batch) -> Lookups:
         """The rows that this batch touches: `{name: (table, ids [...])}`."""
         return {}

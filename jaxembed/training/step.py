@@ -48,7 +48,7 @@ def train_step(
 ) -> tuple[State, dict[str, jax.Array]]:
     """One update from the batch at `place` of a prepared shard; returns the batch's metrics (sums)."""
     batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-    batch = layout.batch(method.batch(shard, place, batch_key))
+    batch = method.joined(layout.batch(method.batch(shard, place, batch_key)), shard.constants)
     lookups = method.lookups(batch)
     rows = {name: gather(state.params.tables[table], ids) for name, (table, ids) in lookups.items()}
 
@@ -146,7 +146,7 @@ def evaluate_steps(
 
     def one(place):
         batch_key, loss_key = jax.random.split(jax.random.fold_in(key, place))
-        batch = method.batch(shard, place, batch_key)
+        batch = method.joined(method.batch(shard, place, batch_key), shard.constants)
         rows = {name: gather(params.tables[table], ids) for name, (table, ids) in method.lookups(batch).items()}
         return method.loss(rows, params.net, params.kept, batch, loss_key).metrics
 

@@ -1,0 +1,78 @@
+"""What a recommender keeps of its data, so that it can be used without them: the ids, and what each user has already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jaxembed.data.interactions import Interactions
+from jaxembed.naming import UnknownKeyError
+
+_FILE = "interactions.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class HistoryInput:
+    """Lists of item ids to rows of the items, int32 `[n, l]`, -1 in front of shorter ones.
+
+    known: everything that the users have, by which they are recommended nothing twice.
+    """
+
+    known: Interactions
+
+    kind: ClassVar[str] = "history"
+    column: ClassVar[str] = "items"
+    rank: ClassVar[int] = 2
+
+    def blank(self, n: int, length: int = 1) -> np.ndarray:
+        """Histories without an item."""
+        return np.full((n, length), -1, np.int32)
+
+    def examples(self, histories: Sequence[Sequence[str]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+        """Rows of the items of each history. Raises KeyError with near matches for an item that is not known."""
+        rows = self.blank(len(histories), max([1, *map(len, histories)]))
+        for row, history in zip(rows, histories, strict=True):
+            if len(history):
+                row[-len(history) :] = [self.row_of(item, self.known.items) for item in history]
+        return {self.column: rows}
+
+    def row_of(self, key: object, keys: Sequence[str]) -> int:
+        """The row of an id among users or items. Raises KeyError with near matches for one that is not there."""
+        places = self._places(keys)
+        if str(key) not in places:
+            raise UnknownKeyError(key, keys)
+        return places[str(key)]
+
+    def _places(self, keys: Sequence[str]) -> dict[str, int]:
+        kept = self.__dict__.setdefault("_by_id", {})  # made once: there may be millions
+        return kept.setdefault(id(keys), {key: row for row, key in enumerate(keys)})
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Writes interactions.safetensors."""
+        from safetensors.numpy import save
+
+        from jaxembed.files import write_bytes
+
+        as_bytes = lambda keys: np.frombuffer("\n".join(keys).encode(), np.uint8)
+        known = self.known
+        tensors = {"users": as_bytes(known.users), "items": as_bytes(known.items), "user": known.user, "item": known.item}
+        if known.time is not None:
+            tensors["time"] = known.time
+        write_bytes(folder / _FILE, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}))
+        return {}
+
+    @classmethod
+    def open(cls, folder: Path) -> "HistoryInput":
+        """From what `save` wrote. Raises FileNotFoundError where it is not there."""
+        from safetensors.numpy import load_file
+
+        if not (folder / _FILE).is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {_FILE}, so that it does not know what users have: train it again, as `jaxembed reproduce "
+                "RUN --output FOLDER` does"
+            )
+        found = load_file(folder / _FILE)
+        as_keys = lambda name: tuple(found[name].tobytes().decode().split("\n"))
+        return cls(Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time")))
