@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxembed.data.decode import as_pixels, reason, upright
+from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
 from jaxembed.data.tokenized import text_rows
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
@@ -125,9 +126,11 @@ class ImageInput:
         return cls(**settings)
 
 
-Input = TextInput | ImageInput | HistoryInput
+Input = TextInput | ImageInput | HistoryInput | FieldsInput
 Things = Sequence[Any] | np.ndarray
-_INPUTS: dict[str, type[Input]] = {"text": TextInput, "image": ImageInput, "history": HistoryInput}
+_INPUTS: dict[str, type[Input]] = {
+    "text": TextInput, "image": ImageInput, "history": HistoryInput, "fields": FieldsInput,
+}  # fmt: skip
 
 
 def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Input]:

@@ -1,6 +1,6 @@
 """What recommenders share, and matrix factorisation: pairs of users and items, with negatives that a batch shares."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,20 +17,22 @@ from jaxembed.tables import lanes
 from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source, Static
 
 Rows = dict[str, jax.Array]
+#: Scores `[q, items]` of users, by their rows `[q]`; it runs on the host.
+Scorer = Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True)
 class Recommender(Method):
     """Methods that order items for users. `vectors` gives `[users + items, d]`: a score is an inner product.
 
-    from_history: whether `scores` makes a user from what the user has, also one who was not in the training data; else the
+    from_history: whether `scorer` makes a user from what the user has, also one who was not in the training data; else the
         vectors are those of the users of the training data.
     """
 
     from_history: ClassVar[bool] = False
 
-    def scores(self, params: Params, known: Interactions, users: np.ndarray) -> Any:
-        """Scores `[q, items]` of users (rows) by what they have of `known`, where the method is `from_history`."""
+    def scorer(self, params: Params, known: Interactions) -> Scorer:
+        """What scores users by what they have of `known`, where the method is `from_history`."""
         raise ValueError(f"{type(self).__name__} knows the users that it was trained with alone: name one of them")
 
 

@@ -130,8 +130,7 @@ class Interactions(Task):
         """As `judge`; a method that makes users from what they have does so with all that comes before the part."""
         if not method.from_history:
             return self.judge(self.parts(product))
-        params = jax.device_put(params)
-        return self._judged(lambda known: lambda rows: method.scores(params, known, rows))
+        return self._judged(lambda known: method.scorer(params, known))
 
     def _judged(self, scorer: Any) -> Figures:
         parts, figures = self._parts, Figures()
