@@ -11,7 +11,7 @@ from typing import Any
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
 
-from jaxembed.cli import embed, study, vectors
+from jaxembed.cli import embed, recommend, study, vectors
 from jaxembed.naming import spelled, unknown
 from jaxembed.terminal import write_any_letter
 
@@ -23,6 +23,7 @@ ABOUT = """Trains, compares and questions embeddings.
     jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
     jaxembed embed runs/simclr/seed-1 pictures/
     jaxembed analogy glove.6B.100d.txt king - man + woman
+    jaxembed recommend runs/mf/seed-1 reader-007
     jaxembed report results/compare_objectives
     jaxembed reproduce results/compare_objectives/runs/glove/seed-1
     jaxembed --version
@@ -131,5 +132,5 @@ def _plain_warnings() -> Iterator[None]:
 
 _COMMANDS: dict[str, type] = {
     "embed": embed.Embed, "neighbors": vectors.Neighbors, "analogy": vectors.Analogy, "evaluate": vectors.Evaluate,
-    "report": study.Report, "reproduce": study.Reproduce,
+    "recommend": recommend.Recommend, "report": study.Report, "reproduce": study.Reproduce,
 }  # fmt: skip
