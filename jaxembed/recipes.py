@@ -147,7 +147,7 @@ RECIPES: dict[str, Recipe] = {
     "fm": _clicks(clicks.FM()),
     "deepfm": _clicks(clicks.DeepFM()),
     "dcn": _clicks(clicks.DCN()),
-    "ials": _interactions(closed_form.IALS(), epochs=10),
+    "ials": _interactions(closed_form.IALS(), epochs=10, dense=Dense()),
     # What the others are to be better than.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),
@@ -155,10 +155,10 @@ RECIPES: dict[str, Recipe] = {
     "tf_idf": _sentences(sentences.TfIdf, epochs=1),
     "untrained_sentences": _sentences(sentences.UntrainedSentences, epochs=1),
     "untrained_towers": _pairs(image_text.UntrainedTowers, epochs=1),
-    "popularity": _interactions(closed_form.Popularity()),
-    "item_cosine": _interactions(closed_form.ItemCosine()),
+    "popularity": _interactions(closed_form.Popularity(), dense=Dense()),
+    "item_cosine": _interactions(closed_form.ItemCosine(), dense=Dense()),
     "logistic_regression": _clicks(clicks.LogisticRegression()),
-    "gf_cf": _interactions(closed_form.GFCF()),
+    "gf_cf": _interactions(closed_form.GFCF(), dense=Dense()),
 }
 
 

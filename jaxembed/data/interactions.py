@@ -154,7 +154,7 @@ def _read_text(path: str, columns: Sequence[str], delimiter: str) -> Any:
                 file,
                 # Lines are counted only where one thread reads.
                 csv.ReadOptions(use_threads=False, column_names=there, skip_rows=0 if headless else 1),
-                csv.ParseOptions(delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed),
+                csv.ParseOptions(delimiter=delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed),
                 csv.ConvertOptions(
                     column_types=dict.fromkeys(there, pa.string()), include_columns=list(dict.fromkeys(columns)),
                     strings_can_be_null=True, null_values=[""],

@@ -45,20 +45,20 @@ class TwoTower(PairMethod):
         """A fresh net, and vectors of the items as they are read and as they are found, normal both."""
         keys, n = jax.random.split(key, 3), constants["items"].value
         draw = lambda key: self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)
-        params, kept = self.nets()["tower"].init(keys[0])
-        return Params({}, {"tower": params, "read": draw(keys[1]), "items": draw(keys[2])}, {"tower": kept})
+        net = self.nets()["tower"].init(keys[0])[0]
+        return Params({}, {"tower": net, "read": draw(keys[1]), "items": draw(keys[2])})
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
         """The pairs with the users' histories, `history [B, length]`."""
         batch = super().batch(shard, step, key)
         return batch | {"history": shard.constants["histories"][batch["user"]]}
 
-    def users(self, net: Any, kept: Any, history: jax.Array, weight: jax.Array) -> jax.Array:
+    def users(self, net: Any, history: jax.Array, weight: jax.Array) -> jax.Array:
         """Vectors of users, `[q, d]`, by what they have, `[q, length]`, weighted."""
         rows = net["read"].at[history].get(mode="clip")
         mean = jnp.sum(rows * weight[..., None], 1) / jnp.maximum(jnp.sum(weight, 1, keepdims=True), 1)
         unit = normalized(mean)
-        return unit + self.nets()["tower"].apply(net["tower"], kept["tower"], unit)[0]
+        return unit + self.nets()["tower"].apply(net["tower"], {}, unit)[0]
 
     def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Sum of the objective over the pairs."""
@@ -66,13 +66,11 @@ class TwoTower(PairMethod):
         stays = jax.random.bernoulli(key, 1 - self.drop, history.shape)
         weight = jnp.where((history >= 0) & (history != batch["item"][:, None]) & stays, 1.0, 0.0)
         items = net["items"]
-        found = self.compared(
-            self.users(net, kept, history, weight), items[batch["item"]], items[batch["negatives"]], batch
-        )
-        return found._replace(kept=kept)
+        users = self.users(net, history, weight)
+        return self.compared(users, items[batch["item"]], items[batch["negatives"]], batch)
 
     def _of_histories(self, params: Params, history: jax.Array) -> jax.Array:
-        return self.users(params.net, params.kept, history, (history >= 0).astype(jnp.float32))
+        return self.users(params.net, history, (history >= 0).astype(jnp.float32))
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
         """Users by their training items, then items."""
