@@ -15,11 +15,11 @@ from jaxembed.files import write_text
 from jaxembed.methods import clicks, closed_form, image_text, images, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
-from jaxembed.methods.skipgram import SkipGram
-from jaxembed.methods.two_tower import TwoTower
 from jaxembed.methods.lightgcn import LightGCN
 from jaxembed.methods.recommend import MF
 from jaxembed.methods.sasrec import SASRec
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.two_tower import TwoTower
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation

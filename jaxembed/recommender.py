@@ -50,12 +50,16 @@ class Recommender:
         seen = self._rows(user) if history is None else self._history.examples([list(history)])["items"][0]
         seen = seen[seen >= 0]
         if not len(seen):
-            raise ValueError("the history is empty" if user is None else f"nothing is known of the user {user}: give a history")
+            raise ValueError(
+                "the history is empty" if user is None else f"nothing is known of the user {user}: give a history"
+            )
         if self.method.from_history:
             scores = self._of_history(seen)
         elif history is not None:
             name = type(self.method).__name__
-            raise ValueError(f"{name} knows the users of its training data alone: name one, or train sasrec or two_tower")
+            raise ValueError(
+                f"{name} knows the users of its training data alone: name one, or train sasrec or two_tower"
+            )
         else:
             users, items = np.split(self.vectors.vectors, [len(self.users)])
             scores = items @ users[self._history.row_of(user, self.users)]

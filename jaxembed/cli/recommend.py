@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
@@ -17,7 +18,7 @@ class Recommend:
 
     run: Positional[Path]  # A run's folder.
     user: Positional[str | None] = None  # Id of a user, as the data have it.
-    k: int = tyro.conf.arg(aliases=["-k"], default=10)  # How many items.
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10  # How many items.
     # Ids of items in their order, the latest last, in place of a user: for methods that make users of what they have.
     history: tuple[str, ...] | None = None
 

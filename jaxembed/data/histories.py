@@ -57,7 +57,12 @@ class HistoryInput:
 
         as_bytes = lambda keys: np.frombuffer("\n".join(keys).encode(), np.uint8)
         known = self.known
-        tensors = {"users": as_bytes(known.users), "items": as_bytes(known.items), "user": known.user, "item": known.item}
+        tensors = {
+            "users": as_bytes(known.users),
+            "items": as_bytes(known.items),
+            "user": known.user,
+            "item": known.item,
+        }
         if known.time is not None:
             tensors["time"] = known.time
         write_bytes(folder / _FILE, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}))

@@ -73,9 +73,7 @@ class Interactions:
         pairs = [np.concatenate(two) for two in ((self.user, other.user), (self.item, other.item))]
         # The others come later where there is no time: what is set apart is what a user had last.
         order = np.lexsort([np.arange(len(pairs[0])), *([] if times is None else [times]), pairs[0]])
-        return replace(
-            self, user=pairs[0][order], item=pairs[1][order], time=None if times is None else times[order]
-        )
+        return replace(self, user=pairs[0][order], item=pairs[1][order], time=None if times is None else times[order])
 
     def histories(self, length: int) -> np.ndarray:
         """The last items of each user, the latest last, -1 before them: int32 [users, length]."""
@@ -154,7 +152,9 @@ def _read_text(path: str, columns: Sequence[str], delimiter: str) -> Any:
                 file,
                 # Lines are counted only where one thread reads.
                 csv.ReadOptions(use_threads=False, column_names=there, skip_rows=0 if headless else 1),
-                csv.ParseOptions(delimiter=delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed),
+                csv.ParseOptions(
+                    delimiter=delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed
+                ),
                 csv.ConvertOptions(
                     column_types=dict.fromkeys(there, pa.string()), include_columns=list(dict.fromkeys(columns)),
                     strings_can_be_null=True, null_values=[""],
@@ -180,7 +180,9 @@ def read_ids(table: Any, column: str, title: str) -> np.ndarray:
         try:
             values = values.cast(pa.int64())
         except pa.ArrowInvalid as error:
-            raise ValueError(f"the column {column!r} of {title} holds fractions: ids are whole numbers or texts") from error
+            raise ValueError(
+                f"the column {column!r} of {title} holds fractions: ids are whole numbers or texts"
+            ) from error
     if pa.types.is_integer(values.type) and len(wrong := np.flatnonzero(pc.less(values, 0).to_numpy(False))):
         row = int(wrong[0])
         raise ValueError(
@@ -190,7 +192,9 @@ def read_ids(table: Any, column: str, title: str) -> np.ndarray:
     try:
         found = values.cast(pa.string())
         if len(broken := np.flatnonzero(pc.match_substring_regex(found, "[\n\r]").to_numpy(zero_copy_only=False))):
-            raise ValueError(f"row {broken[0]} of {title} has a {column} of several lines, which no file of vectors can keep")
+            raise ValueError(
+                f"row {broken[0]} of {title} has a {column} of several lines, which no file of vectors can keep"
+            )
         return found.to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"the column {column!r} of {title} holds {values.type}: ids are numbers or texts") from error
@@ -223,7 +227,14 @@ class _Raw:
 
 
 def _read(
-    data: Any, split: str | None, user: str, item: str, rating: str | None, time: str | None, least: float, **origin: Any
+    data: Any,
+    split: str | None,
+    user: str,
+    item: str,
+    rating: str | None,
+    time: str | None,
+    least: float,
+    **origin: Any,
 ) -> _Raw:
     columns = [user, item, *([rating] if rating else []), *([time] if time else [])]
     table, title, record = read_table(data, columns, split=split, **origin)
@@ -278,7 +289,9 @@ def read_interactions(
         whole = whole.take(places, "before")
         rest, dev = _held(whole, hold, validation)
     if not len(tested):
-        raise ValueError(f"the test part of {data} is empty: {'every test pair is a training pair too' if published else _FEW}")
+        raise ValueError(
+            f"the test part of {data} is empty: {'every test pair is a training pair too' if published else _FEW}"
+        )
     if not len(rest):
         raise ValueError(f"nothing of {data} is left to train on: lower validation")
     found = Parts(whole.take(rest, "train"), whole.take(dev, "dev") if len(dev) else None, tested)
@@ -302,7 +315,8 @@ def _numbered(tables: Sequence[_Raw]) -> tuple[tuple[str, ...], tuple[str, ...],
         columns = [getattr(table, which) for table in tables]
         distinct, inverse = np.unique(np.concatenate(columns).astype(str), return_inverse=True)
         spelt = distinct.tolist()
-        order = sorted(range(len(spelt)), key=(lambda i: int(spelt[i])) if all(map(_is_number, spelt)) else spelt.__getitem__)
+        values: list[Any] = [int(one) for one in spelt] if all(map(_is_number, spelt)) else spelt
+        order = sorted(range(len(spelt)), key=values.__getitem__)
         place = np.empty(len(order), np.int32)
         place[order] = np.arange(len(order), dtype=np.int32)
         named.append(tuple(spelt[i] for i in order))

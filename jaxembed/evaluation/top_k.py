@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-
 CHUNK = 1024  # users that are ranked at a time
 
 
@@ -148,7 +147,7 @@ def click_figures(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     negatives = len(labels) - positives
     if not positives or not negatives:
         raise ValueError("all labels are equal: an AUC needs both kinds")
-    distinct, inverse, counts = np.unique(logits, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(logits, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # the mean rank among equals (Mann and Whitney 1947)
     auc = (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     loss = np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits)))

@@ -166,8 +166,8 @@ class IALS(Recommender):
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Normal entries; they are solved for and no gradient moves them."""
-        draw = lambda key, n: self.start / self.vector_size**0.5 * jax.random.normal(
-            key, (n, self.vector_size), jnp.float32
+        draw = lambda key, n: (
+            self.start / self.vector_size**0.5 * jax.random.normal(key, (n, self.vector_size), jnp.float32)
         )
         keys = jax.random.split(key)
         return Params({}, None, {"users": draw(keys[0], constants["users"].value),

@@ -53,7 +53,9 @@ class LightGCN(PairMethod):
     def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Sum of the objective over the pairs, of vectors that are spread over the whole graph."""
         nodes, first = self._spread(net["nodes"], batch["graph"]), batch["first_item"]
-        return self.compared(nodes[batch["user"]], nodes[first + batch["item"]], nodes[first + batch["negatives"]], batch)
+        return self.compared(
+            nodes[batch["user"]], nodes[first + batch["item"]], nodes[first + batch["negatives"]], batch
+        )
 
     def _spread(self, nodes: jax.Array, graph: Mapping[str, jax.Array]) -> jax.Array:
         total = layer = nodes

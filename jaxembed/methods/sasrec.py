@@ -50,7 +50,9 @@ class SASRec(DenseMethod, Recommender):
         if self.objective.negatives == "path":  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError("hierarchical_softmax is for words: choose another objective")
         if self.encoder.kind != "transformer" or not self.encoder["causal"]:
-            raise ValueError("the encoder must be a transformer with causal=True: others would see what they are to predict")
+            raise ValueError(
+                "the encoder must be a transformer with causal=True: others would see what they are to predict"
+            )
 
     def suited_to(self, data: Interactions) -> Self:
         """The same for so many items, with batches no larger than the data."""

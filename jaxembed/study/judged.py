@@ -4,8 +4,8 @@ import os
 
 from jaxembed.evaluation.benchmarks import Half
 from jaxembed.study.recorded import check_data, rebuilt, upgraded
-from jaxembed.study.run import Run
 from jaxembed.study.recorder import judgement
+from jaxembed.study.run import Run
 from jaxembed.tasks.base import Figures, Task, parted
 
 

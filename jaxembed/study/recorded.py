@@ -42,7 +42,20 @@ _FIRST_PRNG = "threefry2x32"
 
 def classes() -> dict[str, type]:
     """Whatever may stand in recorded settings, by its name."""
-    modules = (skipgram, cbow, glove, images, sentences, image_text, recommend, closed_form, lightgcn, sasrec, two_tower, clicks)
+    modules = (
+        skipgram,
+        cbow,
+        glove,
+        images,
+        sentences,
+        image_text,
+        recommend,
+        closed_form,
+        lightgcn,
+        sasrec,
+        two_tower,
+        clicks,
+    )
     methods = [kind for module in modules for kind in vars(module).values() if _is_method(kind)]
     objectives = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
     of_recipes = [type(part) for recipe in RECIPES.values() for part in (recipe.method, recipe.task)]

@@ -72,7 +72,9 @@ class Task(Checked):
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that are worth drawing
     unranked: ClassVar[tuple[str, ...]] = ()  # headers of which no value is better
     lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of which less is better
-    sees_params: ClassVar[bool] = False  # whether the figures need the method and what it has learned, not vectors alone
+    sees_params: ClassVar[bool] = (
+        False  # whether the figures need the method and what it has learned, not vectors alone
+    )
 
     def read(self) -> Read:
         """Reads the data."""

@@ -143,7 +143,9 @@ class Interactions(Task):
                 found, few = self._ranked(scorer(known), users, wanted, known), self._few(users)
                 served = len(users) / len(np.unique(wanted.user))
                 own = found.means(self.k) | {"coverage": found.coverage, "served": served}
-                return own | ({f"few/{name}": value for name, value in found.means(self.k, few).items()} if few.any() else {})
+                return own | (
+                    {f"few/{name}": value for name, value in found.means(self.k, few).items()} if few.any() else {}
+                )
 
             names = [key.partition("/")[2] for key in self.columns.values()]
             made = measured(names, figures_of, "ranking/")
@@ -157,5 +159,3 @@ class Interactions(Task):
         often = np.argsort(-train.counts, kind="stable")[:WATCHED]
         items = self.parts(product)["item"][often]
         return KeyedVectors([train.items[row] for row in often], items, train.counts[often])
-
-

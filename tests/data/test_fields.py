@@ -40,7 +40,7 @@ def test_slips_are_told(data, tmp_path):
     with pytest.raises(ValueError, match="has no column 'town'"):
         read_fields(data, ("town",), "label", split="train")
     other = write(tmp_path / "o", "train", label=[1, 2], city=["a", "b"])
-    with pytest.raises(ValueError, match="row 1 of .* has the label 2: labels are 0 and 1"):
+    with pytest.raises(ValueError, match=r"row 1 of .* has the label 2: labels are 0 and 1"):
         read_fields(other, ("city",), "label")
 
 

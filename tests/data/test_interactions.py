@@ -43,7 +43,7 @@ def test_a_share_is_set_apart_of_each_user_the_same_each_time(tmp_path):
     first, again = (read_interactions(data, test_split=None, validation=0.1, test=0.2) for _ in range(2))
     assert first.train.fingerprint == again.train.fingerprint
     parts = [first.train, first.dev, first.test]
-    assert sorted(sum(map(pairs, parts), [])) == sorted(rows)
+    assert sorted(pair for part in parts for pair in pairs(part)) == sorted(rows)
     count = lambda part: np.bincount(part.user, minlength=5).tolist()
     assert count(first.test) == [0, 0, 1, 2, 8]
     assert count(first.dev) == [0, 0, 0, 1, 3]

@@ -56,7 +56,8 @@ def expected(method, params, ids):
 
 
 @pytest.mark.parametrize(
-    "method", [LogisticRegression(), FM(vector_size=4), DeepFM(vector_size=4, hidden=(5, 3)), DCN(vector_size=4, hidden=(5,))]
+    "method",
+    [LogisticRegression(), FM(vector_size=4), DeepFM(vector_size=4, hidden=(5, 3)), DCN(vector_size=4, hidden=(5,))],
 )
 def test_logits_and_loss_are_the_papers(data, method):
     method = method.suited_to(data)

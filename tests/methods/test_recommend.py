@@ -77,7 +77,9 @@ def test_a_pass_of_mf_meets_each_pair_with_its_objective(data, objective, score)
     assert found.metrics["weight"] == len(data)
     # Inner products of the vectors are the scores.
     vectors = np.asarray(method.vectors(params))
-    np.testing.assert_allclose((vectors[:12] @ vectors[12:].T)[plain["user"], plain["item"]], (users * items).sum(1), atol=1e-6)
+    np.testing.assert_allclose(
+        (vectors[:12] @ vectors[12:].T)[plain["user"], plain["item"]], (users * items).sum(1), atol=1e-6
+    )
 
 
 def test_frequent_negatives_weigh_less(data):
@@ -121,7 +123,9 @@ def test_graphs_are_spread_over_for_many_seeds_at_once(data):
     nodes = jax.random.normal(key_of(0), (3, 21, 4))
     value = lambda x: jnp.sum(spread(x, *graph) ** 2)
     for function in (lambda x: spread(x, *graph), jax.grad(value)):
-        np.testing.assert_allclose(jax.vmap(function)(nodes), jnp.stack([function(x) for x in nodes]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            jax.vmap(function)(nodes), jnp.stack([function(x) for x in nodes]), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_ials_solves_the_normal_equations(data):
