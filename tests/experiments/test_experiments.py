@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import ablate, compare_objectives, contrastive_image_text, contrastive_images, contrastive_sentences
+from experiments import (
+    ablate,
+    compare_objectives,
+    contrastive_image_text,
+    contrastive_images,
+    contrastive_sentences,
+    recommendations,
+)
 from jaxembed.study.run import Run
 
 needs_data = pytest.mark.skipif(
@@ -15,7 +22,7 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, recommendations.EXPERIMENT,
 ]  # fmt: skip
 
 
@@ -51,6 +58,16 @@ def test_image_text(tmp_path):
     text = table(contrastive_image_text, tmp_path, max_images=128)
     assert "| clip/infonce" in text
     assert (tmp_path / "runs/clip-infonce/seed-1/retrieval-text-to-image.png").exists()
+
+
+def test_recommendations_on_what_is_shipped(tmp_path):
+    experiment = recommendations.EXPERIMENT
+    line = f"--preset smoke --results {tmp_path} --seeds 1 --epochs 1 --contenders popularity gf_cf mf/bpr".split()
+    asked, preset, changes = experiment.parse(line)
+    experiment.run(asked, preset, changes)
+    text = (tmp_path / "table.md").read_text()
+    assert "| mf/bpr |" in text
+    assert "nDCG@20" in text
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
