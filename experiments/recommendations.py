@@ -21,6 +21,7 @@ BASELINES = ("popularity", "item_cosine", "gf_cf")
 GOWALLA: dict[str, Any] = {"data": "gowalla", "time": None, "hold": "share", "validation": 0.0}
 MOVIELENS: dict[str, Any] = {
     "data": "movielens-100k", "train_split": "ratings", "test_split": None, "time": "timestamp", "hold": "last", "k": 10,
+    "item_split": "items", "item_features": ("genres", "year"),
 }  # fmt: skip
 FRAPPE: dict[str, Any] = {
     "data": "frappe", "train_split": "validation", "test_split": "test",

@@ -62,13 +62,13 @@ class Recommender:
             )
         else:
             users, items = np.split(self.vectors.vectors, [len(self.users)])
-            scores = items @ users[self._history.row_of(user, self.users)]
+            scores = items @ users[self._history.user_row(user)]
         best = best_unseen(scores, np.concatenate([seen, self._never]), k)
         return [(self.items[row], score) for row, score in best]
 
     def _rows(self, user: object) -> np.ndarray:
         """What a user has, by time."""
-        row = self._history.row_of(user, self.users)
+        row = self._history.user_row(user)
         return self._history.known.item[self._seen[row] : self._seen[row + 1]]
 
     def _of_history(self, items: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ class Embed:
 def embed(arguments: Embed) -> None:
     """Encodes, writes and says where."""
     from jaxembed.files import write_text
-    from jaxembed.trained import load
+    from jaxembed.trained import Model, load
     from jaxembed.vectors import KeyedVectors
 
     output = arguments.output or arguments.run / "embedded.safetensors"
@@ -62,6 +62,8 @@ def embed(arguments: Embed) -> None:
     model = load(arguments.run)
     if isinstance(model, KeyedVectors):
         raise ValueError(f"{arguments.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
+    if not isinstance(model, Model):
+        raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids and neither texts nor pictures")
     keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
     vectors = model.encode(things, arguments.batch_size, arguments.normalize)
     _write(output, KeyedVectors(_unique(keys), vectors))

@@ -1,7 +1,8 @@
 """What a recommender keeps of its data, so that it can be used without them: the ids, and what each user has already."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,19 +36,24 @@ class HistoryInput:
         rows = self.blank(len(histories), max([1, *map(len, histories)]))
         for row, history in zip(rows, histories, strict=True):
             if len(history):
-                row[-len(history) :] = [self.row_of(item, self.known.items) for item in history]
+                row[-len(history) :] = [self.item_row(item) for item in history]
         return {self.column: rows}
 
-    def row_of(self, key: object, keys: Sequence[str]) -> int:
-        """The row of an id among users or items. Raises KeyError with near matches for one that is not there."""
-        places = self._places(keys)
-        if str(key) not in places:
-            raise UnknownKeyError(key, keys)
-        return places[str(key)]
+    def user_row(self, key: object) -> int:
+        """The row of a user. Raises KeyError with near matches for an id that is not known."""
+        return _row(key, self._users, self.known.users)
 
-    def _places(self, keys: Sequence[str]) -> dict[str, int]:
-        kept = self.__dict__.setdefault("_by_id", {})  # made once: there may be millions
-        return kept.setdefault(id(keys), {key: row for row, key in enumerate(keys)})
+    def item_row(self, key: object) -> int:
+        """The row of an item. Raises KeyError with near matches for an id that is not known."""
+        return _row(key, self._items, self.known.items)
+
+    @cached_property
+    def _users(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.known.users)}
+
+    @cached_property
+    def _items(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.known.items)}
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes interactions.safetensors."""
@@ -81,3 +87,9 @@ class HistoryInput:
         found = load_file(folder / _FILE)
         as_keys = lambda name: tuple(found[name].tobytes().decode().split("\n"))
         return cls(Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time")))
+
+
+def _row(key: object, rows: Mapping[str, int], keys: Sequence[str]) -> int:
+    if str(key) not in rows:
+        raise UnknownKeyError(key, keys)
+    return rows[str(key)]

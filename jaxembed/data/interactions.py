@@ -30,7 +30,8 @@ class Interactions:
     """Pairs of a user and an item, each once, by user and then by time (or as they stood, where there is none).
 
     users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: int64 [n], or None.
-    fingerprint: 32 hexadecimal digits that depend on the pairs and the ids alone. origin: for the record of a run (JSON-ready).
+    features: what is known of the items, rows of `feature_names` for each, int32 [items, most], -1 for no more; None for nothing.
+    fingerprint: 32 hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
     """
 
     users: tuple[str, ...]
@@ -39,6 +40,8 @@ class Interactions:
     item: np.ndarray
     time: np.ndarray | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    features: np.ndarray | None = None
+    feature_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.user)
@@ -46,8 +49,9 @@ class Interactions:
     @property
     def fingerprint(self) -> str:
         """See above."""
-        arrays = [self.user, self.item] + ([] if self.time is None else [self.time])
-        return content_digest(digest({"format": _FORMAT}, self.users, self.items), *map(np.ascontiguousarray, arrays))
+        arrays = [one for one in (self.user, self.item, self.time, self.features) if one is not None]
+        named = digest({"format": _FORMAT}, self.users, self.items, self.feature_names)
+        return content_digest(named, *map(np.ascontiguousarray, arrays))
 
     @property
     def offsets(self) -> np.ndarray:
@@ -214,6 +218,39 @@ def read_numbers(table: Any, column: str, title: str) -> np.ndarray:
     if len(wrong := np.flatnonzero(~np.isfinite(found))):
         raise ValueError(f"row {wrong[0]} of {title} has no number in the column {column!r}")
     return found
+
+
+def read_features(
+    data: "str | os.PathLike | datasets.Dataset", item: str, columns: Sequence[str], items: Sequence[str], **origin: Any
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What a table with a row an item says of `items`, as `Interactions.features`, and the names `column=value`.
+
+    A column holds a text, a number or a list of such; a value that is missing, or an item without a row, has no feature.
+    Raises ValueError as `read_table` and `read_ids` do, for an item that comes twice, and where nothing is known of any item.
+    """
+    table, title, _ = read_table(data, [item, *columns], **origin)
+    ids = read_ids(table, item, title).tolist()
+    if len(twice := {*ids}) < len(ids):
+        again = next(one for i, one in enumerate(ids) if one in ids[:i])
+        raise ValueError(
+            f"the {item} {again} comes twice in {title}: its features stand in one row ({len(twice)} are there)"
+        )
+    values = {name: table.column(name).to_pylist() for name in columns}
+    place = {key: row for row, key in enumerate(items)}
+    of: list[list[str]] = [[] for _ in items]
+    for row, key in enumerate(ids):
+        if (at := place.get(key)) is not None:
+            for name in columns:
+                own = values[name][row]
+                of[at] += [f"{name}={one}" for one in (own if isinstance(own, list) else [own]) if one is not None]
+    names = tuple(sorted({name for one in of for name in one}))
+    if not names:
+        raise ValueError(f"{title} knows nothing of the items: its column {item!r} has other ids")
+    number = {name: row for row, name in enumerate(names)}
+    found = np.full((len(items), max(map(len, of))), -1, np.int32)
+    for row, one in enumerate(of):
+        found[row, : len(one)] = [number[name] for name in one]
+    return found, names
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.recommend import PairMethod, Rows, Scorer
 from jaxembed.ranges import Count, ShareBelowOne
 from jaxembed.scores import normalized
-from jaxembed.training.method import Batch, Loss, Params, Shard, Source
+from jaxembed.training.method import Batch, Loss, Params, Shard, Source, Static
 
 _AT_ONCE = 1024  # users that are encoded together
 
@@ -22,7 +22,8 @@ _AT_ONCE = 1024  # users that are encoded together
 class TwoTower(PairMethod):
     """A net reads the mean of what a user has, and is scored with items (Covington et al. 2016, candidate generation).
 
-    In training the item that is to be found is taken out of the user's history. The net's output is added to the mean.
+    In training the item that is to be found is taken out of the user's history. The net's output is added to the mean. What is
+    known of items beside their ids (`item_features`) has vectors too, whose mean is added to those of an item.
     """
 
     vector_size: Count = 64  # Dimension of the vectors.
@@ -39,14 +40,30 @@ class TwoTower(PairMethod):
     def source(self, data: Interactions) -> Source:
         """The pairs, and what each user has."""
         source = super().source(data)
-        return replace(source, constants={**source.constants, "histories": data.histories(self.length)})
+        constants: dict[str, Any] = {"histories": data.histories(self.length)}
+        if data.features is not None:
+            constants["features"], constants["feature_rows"] = data.features, Static(len(data.feature_names))
+        return replace(source, constants=source.constants | constants)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """A fresh net, and vectors of the items as they are read and as they are found, normal both."""
-        keys, n = jax.random.split(key, 3), constants["items"].value
-        draw = lambda key: self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)
+        keys, n = jax.random.split(key, 4), constants["items"].value
+        draw = lambda key, n=n: self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)
         net = self.nets()["tower"].init(keys[0])[0]
-        return Params({}, {"tower": net, "read": draw(keys[1]), "items": draw(keys[2])})
+        learned = {"tower": net, "read": draw(keys[1]), "items": draw(keys[2])}
+        if "features" not in constants:
+            return Params({}, learned)
+        # What is known of the items is kept with the net, for items are not made without it.
+        learned["features"] = draw(keys[3], constants["feature_rows"].value)
+        return Params({}, learned, {"features": constants["features"]})
+
+    def items(self, net: Any, kept: Any) -> jax.Array:
+        """Vectors of all items, `[items, d]`."""
+        if not kept:
+            return net["items"]
+        there = (kept["features"] >= 0)[..., None]
+        rows = jnp.where(there, net["features"].at[kept["features"]].get(mode="clip"), 0)
+        return net["items"] + jnp.sum(rows, 1) / jnp.maximum(jnp.sum(there, 1), 1)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
         """The pairs with the users' histories, `history [B, length]`."""
@@ -65,9 +82,9 @@ class TwoTower(PairMethod):
         history = batch["history"]
         stays = jax.random.bernoulli(key, 1 - self.drop, history.shape)
         weight = jnp.where((history >= 0) & (history != batch["item"][:, None]) & stays, 1.0, 0.0)
-        items = net["items"]
-        users = self.users(net, history, weight)
-        return self.compared(users, items[batch["item"]], items[batch["negatives"]], batch)
+        items, users = self.items(net, kept), self.users(net, history, weight)
+        found = self.compared(users, items[batch["item"]], items[batch["negatives"]], batch)
+        return found._replace(kept=kept)
 
     def _of_histories(self, params: Params, history: jax.Array) -> jax.Array:
         return self.users(params.net, history, (history >= 0).astype(jnp.float32))
@@ -78,7 +95,7 @@ class TwoTower(PairMethod):
         n = histories.shape[0]
         filled = jnp.pad(histories, ((0, -n % _AT_ONCE), (0, 0)), constant_values=-1).reshape(-1, _AT_ONCE, self.length)
         users = jax.lax.map(lambda part: self._of_histories(params, part), filled)
-        return self.scored(users.reshape(-1, users.shape[-1])[:n], params.net["items"])
+        return self.scored(users.reshape(-1, users.shape[-1])[:n], self.items(params.net, params.kept))
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Scores of users, as they are now, with all items."""
@@ -86,7 +103,7 @@ class TwoTower(PairMethod):
 
         @jax.jit
         def score(params: Params, history: jax.Array) -> jax.Array:
-            vectors = self.scored(self._of_histories(params, history), params.net["items"])
+            vectors = self.scored(self._of_histories(params, history), self.items(params.net, params.kept))
             return vectors[: len(history)] @ vectors[len(history) :].T
 
         return lambda users: score(params, histories[np.asarray(users)])

@@ -1,7 +1,7 @@
 """Interactions as a task: who had what, and what each user comes to next among everything that there is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxembed.data.histories import HistoryInput
 from jaxembed.data.interactions import Interactions as Pairs
-from jaxembed.data.interactions import Parts, read_interactions
+from jaxembed.data.interactions import Parts, read_features, read_interactions
 from jaxembed.evaluation.top_k import Lists, by_vectors, ranking
 from jaxembed.ranges import Count, Finite, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, measured, shape_of_vectors
@@ -39,6 +39,10 @@ class Interactions(Task):
     hold: Literal["share", "last"] = "share"
     # Share of each user's training items that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
+    # Split of the same dataset that has a row an item with item_features; none for no such table.
+    item_split: str | None = None
+    # Columns of what is known of an item, such as genres: a text, a number, or a list of them. two_tower learns from it.
+    item_features: tuple[str, ...] = ()
     k: Count = 20  # Length of a list of recommendations.
 
     unit: ClassVar[str] = "pairs"
@@ -60,6 +64,12 @@ class Interactions(Task):
             self.data, split=self.train_split, test_split=self.test_split, least_rating=self.least_rating, hold=self.hold,
             validation=self.validation, **columns, **self.origin,
         )  # fmt: skip
+        if self.item_features:
+            found = read_features(
+                self.data, self.item, self.item_features, parts.train.items, split=self.item_split, **self.origin
+            )
+            with_ = lambda part: replace(part, features=found[0], feature_names=found[1])
+            parts = Parts(with_(parts.train), parts.dev and with_(parts.dev), with_(parts.test))
         inputs = {"history": HistoryInput(parts.known)}
         return Read(parts.train, len(parts.train), parts.train.fingerprint, parts.train.summary(), dev=parts.dev,
                     inputs=inputs, rest=parts, judged_by=parts.test.fingerprint)  # fmt: skip

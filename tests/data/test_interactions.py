@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxembed.data.interactions import read_interactions
+from jaxembed.data.interactions import read_features, read_interactions
 
 ROWS = [("b", "x", 3), ("a", "y", 1), ("a", "x", 2), ("b", "z", 1), ("a", "z", 5), ("b", "y", 2)]
 
@@ -130,3 +130,20 @@ def test_other_slips_are_told(tmp_path):
     (tmp_path / "empty.csv").write_text("user,item\n")
     with pytest.raises(ValueError, match="has no rows"):
         read_interactions(str(tmp_path / "empty.csv"), test_split=None)
+
+
+def test_features_of_items_come_from_lists_texts_and_numbers(tmp_path):
+    (tmp_path / "t").mkdir()
+    table = {"item": ["z", "x", "other"], "genres": [["new", "old"], ["old"], ["none"]], "year": [1999, None, 3]}
+    pq.write_table(pa.table(table), tmp_path / "t" / "items.parquet")
+    ids, names = read_features(str(tmp_path / "t"), "item", ("genres", "year"), ("x", "y", "z"), split="items")
+    assert [[names[i] for i in row if i >= 0] for row in ids] == [
+        ["genres=old"],
+        [],
+        ["genres=new", "genres=old", "year=1999"],
+    ]
+    with pytest.raises(ValueError, match="knows nothing of the items"):
+        read_features(str(tmp_path / "t"), "item", ("year",), ("q",), split="items")
+    pq.write_table(pa.table({"item": ["x", "x"], "year": [1, 2]}), tmp_path / "t" / "items.parquet")
+    with pytest.raises(ValueError, match="the item x comes twice"):
+        read_features(str(tmp_path / "t"), "item", ("year",), ("x",), split="items")

@@ -212,6 +212,25 @@ def test_two_towers_do_not_read_the_item_that_is_to_be_found(data):
     assert not np.allclose(value(history), value(jnp.where(history == 0, -1, history)))
 
 
+def test_what_is_known_of_items_is_added_to_them(data):
+    known = replace(
+        data, features=np.array([[0, 2]] + [[1, -1]] * 7 + [[-1, -1]], np.int32), feature_names=("a", "b", "c")
+    )
+    method = TwoTower(vector_size=4, hidden=(6,), length=9, score="dot", shared_negatives=6, batch_size=64)
+    params = method.init(key_of(0), method.source(known).constants)
+    items, features = np.asarray(params.net["items"]), np.asarray(params.net["features"])
+    expected = items.copy()
+    expected[0] += features[[0, 2]].mean(0)
+    expected[1:8] += features[1]
+    found = np.asarray(method.vectors(params, method.source(known).constants))[12:]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    shard, batch = batch_of(method, known)
+    del shard
+    gradient = jax.grad(lambda net: method.loss({}, net, params.kept, batch, key_of(1)).value)(params.net)
+    assert np.abs(gradient["features"]).max() > 0
+    assert known.fingerprint != data.fingerprint
+
+
 @pytest.mark.parametrize("name", ["margin", "align_uniform", "spectral", "triplet"])
 def test_every_pairwise_objective_serves(data, name):
     method = MF(vector_size=4, objective=pairwise(name), shared_negatives=6, batch_size=64)

@@ -88,6 +88,17 @@ def test_bad_questions_get_one_clear_line(run, capsys, words, message):
     assert message in capsys.readouterr().err
 
 
+def test_other_commands_know_what_a_recommender_is(run, capsys):
+    assert main(["neighbors", str(run), "item/book-010", "--topn", "3"]) == 0
+    assert capsys.readouterr().out.count("item/") >= 2
+    assert main(["neighbors", str(run), "item/book-999"]) == 1
+    assert "'item/book-999' is not among the 720 keys" in capsys.readouterr().err
+    assert main(["embed", str(run), str(run / "settings.json")]) == 1
+    assert "is a Recommender, which takes ids" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--split", "dev"]) == 0
+    assert "ranking/recall@20-dev" in capsys.readouterr().out
+
+
 def test_a_run_is_judged_again_from_its_folder(run):
     summary = Run.open(run).summary
     again = judged(run, "test")
