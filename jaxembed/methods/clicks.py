@@ -140,14 +140,14 @@ class DeepFM(FM):
 
     hidden: tuple[Count, ...] = (128, 64)  # Widths inside the net.
     dropout: ShareBelowOne = 0.3  # Share of the vectors' entries that the net does not see in training.
-    fields: Count = 1  # How many fields a row has; the data decide.
+    field_count: Count = 1  # How many fields a row has; the data decide.
 
     def _fields(self, number: int) -> dict[str, Any]:
-        return {"fields": number}
+        return {"field_count": number}
 
     def nets(self) -> dict[str, Encoder]:
         """The deep part."""
-        return {"deep": encoder("head", sizes=(self.fields * self.vector_size, *self.hidden, 1), norm="none")}
+        return {"deep": encoder("head", sizes=(self.field_count * self.vector_size, *self.hidden, 1), norm="none")}
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
         """Both parts."""
@@ -167,7 +167,7 @@ class DCN(DeepFM):
 
     def nets(self) -> dict[str, Encoder]:
         """The deep part, the crosses' maps and the map of their output."""
-        width = self.fields * self.vector_size
+        width = self.field_count * self.vector_size
         maps = {f"cross_{i}": encoder("head", sizes=(width, width), norm="none") for i in range(self.crosses)}
         return {**super().nets(), **maps, "out": encoder("head", sizes=(width, 1), norm="none")}
 

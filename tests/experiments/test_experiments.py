@@ -66,7 +66,7 @@ def test_recommendations_on_what_is_shipped(tmp_path):
     asked, preset, changes = experiment.parse(line)
     experiment.run(asked, preset, changes)
     text = (tmp_path / "table.md").read_text()
-    assert "| mf/bpr |" in text
+    assert "mf/bpr" in text
     assert "nDCG@20" in text
 
 
