@@ -26,8 +26,7 @@ class Recommender:
         known = history.known
         self.users, self.items = known.users, known.items
         self._seen = known.offsets
-        # What nobody has was never trained: its place in an order would be chance.
-        self._never = np.flatnonzero(known.counts == 0)
+        self._never = np.setdiff1d(np.arange(len(self.items)), history.trained)
 
     def __repr__(self) -> str:
         return f"Recommender<{type(self.method).__name__}, {len(self.users):,} users, {len(self.items):,} items>"

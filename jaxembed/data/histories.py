@@ -19,9 +19,11 @@ class HistoryInput:
     """Lists of item ids to rows of the items, int32 `[n, l]`, -1 in front of shorter ones.
 
     known: everything that the users have, by which they are recommended nothing twice.
+    trained: rows of the items that somebody has in training: the place of another in an order would be chance.
     """
 
     known: Interactions
+    trained: np.ndarray
 
     kind: ClassVar[str] = "history"
     column: ClassVar[str] = "items"
@@ -68,6 +70,7 @@ class HistoryInput:
             "items": as_bytes(known.items),
             "user": known.user,
             "item": known.item,
+            "trained": self.trained,
         }
         if known.time is not None:
             tensors["time"] = known.time
@@ -86,7 +89,8 @@ class HistoryInput:
             )
         found = load_file(folder / _FILE)
         as_keys = lambda name: tuple(found[name].tobytes().decode().split("\n"))
-        return cls(Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time")))
+        known = Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time"))
+        return cls(known, found["trained"])
 
 
 def _row(key: object, rows: Mapping[str, int], keys: Sequence[str]) -> int:

@@ -70,7 +70,7 @@ class Interactions(Task):
             )
             with_ = lambda part: replace(part, features=found[0], feature_names=found[1])
             parts = Parts(with_(parts.train), parts.dev and with_(parts.dev), with_(parts.test))
-        inputs = {"history": HistoryInput(parts.known)}
+        inputs = {"history": HistoryInput(parts.known, np.unique(parts.train.item))}
         return Read(parts.train, len(parts.train), parts.train.fingerprint, parts.train.summary(), dev=parts.dev,
                     inputs=inputs, rest=parts, judged_by=parts.test.fingerprint)  # fmt: skip
 
