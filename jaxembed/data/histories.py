@@ -33,7 +33,7 @@ class HistoryInput:
         """Histories without an item."""
         return np.full((n, length), -1, np.int32)
 
-    def examples(self, histories: Sequence[Sequence[str]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+    def examples(self, histories: Sequence[Sequence[str | int]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
         """Rows of the items of each history. Raises KeyError with near matches for an item that is not known."""
         rows = self.blank(len(histories), max([1, *map(len, histories)]))
         for row, history in zip(rows, histories, strict=True):

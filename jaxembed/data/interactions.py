@@ -172,7 +172,6 @@ def _read_text(path: str, columns: Sequence[str], delimiter: str) -> Any:
 def read_ids(table: Any, column: str, title: str) -> np.ndarray:
     """A column of ids as texts, an object array. Raises ValueError, naming the row, for a missing or negative one."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     values = table.column(column).combine_chunks()
     if isinstance(values, pa.ChunkedArray):
@@ -187,7 +186,7 @@ def read_ids(table: Any, column: str, title: str) -> np.ndarray:
             raise ValueError(
                 f"the column {column!r} of {title} holds fractions: ids are whole numbers or texts"
             ) from error
-    if pa.types.is_integer(values.type) and len(wrong := np.flatnonzero(pc.less(values, 0).to_numpy(False))):
+    if pa.types.is_integer(values.type) and len(wrong := np.flatnonzero(values.to_numpy() < 0)):
         row = int(wrong[0])
         raise ValueError(
             f"row {row} of {title} has the {column} {values[row].as_py()}: a negative id often stands for a missing one; "
@@ -195,10 +194,10 @@ def read_ids(table: Any, column: str, title: str) -> np.ndarray:
         )
     try:
         found = values.cast(pa.string())
-        if len(broken := np.flatnonzero(pc.match_substring_regex(found, "[\n\r]").to_numpy(zero_copy_only=False))):
-            raise ValueError(
-                f"row {broken[0]} of {title} has a {column} of several lines, which no file of vectors can keep"
-            )
+        distinct = found.dictionary_encode().dictionary.to_pylist()
+        if broken := next((text for text in distinct if "\n" in text or "\r" in text), None):
+            row = found.to_pylist().index(broken)
+            raise ValueError(f"row {row} of {title} has a {column} of several lines, which no file of vectors can keep")
         return found.to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"the column {column!r} of {title} holds {values.type}: ids are numbers or texts") from error
@@ -284,7 +283,7 @@ def _read(
         kept = np.flatnonzero(read_numbers(table, rating, title) >= least)
         if not len(kept):
             raise ValueError(f"{title} has no {rating} of {least:g} or more: lower least_rating")
-    return _Raw(*(one[kept] for one in ids), None if times is None else times[kept], record)
+    return _Raw(ids[0][kept], ids[1][kept], None if times is None else times[kept], record)
 
 
 def read_interactions(
@@ -345,7 +344,10 @@ def read_interactions(
 _FEW = "no user has enough pairs to set one apart"
 
 
-def _numbered(tables: Sequence[_Raw]) -> tuple[tuple[str, ...], tuple[str, ...], list[tuple[np.ndarray, ...]]]:
+_Columns = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def _numbered(tables: Sequence[_Raw]) -> tuple[tuple[str, ...], tuple[str, ...], list[_Columns]]:
     """The ids of all tables, numbers by their size and texts by their letters, and each table's rows of them."""
     named, rows = [], []
     for which in ("user", "item"):

@@ -128,7 +128,7 @@ class GFCF(ItemCosine):
         return lambda users: near(users) + self.alpha * ((had[users] @ basis) @ back.T)
 
 
-def _decomposed(a: sp.csr_matrix, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decomposed(a: Any, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first singular vectors and values, the largest first: u [n, r], s [r], vt [r, m]."""
     size = min(rank + 64, *a.shape)
     # Subspace iteration (Halko et al. 2011, algorithm 4.4): seconds where Lanczos takes minutes, and as good for a filter.
@@ -226,7 +226,7 @@ class IALS(Recommender):
         return jnp.concatenate([params.kept["users"], params.kept["items"]])
 
 
-def _packed(had: sp.csr_matrix, most: int, block: int = 32) -> dict[str, np.ndarray]:
+def _packed(had: Any, most: int, block: int = 32) -> dict[str, np.ndarray]:
     """The rows of a matrix in chunks of `most` rows and equally many blocks: what each chunk's solve needs.
 
     ids: `[chunks, blocks, block]` of the other side (the number of columns for none), slot: of which of the chunk's rows a block

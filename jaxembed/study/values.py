@@ -29,7 +29,8 @@ def as_json(value: Any, name: str = "") -> Any:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return kind | {key: as_json(item, f"{name}.{key}".lstrip(".")) for key, item in fields.items()}
     # Behind the dataclasses: one of them may have a field called item.
-    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(value) == 0):
+    number: Any = value
+    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(number) == 0):
         return json_number(value)
     if isinstance(value, Mapping):
         return {str(key): as_json(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}

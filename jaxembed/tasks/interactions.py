@@ -113,8 +113,8 @@ class Interactions(Task):
 
     def _ranked(self, score: Any, users: np.ndarray, wanted: Pairs, seen: Pairs):
         candidates = self._parts.train.counts > 0  # what nobody has in training is never recommended, and is missed
-        lists = [Lists(part.offsets, part.item) for part in (wanted, seen)]
-        return ranking(score, users, *lists, candidates, min(self.k, len(candidates)))
+        lists = lambda part: Lists(part.offsets, part.item)
+        return ranking(score, users, lists(wanted), lists(seen), candidates, min(self.k, len(candidates)))
 
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
         """Users and items with their ids, behind `user/` and `item/`."""
