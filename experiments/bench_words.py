@@ -91,7 +91,7 @@ def call(who: str, kind: str, path: str, seed: int, alpha: float | None = None) 
     alpha: the learning rate; by default the library's own, and then two more epochs are timed as well.
     """
     start, row = time.perf_counter(), {"who": who, "seed": seed}
-    own = {} if alpha is None else {"alpha": alpha}
+    own: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
     if kind == "glove":
         from jaxembed import GloVe
 

@@ -3,6 +3,7 @@
     python -m experiments.scaling                                          # about seven minutes on 2 cores
     python -m experiments.scaling --axes devices --virtual-devices 8       # a CPU cut in 8; adds to the same table
     python -m experiments.scaling --families skipgram --axes batch seeds
+    python -m experiments.scaling --families mf --results runs/scaling-mf  # skipgram and glove by default, mf when named
     python -m experiments.scaling --preset smoke --results runs/scaling    # under a minute
 
 Steps only, no quality: data are made up (ids by Zipf's law, the same each time), so that the table may have any size. After a
@@ -29,11 +30,13 @@ from experiments.roofline import Roofs
 from experiments.scaling_tables import page, write
 from experiments.settings import Row, log, measure, parse
 from jaxembed.data.cooccurrence import Cooccurrences
+from jaxembed.data.interactions import Interactions
 from jaxembed.data.text import Corpus
 from jaxembed.data.triples import Triples
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.knowledge import ComplEx
+from jaxembed.methods.recommend import MF
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.naming import unknown
 from jaxembed.tables import padded
@@ -133,10 +136,18 @@ def graph(rows: int, facts: int) -> Triples:
     return Triples(*names, made, made[:0], made[:0], f"zipf-{rows}-{count}")
 
 
+def pairs(rows: int, number: int) -> Interactions:
+    """Made-up pairs of users and items, as many of each as there are rows."""
+    ids = tuple(map(str, range(rows)))
+    order = np.argsort(user := zipf(rows, number, 2), kind="stable")
+    return Interactions(ids, ids, user[order], zipf(rows, number, 3)[order])
+
+
 FAMILIES = {
     "skipgram": Family(
         lambda d, batch: SkipGram(vector_size=d, step_tokens=batch), corpus, 1024, "tokens that subsampling kept"
     ),
+    "mf": Family(lambda d, batch: MF(vector_size=d, batch_size=batch), pairs, 4096, "pairs of a user and an item"),
     "glove": Family(
         lambda d, batch: GloVe(vector_size=d - 1, step_entries=batch), counts, 2048, "entries of the full matrix"
     ),

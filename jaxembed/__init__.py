@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxembed.data.lines import LineSentence, PathLineSentences
     from jaxembed.models import GloVe, Word2Vec
+    from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
     from jaxembed.trained_graph import KnowledgeModel
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
 __all__ = [
+    "ClickModel",
     "GloVe",
     "KeyedVectors",
     "KnowledgeModel",
     "LineSentence",
     "Model",
     "PathLineSentences",
+    "Recommender",
     "Word2Vec",
     "load",
     "load_vectors",
 ]
 
 _HOMES = {
+    "ClickModel": "jaxembed.recommender",
     "GloVe": "jaxembed.models",
     "LineSentence": "jaxembed.data.lines",
     "PathLineSentences": "jaxembed.data.lines",
+    "Recommender": "jaxembed.recommender",
     "Word2Vec": "jaxembed.models",
     "Model": "jaxembed.trained",
     "load": "jaxembed.trained",

@@ -12,16 +12,22 @@ from typing import Any, Self
 from jaxembed.encoders.functional import encoder
 from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
-from jaxembed.methods import image_text, images, knowledge, sentences
+from jaxembed.methods import clicks, closed_form, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
+from jaxembed.methods.lightgcn import LightGCN
+from jaxembed.methods.recommend import MF
+from jaxembed.methods.sasrec import SASRec
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.two_tower import TwoTower
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
+from jaxembed.tasks.clicks import Clicks
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
+from jaxembed.tasks.interactions import Interactions
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
 from jaxembed.tasks.triples import Triples
@@ -108,6 +114,21 @@ def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:
     return Recipe(method, Triples("countries"), Training.of(method, loss_every=16, best_pass=True, **training))
 
 
+def _interactions(method: Method, epochs: int = 1, **training: Any) -> Recipe:
+    return Recipe(method, Interactions("made-interactions"), Training(epochs, reports=20, **training))
+
+
+def _of_nets(method: Method, epochs: int, learning_rate: float, **task: Any) -> Recipe:
+    training = Training(epochs, learning_rate, reports=20, dense=Dense())
+    return Recipe(method, Interactions("made-interactions", **task), training)
+
+
+def _clicks(method: Method, epochs: int = 5) -> Recipe:
+    # One rate serves the rows and the nets where both are trained by Adam.
+    training = Training(epochs, 2e-3, optimizer="lazy_adam", reports=20, dense=Dense())
+    return Recipe(method, Clicks("made-clicks"), training)
+
+
 _HEAD: dict[str, Any] = {"projection": (256, 64)}
 
 RECIPES: dict[str, Recipe] = {
@@ -129,6 +150,14 @@ RECIPES: dict[str, Recipe] = {
     "distmult": _facts(knowledge.DistMult(), epochs=40),
     "complex": _facts(knowledge.ComplEx(), epochs=40),
     "rotate": _facts(knowledge.RotatE(), epochs=30),
+    "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1),
+    "lightgcn": _of_nets(LightGCN(), epochs=15, learning_rate=0.02),
+    "two_tower": _of_nets(TwoTower(), epochs=15, learning_rate=2e-3),
+    "sasrec": _of_nets(SASRec(), epochs=60, learning_rate=3e-3, time="time", hold="last"),
+    "fm": _clicks(clicks.FM()),
+    "deepfm": _clicks(clicks.DeepFM()),
+    "dcn": _clicks(clicks.DCN()),
+    "ials": _interactions(closed_form.IALS(), epochs=10, dense=Dense()),
     # What the others are to be better than.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),
@@ -136,6 +165,10 @@ RECIPES: dict[str, Recipe] = {
     "tf_idf": _sentences(sentences.TfIdf, epochs=1),
     "untrained_sentences": _sentences(sentences.UntrainedSentences, epochs=1),
     "untrained_towers": _pairs(image_text.UntrainedTowers, epochs=1),
+    "popularity": _interactions(closed_form.Popularity(), dense=Dense()),
+    "item_cosine": _interactions(closed_form.ItemCosine(), dense=Dense()),
+    "logistic_regression": _clicks(clicks.LogisticRegression()),
+    "gf_cf": _interactions(closed_form.GFCF(), dense=Dense()),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
 
-from jaxembed.cli import embed, predict, study, vectors
+from jaxembed.cli import embed, predict, recommend, study, vectors
 from jaxembed.naming import spelled, unknown
 from jaxembed.terminal import write_any_letter
 
@@ -24,6 +24,7 @@ ABOUT = """Trains, compares and questions embeddings.
     jaxembed embed runs/simclr/seed-1 pictures/
     jaxembed predict runs/complex/seed-1 Beijing capital_of ?
     jaxembed analogy glove.6B.100d.txt king - man + woman
+    jaxembed recommend runs/mf/seed-1 reader-007
     jaxembed report results/compare_objectives
     jaxembed reproduce results/compare_objectives/runs/glove/seed-1
     jaxembed --version
@@ -132,5 +133,5 @@ def _plain_warnings() -> Iterator[None]:
 
 _COMMANDS: dict[str, type] = {
     "embed": embed.Embed, "neighbors": vectors.Neighbors, "analogy": vectors.Analogy, "evaluate": vectors.Evaluate,
-    "predict": predict.Predict, "report": study.Report, "reproduce": study.Reproduce,
+    "predict": predict.Predict, "recommend": recommend.Recommend, "report": study.Report, "reproduce": study.Reproduce,
 }  # fmt: skip

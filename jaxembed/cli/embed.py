@@ -60,8 +60,10 @@ def embed(arguments: Embed) -> None:
             "give a text file, a folder of pictures or a picture to embed, or else --data NAME --column COLUMN"
         )
     model = load(arguments.run)
+    if isinstance(model, KeyedVectors):
+        raise ValueError(f"{arguments.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
     if not isinstance(model, Model):
-        raise ValueError(f"{arguments.run} holds vectors by name, and no encoder: `jaxembed neighbors` searches them")
+        raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids and neither texts nor pictures")
     keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
     vectors = model.encode(things, arguments.batch_size, arguments.normalize)
     _write(output, KeyedVectors(_unique(keys), vectors))

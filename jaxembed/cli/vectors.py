@@ -94,9 +94,7 @@ def neighbors(arguments: Neighbors) -> None:
 
     if not arguments.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
-    topn, folder = _positive(arguments.topn), arguments.vectors
-    # Entities of a graph are looked up by name alone, like words.
-    encoder = (folder / "encoder.safetensors").exists() and not (folder / "graph.safetensors").exists()
+    topn, encoder = _positive(arguments.topn), _encodes(arguments.vectors)
     if arguments.among and not encoder:
         raise ValueError(f"{arguments.vectors} has no encoder: --among is for runs of encoders")
     without = encoder and not (arguments.vectors / "vectors.safetensors").exists()
@@ -106,6 +104,13 @@ def neighbors(arguments: Neighbors) -> None:
         return search(arguments.vectors, arguments.words, topn, arguments.among)
     for word, near in neighbours(vectors, arguments.words, topn).items():
         show_near(word, "neighbour", near)
+
+
+def _encodes(run: Path) -> bool:
+    """Whether this is the run of an encoder of texts or pictures; graphs and recommenders have vectors by name alone."""
+    from jaxembed.study.run import Run
+
+    return (run / "encoder.safetensors").exists() and not Run.open(run).has_inputs("graph", "history", "fields")
 
 
 def analogy(arguments: Analogy) -> None:

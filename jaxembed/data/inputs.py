@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxembed.data.decode import as_pixels, reason, upright
+from jaxembed.data.fields import FieldsInput
+from jaxembed.data.histories import HistoryInput
 from jaxembed.data.tokenized import text_rows
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
 from jaxembed.data.triples import Triples
@@ -147,9 +149,12 @@ class GraphInput:
         return cls(Triples.load(folder / _GRAPH))
 
 
-Input = TextInput | ImageInput  # of encoders
+Input = TextInput | ImageInput | HistoryInput | FieldsInput
 Things = Sequence[Any] | np.ndarray
-_INPUTS: dict[str, type[Any]] = {"text": TextInput, "image": ImageInput, "graph": GraphInput}
+_INPUTS: dict[str, type[Any]] = {
+    "text": TextInput, "image": ImageInput, "graph": GraphInput, "history": HistoryInput,
+    "fields": FieldsInput,
+}  # fmt: skip
 
 
 def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -256,12 +256,12 @@ def few_label_probe(
     for _ in range(draws):
         drawn = np.concatenate([random.choice(np.flatnonzero(labels == one), each, replace=False) for one in classes])
         some = np.asarray(rows[drawn])
-        deviation = some.std(0)
-        scale = np.where(deviation > 1e-6 * np.abs(some.mean(0)), deviation, 1)
+        mean, deviation = some.mean(0), some.std(0)
+        scale = np.where(deviation > 1e-6 * np.abs(mean), deviation, 1)
         # The penalty does not mind a rotation, and weights lie in the span of the rows: in its coordinates, of which there are
         # as many as rows, the same minimum is found in a fraction of the time.
-        *_, span = np.linalg.svd((some - some.mean(0)) / scale, full_matrices=False)
-        within = lambda x, mean=some.mean(0), scale=scale, span=span: ((np.asarray(x) - mean) / scale) @ span.T
+        *_, span = np.linalg.svd((some - mean) / scale, full_matrices=False)
+        within = lambda x, mean=mean, scale=scale, span=span: ((np.asarray(x) - mean) / scale) @ span.T
         probe = fit_probe(within(some), labels[drawn], l2=l2, validation=0.3, standardize=False, iterations=iterations)
         found.append(probe.accuracy(within(test), test_labels))
     return float(np.mean(found))

@@ -11,6 +11,7 @@ from jaxembed.objectives.large_batch import cached, ring_contrast
 from jaxembed.objectives.pairwise import (
     BPR,
     AlignmentUniformity,
+    CosineContrastive,
     DecoupledContrastive,
     HierarchicalSoftmax,
     InfoNCE,
@@ -34,13 +35,14 @@ PAIRWISE = {
     "triplet": Triplet,
     "spectral": Spectral,
     "align_uniform": AlignmentUniformity,
+    "cosine_contrastive": CosineContrastive,
 }
 DECORRELATION = {"vicreg": VICRegLoss, "barlow_twins": BarlowTwinsLoss}
 PREDICTION = {"regression": Regression}
 FAMILIES = {"pairwise": PAIRWISE, "decorrelation": DECORRELATION, "prediction": PREDICTION}
 
 __all__ = [
-    "BPR", "DECORRELATION", "FAMILIES", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss",
+    "BPR", "DECORRELATION", "FAMILIES", "PAIRWISE", "PREDICTION", "AlignmentUniformity", "BarlowTwinsLoss", "CosineContrastive",
     "DecoupledContrastive", "HierarchicalSoftmax", "InfoNCE", "Logistic", "Margin", "Regression", "Same", "Softmax",
     "Spectral", "Triplet", "VICRegLoss", "by_chunks", "cached", "contrast", "decorrelation", "family_of",
     "glove_weight", "in_batch", "pairwise", "prediction", "ring_contrast", "two_towers", "two_views", "weighted_squares",

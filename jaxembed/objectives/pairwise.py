@@ -262,3 +262,23 @@ class AlignmentUniformity(Checked):
         total = jnp.sum(weight, -1, keepdims=True)
         kernel = log_sum_exp(2 * self.t * neg, weight)[..., None] - jnp.log(jnp.where(total > 0, total, 1))
         return jnp.where(total > 0, kernel / (2 * self.t), 0), total
+
+
+@dataclass(frozen=True)
+class CosineContrastive(Checked):
+    """Positives are drawn near, negatives pushed below a margin: `sum_p w_p (1 - s_p) + weight sum_n w_n max(0, s_n - margin)`.
+
+    Of cosines (Mao et al. 2021, SimpleX, eq. 1).
+    """
+
+    margin: NotNegative = 0.4
+    weight: NotNegative = 1.0
+    negatives: ClassVar[str] = "noise"
+    additive: ClassVar[bool] = True
+
+    def __call__(self, pos, pos_weight, neg, neg_weight, pos_axis=-1):
+        """Loss of each anchor; the contract is the module's."""
+        # The score of what is absent may be any number.
+        weight = _full(pos_weight, pos)
+        near = jnp.sum(weight * (1 - jnp.where(weight > 0, pos, 1)), pos_axis)
+        return near + self.weight * jnp.sum(_full(neg_weight, neg) * jnp.maximum(neg - self.margin, 0), -1)

@@ -4,6 +4,7 @@ import os
 
 from jaxembed.evaluation.benchmarks import Half
 from jaxembed.study.recorded import check_data, rebuilt, upgraded
+from jaxembed.study.recorder import judgement
 from jaxembed.study.run import Run
 from jaxembed.tasks.base import Figures, Trained, parted
 
@@ -25,7 +26,7 @@ def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
         raise ValueError(f"{folder} is not finished: start its command again, then evaluate it")
     task = rebuilt(upgraded(run.settings)["task"])
     check_data(task, run.settings)
-    figures, _ = parted(task.figures(trained(run)))
+    figures, _ = parted(judgement(task, trained(run)))
     chosen = {name: value for name, value in figures.items() if split in ("all", task.half(name))}
     if not chosen:
         raise ValueError(f"{folder} has no {split} figures: no part of its data was set apart to choose settings on")

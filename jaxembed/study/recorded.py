@@ -5,7 +5,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxembed.encoders.functional import Encoder
-from jaxembed.methods import cbow, glove, image_text, images, knowledge, sentences, skipgram
+from jaxembed.methods import (
+    cbow,
+    clicks,
+    closed_form,
+    glove,
+    image_text,
+    images,
+    knowledge,
+    lightgcn,
+    recommend,
+    sasrec,
+    sentences,
+    skipgram,
+    two_tower,
+)
 from jaxembed.naming import unknown
 from jaxembed.objectives import DECORRELATION, PAIRWISE, PREDICTION
 from jaxembed.recipes import RECIPES
@@ -29,7 +43,21 @@ _FIRST_PRNG = "threefry2x32"
 
 def classes() -> dict[str, type]:
     """Whatever may stand in recorded settings, by its name."""
-    modules = (skipgram, cbow, glove, images, sentences, image_text, knowledge)
+    modules = (
+        skipgram,
+        cbow,
+        glove,
+        images,
+        sentences,
+        image_text,
+        knowledge,
+        recommend,
+        closed_form,
+        lightgcn,
+        sasrec,
+        two_tower,
+        clicks,
+    )
     methods = [kind for module in modules for kind in vars(module).values() if _is_method(kind)]
     objectives = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
     of_recipes = [type(part) for recipe in RECIPES.values() for part in (recipe.method, recipe.task)]

@@ -127,12 +127,12 @@ class Recorder:
         run, tracker, task = self.runs[place], self.trackers[place], self.task
         params = result.params[place]
         product = task.product(result.method, params, result.vectors[place])
-        if task.found.judged:  # an encoder, which is kept besides its vectors
+        if task.found.judged:
             collapse = collapsed(product.vectors[:_LOOKED_AT])
             run.note(collapsed=collapse)
             if collapse:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
-        if task.found.judged or task.found.inputs:
+        if task.found.judged or task.found.inputs:  # the method itself is used, and is kept besides its vectors
             run.save_model(result.method, params, task.found.inputs)
         run.save(product)
         parts = task.parts(product)

@@ -44,6 +44,7 @@ _OURS = (
     "model.json",
     "tokenizer.json",
     "graph.safetensors",
+    "interactions.safetensors",
     "embedded.*",
     "retrieval*.png",
     "events.out.tfevents.*",
@@ -243,6 +244,11 @@ class Run:
         """The method as it was fitted to its data, as JSON values; {} where that was not recorded."""
         path = self._files / "model.json"
         return _read(path)["method"] if path.exists() else self.environment.get("trained_method", {})
+
+    def has_inputs(self, *kinds: str) -> bool:
+        """Whether the run takes one of these kinds of raw things."""
+        path = self._files / "model.json"
+        return path.exists() and bool(set(kinds) & set(_read(path)["inputs"]))
 
     def inputs(self) -> dict[str, "Input"]:
         """What turns texts ("text") and pictures ("image") into the method's examples.

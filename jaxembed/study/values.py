@@ -22,14 +22,16 @@ def as_json(value: Any, name: str = "") -> Any:
         return value
     if isinstance(value, enum.Enum):
         return as_json(value.value, name)
-    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(value) == 0):
-        return json_number(value)
     if isinstance(value, os.PathLike):
         return Path(value).as_posix()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = {"class": type(value).__name__} if name else {}
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return kind | {key: as_json(item, f"{name}.{key}".lstrip(".")) for key, item in fields.items()}
+    # Behind the dataclasses: one of them may have a field called item.
+    number: Any = value
+    if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(number) == 0):
+        return json_number(value)
     if isinstance(value, Mapping):
         return {str(key): as_json(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):

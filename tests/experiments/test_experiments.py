@@ -14,6 +14,7 @@ from experiments import (
     contrastive_images,
     contrastive_sentences,
     knowledge_graphs,
+    recommendations,
 )
 from jaxembed.study.run import Run
 
@@ -22,7 +23,7 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
 ]  # fmt: skip
 
 
@@ -65,6 +66,16 @@ def test_image_text(tmp_path):
     text = table(contrastive_image_text, tmp_path, max_images=128)
     assert "| clip/infonce" in text
     assert (tmp_path / "runs/clip-infonce/seed-1/retrieval-text-to-image.png").exists()
+
+
+def test_recommendations_on_what_is_shipped(tmp_path):
+    experiment = recommendations.EXPERIMENT
+    line = f"--preset smoke --results {tmp_path} --seeds 1 --epochs 1 --contenders popularity gf_cf mf/bpr".split()
+    asked, preset, changes = experiment.parse(line)
+    experiment.run(asked, preset, changes)
+    text = (tmp_path / "table.md").read_text()
+    assert "mf/bpr" in text
+    assert "nDCG@20" in text
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)

@@ -117,6 +117,8 @@ def objective_of(name, pos, w, neg, v):
         kernels = v / v.sum() * np.exp(-4 + 4 * neg)
         loss = w @ (np.maximum(0, 2 - 2 * pos) + np.log(kernels.sum()))
         return loss, -2 * w * (pos < 1), w.sum() * 4 * kernels / kernels.sum()
+    if name == "cosine_contrastive":
+        return w @ (1 - pos) + v @ np.maximum(0, neg - 0.4), -w, v * (neg > 0.4)
     total = v @ np.exp(neg)
     if name in ("softmax", "dcl"):
         return w @ (np.log(total) - pos), -w, w.sum() * v * np.exp(neg) / total

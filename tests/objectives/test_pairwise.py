@@ -90,6 +90,12 @@ def align_uniform(pos, pos_weight, neg, neg_weight, alpha=2.0, t=2.0, weight=1.0
     return sum(w * (apart(s) + weight * uniformity) for s, w in zip(pos, pos_weight, strict=True))
 
 
+def cosine_contrastive(pos, pos_weight, neg, neg_weight, margin=0.4, weight=1.0):
+    # Mao et al. 2021, eq. 1, with the weights of the negatives in the place of a mean
+    near = sum(w * (1 - s) for s, w in zip(pos, pos_weight, strict=True))
+    return near + weight * sum(w * max(0.0, s - margin) for s, w in zip(neg, neg_weight, strict=True))
+
+
 REFERENCES = {
     "negative_sampling": logistic,
     "hierarchical_softmax": logistic,
@@ -101,6 +107,7 @@ REFERENCES = {
     "triplet": triplet,
     "spectral": spectral,
     "align_uniform": align_uniform,
+    "cosine_contrastive": cosine_contrastive,
 }
 SETTINGS = [(name, {}) for name in PAIRWISE] + [
     ("infonce", {"temperature": 0.2}),
@@ -108,6 +115,7 @@ SETTINGS = [(name, {}) for name in PAIRWISE] + [
     ("margin", {"margin": 0.3}),
     ("dcl", {"temperature": 0.2}),
     ("triplet", {"hardest": True}),
+    ("cosine_contrastive", {"margin": 0.9, "weight": 3.0}),
     ("align_uniform", {"alpha": 1.0, "t": 0.5, "weight": 0.7}),
 ]
 each = pytest.mark.parametrize("name", PAIRWISE)

@@ -28,11 +28,19 @@ from jaxembed.training.loop import fit
 
 from .tiny import tiny, write
 
-GROUPS = {"words": [], "views": [], "images": [], "sentences": [], "pairs": [], "facts": []}
+GROUPS = {
+    "words": [],
+    "views": [],
+    "images": [],
+    "sentences": [],
+    "pairs": [],
+    "facts": [],
+    "interactions": [],
+    "clicks": [],
+}
 for _name, _one in RECIPES.items():
-    _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts"}[
-        type(_one.task).__name__
-    ]
+    _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts",
+             "Interactions": "interactions", "Clicks": "clicks"}[type(_one.task).__name__]  # fmt: skip
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
     _negatives = "temperature" in settings(_one) if _kind == "images" else True
     GROUPS[_kind if _negatives else "views"].append(_name)
@@ -102,14 +110,14 @@ def test_its_command_builds_its_method(name):
     known = settings(kind.recipe)
     untouched = tyro.cli(kind, args=[], config=(tyro.conf.FlagCreatePairsOff,))
     assert asked_for(untouched, known) == {}
-    line = ["--batch-size", "48"] if "batch_size" in known else ["--vector-size", "48"]
+    sizes = [one for one in ("batch_size", "vector_size") if one in known][:1]  # popularity has none
+    line = [word for one in sizes for word in (f"--{one.replace('_', '-')}", "48")]
     line += ["--data", "elsewhere", "--epochs", "2", "--seeds", "3", "4"]
     arguments = tyro.cli(kind, args=line, config=(tyro.conf.FlagCreatePairsOff,))
     one = changed(kind.recipe, asked_for(arguments, known))
     assert arguments.seeds == (3, 4)
     assert (one.task.data, one.training.epochs) == ("elsewhere", 2)
-    size = {"batch_size": 48} if "batch_size" in known else {"vector_size": 48}
-    assert one.method == RECIPES[name].method.with_(**size)
+    assert one.method == RECIPES[name].method.with_(**dict.fromkeys(sizes, 48))
 
 
 def test_its_settings_survive_json(name):
@@ -157,6 +165,10 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
             assert {one.name: one.known for one in answers}[right] == "test"
             assert sorted(answers, key=lambda one: -one.score) == answers
         return
+    if isinstance(model, jaxembed.Recommender):
+        return recommends(model, task)
+    if isinstance(model, jaxembed.ClickModel):
+        return predicts(model, task, run)
     if not task.found.judged:
         word = vectors.index_to_key[0]
         np.testing.assert_array_equal(model[word], vectors[word])
@@ -167,6 +179,31 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         expected = np.stack([vectors[f"{part}/{i}"] for i in range(3)])
         np.testing.assert_allclose(model.encode(raw), expected, atol=2e-5)
         assert model.similarity(model.encode(raw), expected).shape == (3, 3)
+
+
+def recommends(model, task):
+    known = task.found.rest.known
+    user = known.users[0]
+    had = {known.items[row] for row in known.item[known.user == 0]}
+    items = [item for item, _ in model.recommend(user, 3)]
+    assert len({*items}) == 3
+    assert not had & {*items}
+    if model.method.from_history:
+        ordered = [known.items[row] for row in known.item[known.user == 0]]
+        assert [item for item, _ in model.recommend(history=ordered, k=3)] == items
+    else:
+        with pytest.raises(ValueError, match="knows the users of its training data alone"):
+            model.recommend(history=[known.items[0]])
+
+
+def predicts(model, task, run):
+    test = task.found.rest
+    keys, offsets = test.keys, test.offsets
+    rows = [{name: keys[i].partition("/")[2] for name, i in zip(test.fields, ids, strict=True)} for ids in test.ids]
+    found = model.predict(rows)
+    expected = run.summary["clicks/log_loss"]
+    assert -np.mean(np.log(np.where(test.label > 0, found, 1 - found))) == pytest.approx(expected, abs=1e-4)
+    assert model.vectors[keys[offsets[1] + 1]].shape == (model.method.vector_size,)
 
 
 def texts_of(task, part):

@@ -11,7 +11,8 @@ from .contract import GROUPS
 
 SCRIPT = Path(__file__).with_name("x64_runs.py")
 KINDS = {"words": GROUPS["words"], "images": GROUPS["images"] + GROUPS["views"], "sentences": GROUPS["sentences"],
-         "pairs": GROUPS["pairs"], "facts": GROUPS["facts"]}  # fmt: skip
+         "pairs": GROUPS["pairs"], "facts": GROUPS["facts"], "interactions": GROUPS["interactions"],
+         "clicks": GROUPS["clicks"]}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -22,6 +22,11 @@ CHANGES = {
         "image_encoder.depth": 1, "image_encoder.heads": 2, "text_encoder.heads": 2, "patch": 14, "features": None, "size": None,
         "vocab_size": 200, "max_length": 8,
     },
+    "Interactions": {
+        "data": "tiny-interactions", "vector_size": 8, "batch_size": 32, "shared_negatives": 16, "hidden_size": 16, "length": 8,
+        "hidden": (16,), "k": 5, "watch": 8, "rows": 16, "layers": 1,
+    },
+    "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
 
 
@@ -48,10 +53,24 @@ def write(folder):
             part.map(lambda row: {"name": f"a {names[row['label']].lower()}"}),
             folder / "tiny-pairs" / f"{split}.parquet",
         )
+    cut_tables(folder)
     save(datasets.Dataset.from_dict({"captions": groups}), folder / "tiny-captions" / "train.parquet")
     for split in ("validation", "test"):
         save(datasets.Dataset.from_dict(scored), folder / "tiny-sts" / f"{split}.parquet")
     return text
+
+
+def cut_tables(folder):
+    """Some users of the interactions that are shipped, and some rows of the clicks."""
+    for split, rows in (("train", 240), ("test", 80)):
+        table = pq.read_table(BUILTIN / "made-interactions" / f"{split}.parquet")
+        pairs = zip(table["user"].to_pylist(), table["item"].to_pylist(), strict=True)
+        few = [user < "reader-040" and item < "book-120" for user, item in pairs]
+        (folder / "tiny-interactions").mkdir(exist_ok=True)
+        pq.write_table(table.filter(few), folder / "tiny-interactions" / f"{split}.parquet")
+        (folder / "tiny-clicks").mkdir(exist_ok=True)
+        part = pq.read_table(BUILTIN / "made-clicks" / f"{split}.parquet").slice(0, rows)
+        pq.write_table(part, folder / "tiny-clicks" / f"{split}.parquet")
 
 
 def save(dataset, path):

@@ -18,10 +18,13 @@ from flax import nnx
 from jaxembed.data import read_corpus
 from jaxembed.data.cooccurrence import count_cooccurrences
 from jaxembed.data.images import Images
+from jaxembed.data.interactions import Interactions
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.images import SimCLR
+from jaxembed.methods.lightgcn import LightGCN
+from jaxembed.methods.recommend import MF
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.training import dense, loop
@@ -36,6 +39,7 @@ from jaxembed.training.settings import Training
 # Devices for data and for columns: those of tables are cut by column alone, or both ways; those of encoders by row, or both ways.
 MESHES = {"tables": ((1, 8), (4, 2)), "nets": ((8, 1), (4, 2))}
 TABLES = ("skipgram", "skipgram-sgd", "cbow", "glove")
+RECOMMENDERS = ("mf", "lightgcn")
 D, CLASSES, BATCH, ROWS = 32, 24, 32, 24 * 32
 
 
@@ -121,7 +125,13 @@ def cases():
     pictures = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
     plain = Training(epochs=1, learning_rate=0.05, reports=4, dense=dense.Dense(optimizer="sgd"))
     glove, classes = GloVe(vector_size=31, shard_entries=1 << 15), np.arange(ROWS) % CLASSES
+    had = np.random.default_rng(0).random((120, 80)) < 0.1
+    user, item = map(np.int32, np.nonzero(had))
+    pairs = Interactions(*(tuple(map(str, range(n))) for n in had.shape), user, item)
+    small = {"vector_size": 32, "shared_negatives": 64, "batch_size": 64}
     return {
+        "mf": (MF(**small), pairs, None, training),
+        "lightgcn": (LightGCN(**small), pairs, None, plain),
         "skipgram": (WideSkipGram(**words), corpus, held, training),
         "skipgram-sgd": (WideSkipGram(**words), corpus, None, sgd),
         "cbow": (WideCBOW(**words), corpus, None, training),
@@ -218,7 +228,7 @@ def main(folder):
     facts, built = {}, cases()
     for name, case in built.items():
         run(folder, name, "one", case)
-        for mesh in MESHES["tables" if name in TABLES else "nets"]:
+        for mesh in MESHES["tables" if name in (*TABLES, *RECOMMENDERS) else "nets"]:
             facts[f"{name} {mesh[0]}x{mesh[1]}"] = run(
                 folder, name, f"{mesh[0]}x{mesh[1]}", case, Layout(make_mesh(*mesh))
             )

@@ -59,6 +59,14 @@ def test_a_mesh_gives_what_one_device_gives(written, facts, name, label):
         assert parts == [[whole[0], whole[1] // model]]  # no device holds more than its columns
 
 
+@pytest.mark.parametrize("label", LABELS["tables"])
+@pytest.mark.parametrize("name", mesh_runs.RECOMMENDERS)
+def test_recommenders_on_a_mesh_give_what_one_device_gives(written, name, label):
+    assert_same(
+        written, name, label, rtol=1e-4, atol=1e-5
+    )  # the graph of LightGCN stays whole, whatever cuts the batch
+
+
 def test_seeds_of_one_program_share_a_mesh(written, facts):
     assert_same(written, "seeds", "4x2")
     assert np.load(written / "seeds 4x2.npz")["vectors"].shape[0] == 3

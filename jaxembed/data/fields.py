@@ -1,0 +1,148 @@
+"""Rows of categorical fields with a label, clicked or not: one numbering for the values of all fields, with offsets.
+
+A value that is met in the test part alone counts as its field's unknown one, which is never trained.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from jaxembed.data.cache import content_digest
+from jaxembed.data.columns import digest
+from jaxembed.data.interactions import read_ids, read_numbers, read_table
+
+if TYPE_CHECKING:
+    import os
+
+    import datasets
+
+_FORMAT = 1  # part of every fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """fields: their names; values: of each field, the texts of its values. Value j of field f is row `offsets[f] + 1 + j`.
+
+    ids: int32 [n, fields], such rows, `offsets[f]` for an unknown value. label: float32 [n], 1 or 0.
+    """
+
+    fields: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    ids: np.ndarray
+    label: np.ndarray
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each field's rows begin, and the end of the last: int64 [fields + 1]."""
+        return np.concatenate([[0], np.cumsum([1 + len(one) for one in self.values])])
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table of all fields has."""
+        return int(self.offsets[-1])
+
+    @property
+    def keys(self) -> list[str]:
+        """What each row is called: `field/value`, and `field/` for the unknown."""
+        return [f"{name}/{value}" for name, of in zip(self.fields, self.values, strict=True) for value in ("", *of)]
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that depend on the content alone."""
+        named = digest({"format": _FORMAT}, self.fields, *self.values)
+        return content_digest(named, np.ascontiguousarray(self.ids), np.ascontiguousarray(self.label))
+
+    def take(self, rows: np.ndarray, part: str) -> "Fields":
+        """Some of the rows, as a part of that name."""
+        return replace(self, ids=self.ids[rows], label=self.label[rows], origin=self.origin | {"part": part})
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's environment.json records of its data."""
+        sizes = {"rows": len(self), "values": self.rows, "positive": float(self.label.mean()) if len(self) else None}
+        return {**self.origin, **sizes, "fields": list(self.fields), "fingerprint": self.fingerprint}
+
+
+def read_fields(
+    data: "str | os.PathLike | datasets.Dataset", fields: Sequence[str], label: str, *, split: str | None = None,
+    config: str | None = None, revision: str | None = None, like: Fields | None = None,
+) -> Fields:  # fmt: skip
+    """Reads the columns `fields` and the labels, 0 or 1. `like`: rows whose numbering of values is taken.
+
+    Raises ValueError as `read_table` and `read_ids` do, for a label that is neither 0 nor 1, and for one column twice.
+    """
+    if not fields or len({*fields, label}) < len(fields) + 1:
+        raise ValueError("name one field or more, each once, and another column as the label")
+    table, title, record = read_table(data, [*fields, label], split=split, config=config, revision=revision)
+    labels = read_numbers(table, label, title)
+    if len(wrong := np.flatnonzero((labels != 0) & (labels != 1))):
+        raise ValueError(f"row {wrong[0]} of {title} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
+    columns = [read_ids(table, name, title).astype(str) for name in fields]
+    values = like.values if like else tuple(tuple(np.unique(column).tolist()) for column in columns)
+    found = Fields(tuple(fields), values, np.zeros((0, len(fields)), np.int32), np.zeros(0, np.float32), record)
+    ids = np.stack([_rows(*one) for one in zip(columns, values, found.offsets, strict=False)], 1)
+    return replace(found, ids=ids.astype(np.int32), label=labels.astype(np.float32))
+
+
+def _rows(column: np.ndarray, values: Sequence[str], offset: int) -> np.ndarray:
+    known = np.array(values, str) if values else np.array([""])
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, column, sorter=order), len(known) - 1)
+    at = order[place]
+    return np.where((known[at] == column) & bool(values), offset + 1 + at, offset)
+
+
+def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
+    """Two parts: a `share` of the rows is set apart, by a hash of their places; None for none."""
+    x = np.arange(len(data), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        x = (x + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+    apart = (x >> np.uint64(32)).astype(np.float64) / 2**32 < share
+    if not apart.any():
+        return data.take(np.arange(len(data)), "train"), None
+    if apart.all():
+        raise ValueError("nothing is left to train on: lower validation")
+    return data.take(np.flatnonzero(~apart), "train"), data.take(np.flatnonzero(apart), "dev")
+
+
+@dataclass(frozen=True, eq=False)
+class FieldsInput:
+    """Rows `{field: value}` to the ids of a method, int32 `[n, fields]`; a value that was not met in training is unknown."""
+
+    fields: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+
+    kind: ClassVar[str] = "fields"
+    column: ClassVar[str] = "ids"
+    rank: ClassVar[int] = 2
+
+    def blank(self, n: int, length: int = 1) -> np.ndarray:
+        """Rows of unknown values."""
+        return np.tile(np.cumsum([0, *(1 + len(one) for one in self.values)])[:-1].astype(np.int32), (n, 1))
+
+    def examples(self, rows: Sequence[Mapping[str, Any]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
+        """Ids of rows. Raises ValueError for a row that lacks a field."""
+        ids = self.blank(len(rows))
+        for i, row in enumerate(rows):
+            if absent := [name for name in self.fields if name not in row]:
+                raise ValueError(f"row {first + i} has no {absent[0]!r}: its fields are {', '.join(self.fields)}")
+            for f, name in enumerate(self.fields):
+                if (value := str(row[name])) in self.values[f]:
+                    ids[i, f] += 1 + self.values[f].index(value)
+        return {self.column: ids}
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """What `open` needs, as JSON values."""
+        return {"fields": list(self.fields), "values": [list(one) for one in self.values]}
+
+    @classmethod
+    def open(cls, folder: Path, fields: Sequence[str], values: Sequence[Sequence[str]]) -> "FieldsInput":
+        """From what `save` gave."""
+        return cls(tuple(fields), tuple(map(tuple, values)))

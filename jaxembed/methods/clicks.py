@@ -1,0 +1,180 @@
+"""Click prediction from categorical fields: logistic regression, FM, DeepFM and DCN-v2, on one table for all fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+
+from jaxembed.data.fields import Fields
+from jaxembed.encoders.attention import dropout
+from jaxembed.encoders.functional import Encoder, encoder
+from jaxembed.objectives.pairwise import softplus
+from jaxembed.ranges import Count, NotNegative, Positive, ShareBelowOne
+from jaxembed.sampling import random
+from jaxembed.tables import lanes
+from jaxembed.training.method import Batch, Lookups, Loss, Method, Params, Shard, Source, Static
+
+Rows = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class ClickMethod(Method):
+    """A row of the table holds a value's weight and, behind it, its vector; what is made of the vectors, a method says."""
+
+    vector_size: Count = 16  # Dimension of the vectors.
+    l2: NotNegative = 1e-4  # Weight of the squared entries of the rows that a step meets.
+    start: Positive = 0.01  # Standard deviation of the vectors at the start.
+    batch_size: Count = 512  # Rows in one step; fewer where a pass would have less than 20 steps.
+
+    traced = ("l2",)
+
+    def suited_to(self, data: Fields) -> Self:
+        """With steps small enough that a pass has some of them."""
+        if not len(data):
+            raise ValueError("there is no row to train on")
+        size = self.batch_size
+        while size > 32 and len(data) < 20 * size:
+            size //= 2
+        return replace(self, batch_size=size, **self._fields(len(data.fields)))
+
+    def _fields(self, number: int) -> dict[str, Any]:
+        """Settings that the number of fields decides."""
+        return {}
+
+    def source(self, data: Fields) -> Source:
+        """All rows in one piece."""
+        return Source.cut({"ids": data.ids, "label": data.label}, constants={"rows": Static(data.rows)})
+
+    def nets(self) -> dict[str, Encoder]:
+        """Nets over the vectors of a row."""
+        return {}
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Weights of zero, normal vectors, fresh nets."""
+        keys = jax.random.split(key, 2)
+        vectors = self.start * jax.random.normal(keys[0], (constants["rows"].value, self.vector_size), jnp.float32)
+        nets = self.nets()
+        ways = zip(nets.items(), jax.random.split(keys[1], max(1, len(nets))), strict=False)
+        built = {name: net.init(one)[0] for (name, net), one in ways}
+        return Params({"fields": lanes(jnp.pad(vectors, ((0, 0), (1, 0))))}, {**built, "bias": jnp.zeros(())})
+
+    @property
+    def row_size(self) -> int:
+        """Columns of a row that are not padding."""
+        return self.vector_size + 1
+
+    def prepare(self, shard: Shard, key: jax.Array) -> Rows:
+        """The order of a pass."""
+        return {"order": key}
+
+    def steps(self, shard: Shard) -> int:
+        """Batches of a pass."""
+        return -(-random.shuffle_size(shard.columns["label"].shape[0]) // self.batch_size)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """Rows `ids [B, fields]`, `label, present [B]`."""
+        n = shard.columns["label"].shape[0]
+        places = random.shuffle_size(n)
+        turn = step * self.batch_size + jnp.arange(self.batch_size)
+        at = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1))
+        batch = {name: shard.columns[name].at[at].get(mode="clip") for name in ("ids", "label")}
+        return batch | {"present": ((turn < places) & (at < n)).astype(jnp.float32)}
+
+    def lookups(self, batch: Batch) -> Lookups:
+        """The rows of all fields."""
+        return {"fields": ("fields", batch["ids"])}
+
+    def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """Mean cross-entropy, with half the squared entries of the rows, weighted."""
+        own, present = rows["fields"], batch["present"]
+        logits = self.logits_of(own, net, key)
+        losses = softplus(jnp.where(batch["label"] > 0, -logits, logits)) * present
+        count = jnp.maximum(jnp.sum(present), 1)
+        penalty = 0.5 * self.l2 * jnp.sum(own * own * present[:, None, None]) / count
+        total = jnp.sum(losses)
+        return Loss(total / count + penalty, {"loss": total, "weight": jnp.sum(present)})
+
+    def logits_of(self, rows: jax.Array, net: Any, key: jax.Array | None = None) -> jax.Array:
+        """Logits `[B]` of rows `[B, fields, columns]`; `key` is for dropout, in training."""
+        linear = net["bias"] + jnp.sum(rows[..., 0], 1)
+        return linear + self.interaction(rows[..., 1 : 1 + self.vector_size], net, key)
+
+    def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """What the vectors `[B, fields, d]` of a row say together, `[B]`."""
+        raise NotImplementedError
+
+    def logits(self, params: Params, ids: jax.Array) -> jax.Array:
+        """Logits `[n]` of rows of ids `[n, fields]`."""
+        return self.logits_of(params.tables["fields"][ids], params.net)
+
+    def vectors(self, params: Params, constants: Any = None) -> jax.Array:
+        """The vectors of all values, `[rows, d]`."""
+        return params.tables["fields"][:, 1 : 1 + self.vector_size]
+
+
+@dataclass(frozen=True)
+class LogisticRegression(ClickMethod):
+    """Each value of a field has a weight, and no two meet; the vectors stay as they start."""
+
+    vector_size: Count = 1  # Dimension of the vectors, which are not used.
+
+    def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """Nothing."""
+        return jnp.zeros(len(vectors))
+
+
+@dataclass(frozen=True)
+class FM(ClickMethod):
+    """Factorisation machine: each two values of a row count by the inner product of their vectors (Rendle 2010)."""
+
+    def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """Inner products of all pairs, in linear time (eq. 3)."""
+        return 0.5 * jnp.sum(jnp.sum(vectors, 1) ** 2 - jnp.sum(vectors**2, 1), -1)
+
+
+@dataclass(frozen=True)
+class DeepFM(FM):
+    """FM, and a net over the same vectors, added up (Guo et al. 2017)."""
+
+    hidden: tuple[Count, ...] = (128, 64)  # Widths inside the net.
+    dropout: ShareBelowOne = 0.3  # Share of the vectors' entries that the net does not see in training.
+    field_count: Count = 1  # How many fields a row has; the data decide.
+
+    def _fields(self, number: int) -> dict[str, Any]:
+        return {"field_count": number}
+
+    def nets(self) -> dict[str, Encoder]:
+        """The deep part."""
+        return {"deep": encoder("head", sizes=(self.field_count * self.vector_size, *self.hidden, 1), norm="none")}
+
+    def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """Both parts."""
+        return super().interaction(vectors, net, key) + self.deep(vectors, net, key)
+
+    def deep(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """The net's output, `[B]`."""
+        flat = dropout(vectors.reshape(len(vectors), -1), self.dropout, key)
+        return self.nets()["deep"].apply(net["deep"], {}, flat)[0][:, 0]
+
+
+@dataclass(frozen=True)
+class DCN(DeepFM):
+    """Deep and cross network v2: layers that multiply by the input, beside a net (Wang et al. 2021, eq. 1, parallel)."""
+
+    crosses: Count = 2  # Layers that multiply.
+
+    def nets(self) -> dict[str, Encoder]:
+        """The deep part, the crosses' maps and the map of their output."""
+        width = self.field_count * self.vector_size
+        maps = {f"cross_{i}": encoder("head", sizes=(width, width), norm="none") for i in range(self.crosses)}
+        return {**super().nets(), **maps, "out": encoder("head", sizes=(width, 1), norm="none")}
+
+    def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
+        """Both parts."""
+        nets = self.nets()
+        x = first = vectors.reshape(len(vectors), -1)
+        for i in range(self.crosses):
+            x = x + first * nets[f"cross_{i}"].apply(net[f"cross_{i}"], {}, x)[0]
+        return nets["out"].apply(net["out"], {}, x)[0][:, 0] + self.deep(vectors, net, key)

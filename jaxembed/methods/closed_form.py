@@ -1,0 +1,259 @@
+"""Recommenders without gradients: popularity, item-cosine, GF-CF, and iALS by exact alternating solves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+
+from jaxembed.data.interactions import Interactions
+from jaxembed.methods.dense import Fixed, summed
+from jaxembed.methods.recommend import Recommender, Scorer
+from jaxembed.ranges import Count, NotNegative, Positive
+from jaxembed.training.method import Batch, Loss, Params, Shard, Source, Static
+
+_ITERATIONS = 12  # of subspaces
+
+
+def matrix(data: Interactions) -> sp.csr_matrix:
+    """Who has what, 1 for each pair: float32 [users, items]."""
+    shape = (len(data.users), len(data.items))
+    return sp.csr_matrix((np.ones(len(data), np.float32), data.item, data.offsets), shape)
+
+
+def _inverse_root(sums: np.ndarray) -> np.ndarray:
+    return np.where(sums > 0, 1 / np.sqrt(np.maximum(sums, 1)), 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Baseline(Fixed, Recommender):
+    """Recommenders that are computed from the data once: `learned(data)` gives arrays, `users` and `items` among them."""
+
+    def learned(self, data: Interactions) -> dict[str, np.ndarray]:
+        """What the method keeps."""
+        raise NotImplementedError
+
+    def source(self, data: Interactions) -> Source:
+        """What was computed, as constants."""
+        return Source.cut({"user": data.user[:1]}, constants=self.learned(data), size=len(data))
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """What was computed, which nothing changes."""
+        return Params({}, None, dict(constants))
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """Nothing that matters."""
+        return shard.columns
+
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
+        """Users, then items."""
+        return jnp.concatenate([params.kept["users"], params.kept["items"]])
+
+
+@dataclass(frozen=True)
+class Popularity(Baseline):
+    """The same for everybody: items by how many users have them."""
+
+    def learned(self, data: Interactions) -> dict[str, np.ndarray]:
+        """Counts, as vectors of one dimension."""
+        return {"users": np.ones((len(data.users), 1), np.float32), "items": data.counts[:, None].astype(np.float32)}
+
+
+@dataclass(frozen=True)
+class ItemCosine(Baseline):
+    """Items that are had by those who have what the user has: cosines of the items' columns, added up (Sarwar et al. 2001).
+
+    Its vectors are those columns, by the strongest directions alone; its scores are exact.
+    """
+
+    vector_size: Count = 64  # Dimension of the vectors that are kept for looking at.
+
+    from_history: ClassVar[bool] = True
+
+    def learned(self, data: Interactions) -> dict[str, np.ndarray]:
+        """The matrix by its non-zero places, and the vectors."""
+        had = matrix(data)
+        scaled = self._scaled(had)
+        u, s, vt = _decomposed(scaled, self.vector_size)
+        return {"users": u * s, "items": vt.T.copy(), "indptr": had.indptr.astype(np.int32), "indices": had.indices}
+
+    def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
+        """The matrix whose columns are compared."""
+        return had @ sp.diags(_inverse_root(np.asarray(had.sum(0)).ravel()))
+
+    def _trained(self, params: Params) -> sp.csr_matrix:
+        indptr, indices = (np.asarray(params.kept[name]) for name in ("indptr", "indices"))
+        shape = (len(indptr) - 1, params.kept["items"].shape[0])
+        return sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape)
+
+    def scorer(self, params: Params, known: Interactions) -> Scorer:
+        """`x S^T S` of rows x of what users have, S the matrix with columns of length 1."""
+        scaled, had = self._scaled(self._trained(params)), matrix(known)
+        similar = (scaled.T @ scaled).tocsr()
+        return lambda users: (had[users] @ similar).toarray()
+
+
+@dataclass(frozen=True)
+class GFCF(ItemCosine):
+    """A filter of the graph of users and items: its neighbours, and its lowest frequencies (Shen et al. 2021, GF-CF).
+
+    Scores are `x R^T R + alpha x D^-1/2 V V^T D^1/2`, R the matrix divided by the roots of both degrees, V its first right
+    singular vectors, D the items' degrees.
+    """
+
+    vector_size: Count = 256  # How many singular vectors.
+    alpha: NotNegative = 0.3  # Weight of the lowest frequencies.
+
+    def learned(self, data: Interactions) -> dict[str, np.ndarray]:
+        """The matrix by its non-zero places, and the vectors of the lowest frequencies."""
+        had = matrix(data)
+        _, _, vt = _decomposed(self._scaled(had), self.vector_size)
+        degree = np.asarray(had.sum(0)).ravel()
+        basis = vt.T * _inverse_root(degree)[:, None]
+        back = vt.T * np.sqrt(degree).astype(np.float32)[:, None]
+        return {"users": had @ basis, "items": back, "basis": basis, "indptr": had.indptr.astype(np.int32),
+                "indices": had.indices}  # fmt: skip
+
+    def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
+        """The matrix whose columns are compared."""
+        return sp.diags(_inverse_root(np.asarray(had.sum(1)).ravel())) @ super()._scaled(had)
+
+    def scorer(self, params: Params, known: Interactions) -> Scorer:
+        """As the class says."""
+        near, had = super().scorer(params, known), matrix(known)
+        basis, back = (np.asarray(params.kept[name]) for name in ("basis", "items"))
+        return lambda users: near(users) + self.alpha * ((had[users] @ basis) @ back.T)
+
+
+def _decomposed(a: Any, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first singular vectors and values, the largest first: u [n, r], s [r], vt [r, m]."""
+    size = min(rank + 64, *a.shape)
+    # Subspace iteration (Halko et al. 2011, algorithm 4.4): seconds where Lanczos takes minutes, and as good for a filter.
+    q = np.random.default_rng(0).normal(size=(a.shape[1], size)).astype(np.float32)
+    for _ in range(_ITERATIONS):
+        q = np.linalg.qr(a.T @ (a @ q))[0]
+    u, s, vt = np.linalg.svd(a @ q, full_matrices=False)
+    rank = min(rank, size)
+    return u[:, :rank], s[:rank], (vt @ q.T)[:rank]
+
+
+@dataclass(frozen=True)
+class IALS(Recommender):
+    """Implicit matrix factorisation by weighted least squares, solved exactly for all users and then all items in each pass.
+
+    Minimises `sum_had (1 - u . i)^2 + unobserved sum_all (u . i)^2 + reg (|u|^2 + |i|^2)`, where a row's reg is multiplied by
+    its `(pairs + unobserved (rows of the other side))^nu` (Hu et al. 2008; Rendle et al. 2022, eq. 12).
+    """
+
+    vector_size: Count = 128  # Dimension of the vectors.
+    unobserved: Positive = 0.1  # Weight of all pairs, had or not; a pair that is had has 1 on top.
+    reg: NotNegative = 0.003  # Weight of the squared lengths.
+    nu: NotNegative = 1.0  # How regularisation grows with the number of a row's pairs.
+    start: Positive = 0.1  # Standard deviation of the vectors' lengths at the start.
+    rows: Count = 256  # Users or items that are solved together.
+
+    traced: ClassVar[tuple[str, ...]] = ("unobserved", "reg", "nu")
+
+    def source(self, data: Interactions) -> Source:
+        """The pairs, by user and by item, in blocks that are packed into equal chunks."""
+        had = matrix(data)
+        sides = {"user": _packed(had, self.rows), "item": _packed(had.T.tocsr(), self.rows)}
+        sizes = {"users": Static(len(data.users)), "items": Static(len(data.items))}
+        return Source.cut({"user": data.user[:1]}, constants={**sides, **sizes}, size=len(data))
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Normal entries; they are solved for and no gradient moves them."""
+        draw = lambda key, n: (
+            self.start / self.vector_size**0.5 * jax.random.normal(key, (n, self.vector_size), jnp.float32)
+        )
+        keys = jax.random.split(key)
+        return Params({}, None, {"users": draw(keys[0], constants["users"].value),
+                                 "items": draw(keys[1], constants["items"].value)})  # fmt: skip
+
+    def steps(self, shard: Shard) -> int:
+        """A pass is one step."""
+        return 1
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
+        """Nothing: a step sees everything."""
+        return {}
+
+    def loss_in(self, shard: Shard, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """As `loss`, of all pairs."""
+        return self.loss(rows, net, kept, {name: shard.constants[name] for name in ("user", "item")}, key)
+
+    def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """The loss after a pass, for each pair that is had; what is kept are the new vectors."""
+        users = self._solved(kept["items"], batch["user"], len(kept["users"]))
+        items = self._solved(users, batch["item"], len(kept["items"]))
+        return summed(self._objective(users, items, batch["item"]), 1, {"users": users, "items": items})
+
+    def _solved(self, other: jax.Array, packed: dict[str, jax.Array], n: int) -> jax.Array:
+        size = self.vector_size
+        everybody = self.unobserved * other.T @ other
+
+        def chunk(part: dict[str, jax.Array]) -> jax.Array:
+            rows = other.at[part["ids"]].get(mode="fill", fill_value=0)  # [blocks, block, d]
+            gram = jnp.einsum("bpd,bpe->bde", rows, rows)
+            places = part["slot"]
+            a = jnp.zeros((self.rows, size, size)).at[places].add(gram) + everybody[None]
+            b = jnp.zeros((self.rows, size)).at[places].add(jnp.sum(rows, 1))
+            weight = self.reg * (part["count"] + self.unobserved * len(other)) ** self.nu
+            a = a + (weight[:, None, None] + 1e-9) * jnp.eye(size)[None]
+            return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(a), True), b[..., None])[..., 0]
+
+        solved = jax.lax.map(chunk, packed)
+        return jnp.zeros((n, size)).at[packed["row"].reshape(-1)].set(solved.reshape(-1, size), mode="drop")
+
+    def _objective(self, users: jax.Array, items: jax.Array, packed: dict[str, jax.Array]) -> jax.Array:
+        """The two sums of squares, a pair that is had."""
+
+        def chunk(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            own = items.at[part["row"]].get(mode="fill", fill_value=0)[part["slot"]]
+            rows = users.at[part["ids"]].get(mode="fill", fill_value=0)
+            there = part["ids"] < len(users)
+            return jnp.sum(jnp.where(there, (1 - jnp.einsum("bpd,bd->bp", rows, own)) ** 2, 0)), jnp.sum(there)
+
+        errors, count = jax.lax.map(chunk, packed)
+        all_pairs = self.unobserved * jnp.sum((users.T @ users) * (items.T @ items))
+        return (jnp.sum(errors) + all_pairs) / jnp.sum(count)
+
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
+        """Users, then items."""
+        return jnp.concatenate([params.kept["users"], params.kept["items"]])
+
+
+def _packed(had: Any, most: int, block: int = 32) -> dict[str, np.ndarray]:
+    """The rows of a matrix in chunks of `most` rows and equally many blocks: what each chunk's solve needs.
+
+    ids: `[chunks, blocks, block]` of the other side (the number of columns for none), slot: of which of the chunk's rows a block
+    is. row: `[chunks, most]`, which rows these are (the number of rows for none). count: pairs of each.
+    """
+    n, columns = had.shape
+    sizes = np.diff(had.indptr)
+    blocks = np.maximum(-(-sizes // block), 1)
+    room = max(int(blocks.max(initial=1)), 2 * most)
+    chunks: list[list[int]] = [[]]
+    used = 0
+    for row in range(n):
+        if len(chunks[-1]) == most or used + blocks[row] > room:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(row)
+        used += int(blocks[row])
+    ids = np.full((len(chunks), room, block), columns, np.int32)
+    slot = np.zeros((len(chunks), room), np.int32)
+    place = np.full((len(chunks), most), n, np.int32)
+    count = np.zeros((len(chunks), most), np.float32)
+    for c, rows in enumerate(chunks):
+        at = 0
+        for i, row in enumerate(rows):
+            own, need = had.indices[had.indptr[row] : had.indptr[row + 1]], int(blocks[row])
+            ids[c, at : at + need].reshape(-1)[: len(own)] = own
+            slot[c, at : at + need] = i
+            at += need
+        place[c, : len(rows)], count[c, : len(rows)] = rows, sizes[rows]
+    return {"ids": ids, "slot": slot, "row": place, "count": count}

@@ -1,0 +1,88 @@
+"""LightGCN: the vectors of users and items are averages over their neighbourhoods in the graph of who has what."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import sparse
+
+from jaxembed.data.interactions import Interactions
+from jaxembed.methods.recommend import PairMethod, Rows
+from jaxembed.objectives import InfoNCE
+from jaxembed.ranges import Count, CountOrZero
+from jaxembed.training.method import Batch, Loss, Params, Shard, Source
+
+
+@dataclass(frozen=True)
+class LightGCN(PairMethod):
+    """Vectors that are spread over the graph of users and items, without weights or activations (He et al. 2020).
+
+    Each layer averages over neighbours, divided by the roots of both degrees; what counts is the mean over the layers. All
+    vectors move in each step, so that they are trained as a net is, and not as rows of a table.
+    """
+
+    vector_size: Count = 64  # Dimension of the vectors.
+    layers: CountOrZero = 2  # How far vectors are spread; 0 is matrix factorisation.
+    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.1))  # Any pairwise objective, or its name.
+
+    def source(self, data: Interactions) -> Source:
+        """The pairs, and the graph: symmetric, in rows of users, then of items."""
+        source, users = super().source(data), len(data.users)
+        degrees = [np.bincount(data.user, minlength=users), data.counts]
+        value = 1 / np.sqrt(degrees[0][data.user] * degrees[1][data.item])
+        row, column = np.concatenate([data.user, data.item + users]), np.concatenate([data.item + users, data.user])
+        order = np.lexsort([column, row])
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate(degrees))]).astype(np.int32)
+        graph = {"value": np.tile(value, 2)[order].astype(np.float32), "column": column[order].astype(np.int32),
+                 "indptr": indptr}  # fmt: skip
+        source.constants["graph"] = graph
+        return source
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Normal entries."""
+        n = constants["users"].value + constants["items"].value
+        return Params({}, {"nodes": self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)})
+
+    def loss_in(self, shard: Shard, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """As `loss`, with the graph, and with items numbered behind the users."""
+        graph = {"graph": shard.constants["graph"], "first_item": jnp.int32(shard.constants["users"].value)}
+        return self.loss(rows, net, kept, batch | graph, key)
+
+    def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        """Sum of the objective over the pairs, of vectors that are spread over the whole graph."""
+        nodes, first = self._spread(net["nodes"], batch["graph"]), batch["first_item"]
+        return self.compared(
+            nodes[batch["user"]], nodes[first + batch["item"]], nodes[first + batch["negatives"]], batch
+        )
+
+    def _spread(self, nodes: jax.Array, graph: Mapping[str, jax.Array]) -> jax.Array:
+        total = layer = nodes
+        for _ in range(self.layers):
+            layer = spread(layer, graph["value"], graph["column"], graph["indptr"])
+            total = total + layer
+        return total / (1 + self.layers)
+
+    def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
+        """Users, then items, spread over the graph."""
+        nodes = self._spread(params.net["nodes"], constants["graph"])
+        users = constants["users"].value
+        return self.scored(nodes[:users], nodes[users:])
+
+
+@jax.custom_vjp
+def spread(nodes: jax.Array, value: jax.Array, column: jax.Array, indptr: jax.Array) -> jax.Array:
+    """The product of a symmetric sparse matrix, by rows, and `nodes` [n, d]; its derivative is the same product.
+
+    Autodiff would transpose the matrix, which XLA computes by scattering: several times as slow on a CPU.
+    """
+    n = nodes.shape[0]
+    return sparse.BCSR((value, column, indptr), shape=(n, n)) @ nodes
+
+
+spread.defvjp(
+    lambda nodes, *graph: (spread(nodes, *graph), graph),
+    lambda graph, gradient: (spread(gradient, *graph), None, None, None),
+)

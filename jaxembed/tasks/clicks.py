@@ -1,0 +1,77 @@
+"""Clicks as a task: rows of categorical fields, and how likely each is to be clicked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import jax
+import numpy as np
+
+from jaxembed.data.fields import Fields, FieldsInput, held_out, read_fields
+from jaxembed.evaluation.top_k import click_figures
+from jaxembed.ranges import Range
+from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, refusal, shape_of_vectors
+from jaxembed.training.method import Params
+from jaxembed.vectors import KeyedVectors
+
+_SHOWN = 2000  # values whose geometry is watched
+
+
+@dataclass(frozen=True)
+class Clicks(Task):
+    """A table whose rows were clicked or not."""
+
+    # Columns of the fields, as whatever stands in them is one value of many; by name.
+    fields: tuple[str, ...] = ("user", "item", "genre", "weekday", "device")
+    label: str = "label"  # Column of the labels, 1 for a click and 0 for none.
+    train_split: str = "train"  # Split to train on.
+    test_split: str = "test"  # Split that is judged.
+    # Share of the training rows that is not trained on, by a hash: settings are chosen by the figures on it. 0 sets none apart.
+    validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
+
+    unit: ClassVar[str] = "rows"
+    columns: ClassVar[Mapping[str, str]] = {"AUC": "clicks/auc", "log-loss": "clicks/log_loss"}
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "held_out/loss")
+    lower_is_better: ClassVar[tuple[str, ...]] = ("log-loss",)
+
+    def read(self) -> Read:
+        """Both splits, the first in two parts."""
+        reading: dict[str, Any] = {"fields": self.fields, "label": self.label, **self.origin}
+        whole = read_fields(self.data, split=self.train_split, **reading)
+        test = read_fields(self.data, split=self.test_split, like=whole, **reading)
+        train, dev = held_out(whole, self.validation)
+        inputs = {"fields": FieldsInput(train.fields, train.values)}
+        about = train.summary() | {"test": test.summary()}
+        return Read(train, len(train), train.fingerprint, about, held_out=dev, dev=dev, inputs=inputs, rest=test,
+                    judged_by=test.fingerprint)  # fmt: skip
+
+    def unmeasurable(self) -> dict[str, str]:
+        """Where all labels are equal there is no AUC."""
+        test = self.found.rest
+        why = refusal(lambda: click_figures(np.zeros(len(test)), test.label))
+        return dict.fromkeys(self.columns.values(), why) if why else {}
+
+    def probes(self) -> tuple[Any, Any]:
+        """The shape of the vectors of some values; the held-out loss says the rest."""
+        return lambda vectors: shape_of_vectors(vectors[:, :_SHOWN]), lambda vectors: {}
+
+    def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
+        """The vectors of all values, named `field/value`."""
+        return KeyedVectors(self.found.train.keys, vectors)
+
+    def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
+        """Vectors alone do not say how likely a click is."""
+        raise ValueError("clicks are judged by the method's own logits")
+
+    def figures(self, trained: Trained) -> Figures:
+        """`clicks/auc` and `clicks/log_loss` on the test part, and on what was set apart, with `-dev`."""
+        method, params = trained.learned()
+        score, params = jax.jit(method.logits), jax.device_put(params)
+        figures = Figures()
+        parts: list[tuple[Fields | None, str]] = [(self.found.rest, ""), (self.found.dev, DEV)]
+        for part, end in parts:
+            if part is not None:
+                of = lambda part=part: click_figures(np.asarray(score(params, part.ids)), part.label)
+                found = measured(("auc", "log_loss"), of, "clicks/")
+                figures |= {f"{name}{end}": value for name, value in found.items()}
+        return figures

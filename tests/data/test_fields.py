@@ -1,0 +1,52 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxembed.data.fields import FieldsInput, held_out, read_fields
+
+
+def write(folder, name, **columns):
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return str(folder)
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(tmp_path / "t", "train", label=[1, 0, 1], city=["b", "a", "b"], day=[3, 1, 2])
+    return write(tmp_path / "t", "test", label=[0, 1], city=["c", "a"], day=[2, 9])
+
+
+def test_all_fields_share_one_table_with_offsets(data):
+    train = read_fields(data, ("city", "day"), "label", split="train")
+    test = read_fields(data, ("city", "day"), "label", split="test", like=train)
+    assert train.keys == ["city/", "city/a", "city/b", "day/", "day/1", "day/2", "day/3"]
+    assert [[train.keys[i] for i in row] for row in train.ids] == [
+        ["city/b", "day/3"],
+        ["city/a", "day/1"],
+        ["city/b", "day/2"],
+    ]
+    assert [[train.keys[i] for i in row] for row in test.ids] == [["city/", "day/2"], ["city/a", "day/"]]
+    rows = [{"city": "c", "day": 2}, {"city": "a", "day": 9}]
+    np.testing.assert_array_equal(FieldsInput(train.fields, train.values).examples(rows)["ids"], test.ids)
+    with pytest.raises(ValueError, match="row 0 has no 'day'"):
+        FieldsInput(train.fields, train.values).examples([{"city": "a"}])
+
+
+def test_slips_are_told(data, tmp_path):
+    with pytest.raises(ValueError, match="each once"):
+        read_fields(data, ("city", "label"), "label", split="train")
+    with pytest.raises(ValueError, match="has no column 'town'"):
+        read_fields(data, ("town",), "label", split="train")
+    other = write(tmp_path / "o", "train", label=[1, 2], city=["a", "b"])
+    with pytest.raises(ValueError, match=r"row 1 of .* has the label 2: labels are 0 and 1"):
+        read_fields(other, ("city",), "label")
+
+
+def test_a_share_is_held_out_by_place(data):
+    train = read_fields(data, ("city",), "label", split="train").take(np.tile(np.arange(3), 2000), "all")
+    rest, dev = held_out(train, 0.1)
+    assert len(rest) + len(dev) == 6000
+    assert abs(len(dev) - 600) < 80
+    assert held_out(train, 0.0)[1] is None
