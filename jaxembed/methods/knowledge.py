@@ -303,6 +303,7 @@ class RotatE(KnowledgeMethod):
     objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
     adversarial: NotNegative = 1.0  # How much more the wrong answers count that score high; 0 lets all count alike.
     gamma: Finite = 9.0  # Added to all scores, so that a logistic objective may call a distance small.
+    candidates: Count = 256  # Entities drawn in each step; a distance of complex vectors costs more than a product.
     reciprocal: bool = False  # Whether a question for a head has a relation of its own.
 
     training: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.1, "final_rate": 0.1}
