@@ -176,14 +176,17 @@ MARKS = "<!-- recipes: python -m jaxembed.recipes README.md -->", "<!-- /recipes
 
 
 def table() -> str:
-    """The recipes in Markdown, a line each."""
+    """The recipes in Markdown, a line each, and the baselines in one."""
     lines = ["| recipe | what it learns from | task | objectives |", "|---|---|---|---|"]
     for name, one in RECIPES.items():
+        if not one.method.trained:
+            continue
         about = (type(one.method).__doc__ or "").partition("\n")[0]
         known = settings(one).get("objective")
         family = next((of for of, kinds in FAMILIES.items() if known and kinds is family_of(known.value)), "its own")
-        lines.append(f"| `{name}` | {about} | {type(one.task).__name__} | {family if one.method.trained else '–'} |")
-    return "\n".join(lines)
+        lines.append(f"| `{name}` | {about} | {type(one.task).__name__} | {family} |")
+    baselines = ", ".join(f"`{name}`" for name, one in RECIPES.items() if not one.method.trained)
+    return "\n".join([*lines, "", f"Without training, to compare with: {baselines}."])
 
 
 def with_table(page: str) -> str:
