@@ -54,7 +54,6 @@ def test_sentences(tmp_path):
     assert "STS-B" in text
 
 
-@needs_data
 def test_knowledge_graphs(tmp_path):
     written = table(knowledge_graphs, tmp_path, epochs=1, vector_size=8)
     assert "dev MRR" in written
@@ -62,6 +61,7 @@ def test_knowledge_graphs(tmp_path):
         assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
 
 
+@needs_data
 def test_image_text(tmp_path):
     text = table(contrastive_image_text, tmp_path, max_images=128)
     assert "| clip/infonce" in text

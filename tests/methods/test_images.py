@@ -57,8 +57,8 @@ def lost(method, params, batch, key):
     return jax.jit(method.loss)({}, params.net, params.kept, batch, key)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_every_method_learns_and_its_vectors_are_finite(name):
+@pytest.mark.parametrize("name", ["simclr", "vicreg", "byol"])  # one of a kind: the contract of recipes trains them all
+def test_methods_learn_and_their_vectors_are_finite(name):
     training = Training(epochs=6, learning_rate=3e-3, dense=Dense(optimizer="adamw", weight_decay=0.01, warmup=0.1))
     result = fit(TRAINED[name], toy(), training, seeds=(1,))
     assert np.isfinite(result.losses).all()
@@ -66,8 +66,7 @@ def test_every_method_learns_and_its_vectors_are_finite(name):
     before = embed(result.method, begun(TRAINED[name])[1], result.method.examples(toy()))
     after = embed(result.method, result.params[0], result.method.examples(toy()))
     assert np.abs(after - before).max() > 1e-3
-    if name not in ("moco", "barlow_twins"):  # a queue of noise, and correlations of 16 rows, are no measure
-        assert result.losses[-1, 0] < result.losses[0, 0]
+    assert result.losses[-1, 0] < result.losses[0, 0]
 
 
 def test_a_pass_meets_every_example_once():
@@ -186,9 +185,9 @@ def test_gradient_caching_gives_the_same_gradients():
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
     bn = replace(method, encoder=encoder("resnet", stem="patch", patch=4, width=4, channels=1), encode_chunk=5)
-    begun_params = bn.init(jax.random.key(0), {})
+    begun_params = jax.eval_shape(lambda: bn.init(jax.random.key(0), {}))
     with pytest.raises(ValueError, match="encode_chunk cuts the batch, of which encoder takes statistics"):
-        bn.loss({}, begun_params.net, begun_params.kept, batch, jax.random.key(5))
+        jax.eval_shape(lambda to: bn.loss({}, to.net, to.kept, batch, jax.random.key(5)), begun_params)
 
 
 def test_bad_input(monkeypatch):
