@@ -199,14 +199,16 @@ class IALS(Recommender):
             rows = other.at[part["ids"]].get(mode="fill", fill_value=0)  # [blocks, block, d]
             gram = jnp.einsum("bpd,bpe->bde", rows, rows)
             places = part["slot"]
-            a = jnp.zeros((self.rows, size, size)).at[places].add(gram) + everybody[None]
-            b = jnp.zeros((self.rows, size)).at[places].add(jnp.sum(rows, 1))
+            a = jnp.zeros((self.rows, size, size), jnp.float32).at[places].add(gram) + everybody[None]
+            b = jnp.zeros((self.rows, size), jnp.float32).at[places].add(jnp.sum(rows, 1))
             weight = self.reg * (part["count"] + self.unobserved * len(other)) ** self.nu
-            a = a + (weight[:, None, None] + 1e-9) * jnp.eye(size)[None]
+            a = a + (weight[:, None, None] + 1e-9) * jnp.eye(size, dtype=jnp.float32)[None]
             return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(a), True), b[..., None])[..., 0]
 
         solved = jax.lax.map(chunk, packed)
-        return jnp.zeros((n, size)).at[packed["row"].reshape(-1)].set(solved.reshape(-1, size), mode="drop")
+        return (
+            jnp.zeros((n, size), jnp.float32).at[packed["row"].reshape(-1)].set(solved.reshape(-1, size), mode="drop")
+        )
 
     def _objective(self, users: jax.Array, items: jax.Array, packed: dict[str, jax.Array]) -> jax.Array:
         """The two sums of squares, a pair that is had."""
