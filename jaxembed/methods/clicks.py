@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxembed.data.fields import Fields
 from jaxembed.encoders.attention import dropout
 from jaxembed.encoders.functional import Encoder, encoder
+from jaxembed.methods.examples import met
 from jaxembed.objectives.pairwise import softplus
 from jaxembed.ranges import Count, NotNegative, Positive, ShareBelowOne
 from jaxembed.sampling import random
@@ -75,12 +76,7 @@ class ClickMethod(Method):
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
         """Rows `ids [B, fields]`, `label, present [B]`."""
-        n = shard.columns["label"].shape[0]
-        places = random.shuffle_size(n)
-        turn = step * self.batch_size + jnp.arange(self.batch_size)
-        at = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1))
-        batch = {name: shard.columns[name].at[at].get(mode="clip") for name in ("ids", "label")}
-        return batch | {"present": ((turn < places) & (at < n)).astype(jnp.float32)}
+        return met(shard, ("ids", "label"), step, self.batch_size)
 
     def lookups(self, batch: Batch) -> Lookups:
         """The rows of all fields."""

@@ -3,9 +3,24 @@
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from jaxembed.ranges import Count
+from jaxembed.sampling import random
 from jaxembed.training.method import Batch, Method, Shard
+
+
+def met(shard: Shard, names: tuple[str, ...], step: jax.Array, size: int) -> Batch:
+    """Rows of the columns `names` at place `step` of a pass, and `present [size]`: 1 for rows, 0 for what fills the last batch.
+
+    The order is that of `random.shuffled` by the key `order`, without a table of all places.
+    """
+    n = shard.columns[names[0]].shape[0]
+    places = random.shuffle_size(n)
+    turn = step * size + jnp.arange(size)
+    at = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1))
+    rows = {name: shard.columns[name].at[at].get(mode="clip") for name in names}
+    return rows | {"present": ((turn < places) & (at < n)).astype(jnp.float32)}
 
 
 @dataclass(frozen=True)

@@ -263,8 +263,8 @@ class TransE(KnowledgeMethod):
 
 
 @dataclass(frozen=True)
-class DistMult(KnowledgeMethod):
-    """A relation weighs the products of head and tail, the same both ways (Yang et al. 2015)."""
+class Bilinear(KnowledgeMethod):
+    """Methods that score by products, which would grow without bounds."""
 
     regularizer: Literal["none", "n3", "l2"] = (
         "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
@@ -272,6 +272,11 @@ class DistMult(KnowledgeMethod):
     regularization: NotNegative = 0.05  # How much of it is added for each fact.
 
     training: ClassVar[Mapping[str, Any]] = _ADAGRAD
+
+
+@dataclass(frozen=True)
+class DistMult(Bilinear):
+    """A relation weighs the products of head and tail, the same both ways (Yang et al. 2015)."""
 
     @property
     def score(self) -> TripleScore:
@@ -280,15 +285,8 @@ class DistMult(KnowledgeMethod):
 
 
 @dataclass(frozen=True)
-class ComplEx(KnowledgeMethod):
+class ComplEx(Bilinear):
     """DistMult with complex numbers, whose products tell head from tail (Trouillon et al. 2016; N3: Lacroix et al. 2018)."""
-
-    regularizer: Literal["none", "n3", "l2"] = (
-        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
-    )
-    regularization: NotNegative = 0.05  # How much of it is added for each fact.
-
-    training: ClassVar[Mapping[str, Any]] = _ADAGRAD
 
     @property
     def score(self) -> TripleScore:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.interactions import Interactions
+from jaxembed.methods.examples import met
 from jaxembed.objectives import InfoNCE, pairwise
 from jaxembed.ranges import Count, NotNegative, Positive
 from jaxembed.sampling import negatives, random
@@ -87,12 +88,7 @@ class PairMethod(Recommender):
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Rows:
         """Pairs `user, item, present [B]`, and negatives `[N]`."""
-        n = shard.columns["user"].shape[0]
-        places = random.shuffle_size(n)
-        turn = step * self.batch_size + jnp.arange(self.batch_size)
-        at = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1))
-        batch = {name: shard.columns[name].at[at].get(mode="clip") for name in ("user", "item")}
-        batch["present"] = ((turn < places) & (at < n)).astype(jnp.float32)
+        batch = met(shard, ("user", "item"), step, self.batch_size)
         if self.objective.negatives == "everybody":
             return batch | {"negatives": jnp.arange(shard.constants["items"].value)}
         constants = shard.constants
