@@ -1,13 +1,14 @@
 """Recommenders without gradients: popularity, item-cosine, GF-CF, and iALS by exact alternating solves."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
 
 from jaxembed.data.interactions import Interactions
 from jaxembed.methods.dense import Fixed, summed
@@ -15,13 +16,27 @@ from jaxembed.methods.recommend import Recommender, Scorer
 from jaxembed.ranges import Count, NotNegative, Positive
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source, Static
 
+if TYPE_CHECKING:
+    import scipy.sparse as sp  # importing it takes a fifth of a second, which only those who train need pay
+
 _ITERATIONS = 12  # of subspaces
 
 
 def matrix(data: Interactions) -> sp.csr_matrix:
     """Who has what, 1 for each pair: float32 [users, items]."""
-    shape = (len(data.users), len(data.items))
-    return sp.csr_matrix((np.ones(len(data), np.float32), data.item, data.offsets), shape)
+    return _ones(data.item, data.offsets, len(data.items))
+
+
+def _ones(indices: np.ndarray, indptr: np.ndarray, columns: int) -> sp.csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((np.ones(len(indices), np.float32), indices, indptr), (len(indptr) - 1, columns))
+
+
+def _diagonal(values: np.ndarray) -> sp.dia_matrix:
+    from scipy.sparse import diags
+
+    return diags(values)
 
 
 def _inverse_root(sums: np.ndarray) -> np.ndarray:
@@ -82,12 +97,11 @@ class ItemCosine(Baseline):
 
     def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
         """The matrix whose columns are compared."""
-        return had @ sp.diags(_inverse_root(np.asarray(had.sum(0)).ravel()))
+        return had @ _diagonal(_inverse_root(np.asarray(had.sum(0)).ravel()))
 
     def _trained(self, params: Params) -> sp.csr_matrix:
         indptr, indices = (np.asarray(params.kept[name]) for name in ("indptr", "indices"))
-        shape = (len(indptr) - 1, params.kept["items"].shape[0])
-        return sp.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape)
+        return _ones(indices, indptr, params.kept["items"].shape[0])
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """`x S^T S` of rows x of what users have, S the matrix with columns of length 1."""
@@ -119,7 +133,7 @@ class GFCF(ItemCosine):
 
     def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
         """The matrix whose columns are compared."""
-        return sp.diags(_inverse_root(np.asarray(had.sum(1)).ravel())) @ super()._scaled(had)
+        return _diagonal(_inverse_root(np.asarray(had.sum(1)).ravel())) @ super()._scaled(had)
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """As the class says."""

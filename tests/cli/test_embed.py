@@ -169,7 +169,7 @@ def test_slips_are_told_in_one_line(run, text, pictures, tmp_path, capsys):
         return line
 
     assert "nothing was embedded by" in error_of("neighbors", texts, "a dog")
-    assert "holds vectors by name, and no encoder" in error_of("embed", words, text)
+    assert "holds vectors of words, and no encoder" in error_of("embed", words, text)
     assert "has no encoder: --among" in error_of("neighbors", words, "king", "--among", text)
     assert "did you mean 'king'" in error_of("neighbors", words, "kin")
     assert "takes texts: number 0 is a picture" in error_of("embed", texts, pictures)
