@@ -119,13 +119,13 @@ def _interactions(method: Method, epochs: int = 1, **training: Any) -> Recipe:
 
 
 def _of_nets(method: Method, epochs: int, learning_rate: float, **task: Any) -> Recipe:
-    training = Training(epochs, learning_rate, reports=20, dense=Dense())
+    training = Training(epochs, learning_rate, reports=20, best_pass=True, dense=Dense())
     return Recipe(method, Interactions("made-interactions", **task), training)
 
 
 def _clicks(method: Method, epochs: int = 5) -> Recipe:
     # One rate serves the rows and the nets where both are trained by Adam.
-    training = Training(epochs, 2e-3, optimizer="lazy_adam", reports=20, dense=Dense())
+    training = Training(epochs, 2e-3, optimizer="lazy_adam", reports=20, best_pass=True, dense=Dense())
     return Recipe(method, Clicks("made-clicks"), training)
 
 
@@ -150,7 +150,7 @@ RECIPES: dict[str, Recipe] = {
     "distmult": _facts(knowledge.DistMult(), epochs=40),
     "complex": _facts(knowledge.ComplEx(), epochs=40),
     "rotate": _facts(knowledge.RotatE(), epochs=30),
-    "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1),
+    "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1, best_pass=True),
     "lightgcn": _of_nets(LightGCN(), epochs=15, learning_rate=0.02),
     "two_tower": _of_nets(TwoTower(), epochs=15, learning_rate=2e-3),
     "sasrec": _of_nets(SASRec(), epochs=60, learning_rate=3e-3, time="time", hold="last"),

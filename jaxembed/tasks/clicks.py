@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jaxembed.data.fields import Fields, FieldsInput, held_out, read_fields
 from jaxembed.evaluation.top_k import click_figures
 from jaxembed.ranges import Range
-from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, refusal, shape_of_vectors
+from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, parted, refusal, shape_of_vectors
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
@@ -31,8 +32,9 @@ class Clicks(Task):
 
     unit: ClassVar[str] = "rows"
     columns: ClassVar[Mapping[str, str]] = {"AUC": "clicks/auc", "log-loss": "clicks/log_loss"}
-    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "held_out/loss")
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "held_out/loss", f"watched/auc{DEV}")
     lower_is_better: ClassVar[tuple[str, ...]] = ("log-loss",)
+    select: ClassVar[str] = f"watched/auc{DEV}"
 
     def read(self) -> Read:
         """Both splits, the first in two parts."""
@@ -55,6 +57,13 @@ class Clicks(Task):
         """The shape of the vectors of some values; the held-out loss says the rest."""
         return lambda vectors: shape_of_vectors(vectors[:, :_SHOWN]), lambda vectors: {}
 
+    def examine(self, method: Any, params: Params) -> dict[str, float]:
+        """`watched/auc-dev` and `watched/log_loss-dev` of the rows that are set apart, where there are both kinds of them."""
+        if self.found.dev is None:
+            return {}
+        found, _ = parted(self._judged(method, params, self.found.dev, "watched/"))
+        return {f"{name}{DEV}": value for name, value in found.items() if value is not None}
+
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
         """The vectors of all values, named `field/value`."""
         return KeyedVectors(self.found.train.keys, vectors)
@@ -66,12 +75,19 @@ class Clicks(Task):
     def figures(self, trained: Trained) -> Figures:
         """`clicks/auc` and `clicks/log_loss` on the test part, and on what was set apart, with `-dev`."""
         method, params = trained.learned()
-        score, params = jax.jit(method.logits), jax.device_put(params)
-        figures = Figures()
+        params, figures = jax.device_put(params), Figures()
         parts: list[tuple[Fields | None, str]] = [(self.found.rest, ""), (self.found.dev, DEV)]
         for part, end in parts:
             if part is not None:
-                of = lambda part=part: click_figures(np.asarray(score(params, part.ids)), part.label)
-                found = measured(("auc", "log_loss"), of, "clicks/")
+                found = self._judged(method, params, part, "clicks/")
                 figures |= {f"{name}{end}": value for name, value in found.items()}
         return figures
+
+    def _judged(self, method: Any, params: Params, part: Fields, prefix: str) -> Figures:
+        of = lambda: click_figures(np.asarray(_logits(method, params, part.ids)), part.label)
+        return measured(("auc", "log_loss"), of, prefix)
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(method: Any, params: Params, ids: np.ndarray) -> jax.Array:
+    return method.logits(params, ids)

@@ -46,8 +46,9 @@ class Interactions(Task):
     k: Count = 20  # Length of a list of recommendations.
 
     unit: ClassVar[str] = "pairs"
-    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "ranking/watched/recall-dev")
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", f"ranking/watched/recall{DEV}")
     unranked: ClassVar[tuple[str, ...]] = ("coverage",)
+    select: ClassVar[str] = f"ranking/watched/recall{DEV}"
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -106,7 +107,7 @@ class Interactions(Task):
 
         def seldom(vectors: jax.Array) -> dict[str, np.ndarray]:
             recall = lambda one: self._ranked(by_vectors(one[:n], one[n:]), users, dev, parts.train).recall.mean()
-            return {"ranking/watched/recall-dev": np.array([recall(one) for one in vectors])}
+            return {self.select: np.array([recall(one) for one in vectors])}
 
         return often, seldom
 
