@@ -1,10 +1,10 @@
-# make demo | test | install | bench | check
+# make demo | test | test-all | install | bench | check
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test bench check clean
+.PHONY: install demo test test-all bench check clean
 .DELETE_ON_ERROR:
 
 install: $(READY)
@@ -21,6 +21,9 @@ demo: install
 	$(BIN)/python -m experiments.contrastive_images --preset demo --results runs/images
 
 test: install
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-all: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: install

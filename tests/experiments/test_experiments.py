@@ -34,6 +34,7 @@ def table(module, folder, **changes):
     return (folder / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_images_by_the_command_line_on_what_is_shipped(tmp_path):
     command = [sys.executable, "-m", "experiments.contrastive_images", "--preset", "smoke", "--results", str(tmp_path)]
     settings = ["--seeds", "1", "--max-images", "256", "--contenders", "pixels", "simclr/infonce"]

@@ -46,9 +46,18 @@ for _name, _one in RECIPES.items():
     GROUPS[_kind if _negatives else "views"].append(_name)
 
 
+# Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
+ALWAYS = frozenset(
+    ("skipgram", "glove", "simclr", "untrained_images", "simcse", "tf_idf", "untrained_towers", "complex", "mf", "lightgcn",
+     "ials", "popularity", "item_cosine", "gf_cf", "logistic_regression", "deepfm")
+)  # fmt: skip
+
+
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", GROUPS[metafunc.module.GROUP])
+        trains = "runs" in metafunc.fixturenames or metafunc.function is test_tables_train_in_replicas
+        slow = lambda name: [pytest.mark.slow] if trains and name not in ALWAYS else []
+        metafunc.parametrize("name", [pytest.param(name, marks=slow(name)) for name in GROUPS[metafunc.module.GROUP]])
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ def test_what_is_not_known_is_not_made_up():
         rebuilt({"class": "GloVe", "colour": 1})
 
 
+@pytest.mark.slow
 def test_a_run_is_reproduced_bit_for_bit(trained, capsys):
     found = reproduce(trained / "runs/seed-2")
     assert found.exact

@@ -1,6 +1,6 @@
-"""Trains each family on one device and on meshes of eight, and tells what came out: a script, for it needs its own devices.
+"""Trains a family on one device and on meshes of eight, and writes what came out: a script, for it needs its own devices.
 
-python mesh_runs.py FOLDER
+python mesh_runs.py FOLDER NAME
 """
 
 import json
@@ -222,28 +222,31 @@ def moved(folder, case, old, layouts):
     return facts
 
 
-def main(folder):
-    """All runs: their figures as `.npz`, and what was seen of shardings and collectives as facts.json."""
+def main(folder, name):
+    """The runs of one family: their figures as `.npz`, and what was seen of shardings and collectives as NAME.json."""
     loop.Program = Spy
-    facts, built = {}, cases()
-    for name, case in built.items():
-        run(folder, name, "one", case)
+    built, facts = cases(), {}
+    if name == "seeds":
+        run(folder, "skipgram", "4x2", built["skipgram"], Layout(make_mesh(4, 2)))
+        run(folder, "seeds", "one", built["skipgram"], seeds=(0, 1, 2), seeds_by="vmap")
+        facts["4x2"] = run(folder, "seeds", "4x2", built["skipgram"], Layout(make_mesh(4, 2)), seeds=(0, 1, 2))
+    elif name == "moved":
+        run(folder, "skipgram", "one", built["skipgram"])
+        layouts = {"1x2": Layout(make_mesh(1, 2)), "alone": None}
+        facts = moved(folder, built["skipgram"], Layout(make_mesh(1, 8)), layouts)
+    else:
+        run(folder, name, "one", built[name])
         for mesh in MESHES["tables" if name in (*TABLES, *RECOMMENDERS) else "nets"]:
-            facts[f"{name} {mesh[0]}x{mesh[1]}"] = run(
-                folder, name, f"{mesh[0]}x{mesh[1]}", case, Layout(make_mesh(*mesh))
-            )
-    run(folder, "seeds", "one", built["skipgram"], seeds=(0, 1, 2), seeds_by="vmap")
-    facts["seeds 4x2"] = run(folder, "seeds", "4x2", built["skipgram"], Layout(make_mesh(4, 2)), seeds=(0, 1, 2))
-    for mesh in ((8, 1), (4, 2)):
-        label = f"sharded-{mesh[0]}x{mesh[1]}"
-        facts[f"dense {label}"] = run(folder, "dense", label, built["dense"], Layout(make_mesh(*mesh), shard_net=True))
-    layouts = {"1x2": Layout(make_mesh(1, 2)), "alone": None}
-    facts["moved"] = moved(folder, built["skipgram"], Layout(make_mesh(1, 8)), layouts)
-    (folder / "facts.json").write_text(json.dumps(facts))
+            label = f"{mesh[0]}x{mesh[1]}"
+            facts[label] = run(folder, name, label, built[name], Layout(make_mesh(*mesh)))
+            if name == "dense":
+                layout = Layout(make_mesh(*mesh), shard_net=True)
+                facts[f"sharded-{label}"] = run(folder, name, f"sharded-{label}", built[name], layout)
+    (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":
     start()
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
