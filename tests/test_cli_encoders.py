@@ -27,6 +27,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_simclr_from_the_command_line(capsys):
     line = ["train", "simclr", *SMALL, "--features", "None", "--objective", "dcl", "--seeds", "1", "2"]
     assert main(line) == 0
@@ -40,6 +41,7 @@ def test_simclr_from_the_command_line(capsys):
     assert "finished before and kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_simcse_on_plain_texts(capsys):
     settings = [
         "--column",
@@ -63,6 +65,7 @@ def test_simcse_on_plain_texts(capsys):
     assert run.settings["task"]["start"] is None
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_by_what_was_set_apart(capsys, tmp_path, monkeypatch):
     class Guess:
         """Stands for a probe, whose fit on all pixels takes long."""
@@ -89,6 +92,7 @@ def test_settings_are_chosen_by_what_was_set_apart(capsys, tmp_path, monkeypatch
     assert "no part of its data was set apart" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_mirror_images_can_be_left_out(capsys):
     line = ["train", "simclr", *SMALL, "--features", "None", "--no-flip", "--no-grayscale", "--solarize", "0.25"]
     assert main(line) == 0
@@ -105,6 +109,7 @@ def test_another_kind_of_encoder_has_its_own_options(capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_shows_no_progress(capsys):
     assert main(["train", "pixels", "--max-images", "64"]) == 0
     printed = capsys.readouterr()
@@ -129,12 +134,14 @@ def test_bad_input_is_told_in_a_line(capsys):
         assert printed.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_dash_is_accepted_and_the_spelling_is_one(capsys):
     assert main(["train", "barlow-twins", *SMALL, "--features", "None"]) == 0
     capsys.readouterr()
     assert Run.open("runs/barlow_twins/seed-1").settings["method"]["class"] == "BarlowTwins"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_too_few_images_to_be_judged_are_trained_all_the_same(capsys):
     line = [

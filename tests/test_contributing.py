@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import jaxembed
 from jaxembed.recipes import RECIPES
@@ -54,6 +55,7 @@ def test_a_method_is_added_as_the_page_says(tmp_path):
     assert model.encode(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 16)
 
 
+@pytest.mark.slow
 def test_an_experiment_is_declared_as_the_page_says(tmp_path):
     printed = run(tmp_path, "temperatures.py", "--preset", "smoke", "--max-words", "20000", "--vector-size", "8")
     assert "temperature=0.5" in printed

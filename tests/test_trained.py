@@ -259,7 +259,9 @@ class Classifier(nnx.Module):
         return self.linear(self.encoder(batch, train=train, rngs=rngs))
 
 
-@pytest.mark.parametrize("name", ["simclr", "simcse", "averaged"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("simclr", marks=pytest.mark.slow), pytest.param("simcse", marks=pytest.mark.slow), "averaged"]
+)
 def test_a_classifier_is_trained_on_top_and_the_encoder_with_it(runs, name):
     model = jaxembed.load(runs[name][0])
     if "text" in model.inputs:

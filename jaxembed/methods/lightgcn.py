@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse
 
 from jaxembed.data.interactions import Interactions
 from jaxembed.methods.recommend import PairMethod, Rows
@@ -78,6 +77,8 @@ def spread(nodes: jax.Array, value: jax.Array, column: jax.Array, indptr: jax.Ar
 
     Autodiff would transpose the matrix, which XLA computes by scattering: several times as slow on a CPU.
     """
+    from jax.experimental import sparse  # which imports scipy, in a third of a second
+
     n = nodes.shape[0]
     return sparse.BCSR((value, column, indptr), shape=(n, n)) @ nodes
 

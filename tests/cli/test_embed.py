@@ -141,6 +141,7 @@ def test_pictures_are_embedded_and_found_by_texts(run, pictures, capsys):
     assert main(["embed", str(run("pictures")), str(pictures / "b.png")]) == 0
 
 
+@pytest.mark.slow
 def test_a_column_of_a_dataset(run, capsys, tmp_path):
     data = ["--data", "fashion-mnist-small", "--split", "test", "--column", "image"]
     for name in ("pictures", "both"):

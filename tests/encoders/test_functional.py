@@ -24,6 +24,7 @@ def test_it_is_the_module_itself():
     assert all(isinstance(name, str) for name in params["linears"])  # as files and checkpoints have them
 
 
+@pytest.mark.slow
 def test_dropout_is_decided_by_the_key():
     spec = encoder("transformer", vocab_size=9, hidden_size=8, depth=1, heads=2, dropout=0.5)
     params, kept = spec.init(jax.random.key(0))

@@ -85,6 +85,7 @@ def test_published_numbers_of_parameters(depth, stem, parameters):
     assert nnx.eval_shape(lambda: ResNet(depth, stem, rngs=nnx.Rngs(0))).vector_size == (512 if depth == 18 else 2048)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy")
 def test_training_moves_the_running_statistics_also_under_remat(filled):
     results = []

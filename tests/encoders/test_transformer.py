@@ -82,6 +82,7 @@ def test_values_and_gradients_equal_the_reference_in_float64(reference, made, ca
         assert along == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_gradients(made):
     both = [nnx.split(made(causal=True, remat=remat)) for remat in (False, True)]
     gradients = [
@@ -150,6 +151,7 @@ def test_dropout_comes_from_the_key_of_the_call(made):
         module(IDS, MASK, train=True)
 
 
+@pytest.mark.slow
 def test_many_models_at_once_and_steps_in_a_scan(made):
     graph, _ = nnx.split(made(dropout=0.1))
     keys = jax.random.split(jax.random.key(0), 2)

@@ -99,6 +99,7 @@ def test_without_positions_the_order_of_patches_does_not_matter(model):
         assert moved < 1e-5 if positions == "none" else moved > 1e-3
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_values_and_gradients(model):
     both = [model(positions="rotary", dropout=0.2, remat=remat) for remat in (False, True)]
 

@@ -145,6 +145,7 @@ def test_bad_input_is_told():
             linear_probe(*arguments, **settings)
 
 
+@pytest.mark.slow
 def test_a_probe_on_few_labels_sees_no_more_than_these():
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), 60)

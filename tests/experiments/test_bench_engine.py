@@ -1,9 +1,12 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from experiments import bench_engine
 
 
+@pytest.mark.slow
 def test_smoke_measures_overhead_and_checkpoints(tmp_path, capsys):
     settings = replace(bench_engine.PRESETS["smoke"], results=tmp_path, words=50_000)
     bench_engine.main(settings)

@@ -1,9 +1,12 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from experiments import bench_memory
 
 
+@pytest.mark.slow
 def test_smoke_measures_every_part(tmp_path, capsys):
     settings = replace(bench_memory.PRESETS["smoke"], results=tmp_path)
     bench_memory.main(settings)

@@ -48,6 +48,7 @@ def test_images_by_the_command_line_on_what_is_shipped(tmp_path):
     assert "Traceback" not in wrong.stderr
 
 
+@pytest.mark.slow
 @needs_data
 def test_sentences(tmp_path):
     text = table(contrastive_sentences, tmp_path, **{"start.max_words": 20_000})
@@ -55,6 +56,7 @@ def test_sentences(tmp_path):
     assert "STS-B" in text
 
 
+@pytest.mark.slow
 def test_knowledge_graphs(tmp_path):
     written = table(knowledge_graphs, tmp_path, epochs=1, vector_size=8)
     assert "dev MRR" in written
@@ -62,6 +64,7 @@ def test_knowledge_graphs(tmp_path):
         assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
 
 
+@pytest.mark.slow
 @needs_data
 def test_image_text(tmp_path):
     text = table(contrastive_image_text, tmp_path, max_images=128)
@@ -69,6 +72,7 @@ def test_image_text(tmp_path):
     assert (tmp_path / "runs/clip-infonce/seed-1/retrieval-text-to-image.png").exists()
 
 
+@pytest.mark.slow
 def test_recommendations_on_what_is_shipped(tmp_path):
     experiment = recommendations.EXPERIMENT
     line = f"--preset smoke --results {tmp_path} --seeds 1 --epochs 1 --contenders popularity gf_cf mf/bpr".split()
@@ -158,6 +162,7 @@ def test_the_help_tells_what_each_setting_means(capsys):
         assert line in told
 
 
+@pytest.mark.slow
 def test_everything_lies_under_the_results_folder_and_a_second_run_trains_nothing(tmp_path, capsys):
     experiment = compare_objectives.EXPERIMENT
     line = f"--preset smoke --results {tmp_path} --max-words 20000 --vector-size 8 --epochs 1".split()

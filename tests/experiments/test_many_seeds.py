@@ -17,6 +17,7 @@ def test_the_full_preset_is_the_default():
     assert parse(experiment.PRESETS, [], None) == experiment.Settings() == experiment.PRESETS["full"]
 
 
+@pytest.mark.slow
 def test_a_group_trains_from_its_start_each_time_as_fit_does():
     corpus = read_corpus(SMOKE.data).head(SMOKE.max_words)
     group = experiment.Group(SMOKE, corpus, (4, 5), "threads")

@@ -60,6 +60,7 @@ def test_work_of_a_step_is_that_which_is_counted_by_hand():
     assert experiment.bytes_moved(program) == 3 * 4 * 32 * 2 * 2048
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["vmap", "threads"])
 def test_several_seeds_are_that_many_times_the_work(way):
     one = experiment.program_of(experiment.Point("glove", 256, 32, 500), 20_000)

@@ -63,6 +63,7 @@ def test_small_corpora_are_swept_more_often_with_steps_that_shrink_sooner(words,
     assert CBOW().training_for(corpus, own) == own
 
 
+@pytest.mark.slow
 def test_a_pass_of_three_sweeps_meets_three_times_the_words():
     corpus = corpus_of([[0, 1, 2, 1, 0, 2, 1, 1]] * 20)
     once, thrice = (fit(CBOW(vector_size=8, sample=0), corpus, Training(2, sweeps=sweeps)) for sweeps in (1, 3))

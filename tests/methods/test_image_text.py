@@ -84,6 +84,7 @@ def test_siglip_is_a_logistic_loss_of_every_pair():
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [image_text.CLIP, image_text.SigLIP])
 def test_pairs_find_each_other_after_training(kind):
     training = Training(epochs=30, learning_rate=3e-3, dense=Dense(warmup=0.1))

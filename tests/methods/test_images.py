@@ -57,7 +57,9 @@ def lost(method, params, batch, key):
     return jax.jit(method.loss)({}, params.net, params.kept, batch, key)
 
 
-@pytest.mark.parametrize("name", ["simclr", "vicreg", "byol"])  # one of a kind: the contract of recipes trains them all
+# One of a kind: the contract of recipes trains them all.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr", "vicreg", "byol"])
 def test_methods_learn_and_their_vectors_are_finite(name):
     training = Training(epochs=6, learning_rate=3e-3, dense=Dense(optimizer="adamw", weight_decay=0.01, warmup=0.1))
     result = fit(TRAINED[name], toy(), training, seeds=(1,))

@@ -212,6 +212,7 @@ def test_two_towers_do_not_read_the_item_that_is_to_be_found(data):
     assert not np.allclose(value(history), value(jnp.where(history == 0, -1, history)))
 
 
+@pytest.mark.slow
 def test_what_is_known_of_items_is_added_to_them(data):
     known = replace(
         data, features=np.array([[0, 2]] + [[1, -1]] * 7 + [[-1, -1]], np.int32), feature_names=("a", "b", "c")

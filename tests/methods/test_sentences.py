@@ -47,6 +47,7 @@ def begun(method, data):
     return method, params, method.batch(shard, jnp.int32(0), jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [METHOD, replace(METHOD, projection=(8,)), sentences.SimCSEUnsupervised(**vars(METHOD))]
 )
@@ -57,6 +58,7 @@ def test_it_learns(method):
     assert (result.losses[-1] < result.losses[0]).all()
 
 
+@pytest.mark.slow
 def test_two_members_of_a_group_meet_and_a_single_one_meets_itself(monkeypatch):
     data, seen = toy(), []
     method, params, batch = begun(METHOD, data)
@@ -139,6 +141,7 @@ def test_weights_of_tokens_start_where_they_are_told():
     begun(METHOD, data)  # an encoder without weights has no use for them
 
 
+@pytest.mark.slow
 def test_an_encoder_sees_of_a_text_as_much_as_it_takes():
     data = toy()
     ids = np.tile(data.ids[:4, 0], (1, 3))

@@ -26,6 +26,7 @@ def zipf():
     return corpus_of(zipf_documents(np.random.default_rng(0), 50, 60, 25), 50)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_alone_and_vectorised(zipf):
     method, training = SkipGram(sample=1e-2, shard_tokens=800, **SMALL), Training(epochs=2, reports=3)
     alone = fit(method, zipf, training, seeds=[1])

@@ -61,6 +61,7 @@ def test_outputs_are_read_only_and_of_their_objective(sentences, trained):
         tree.predict_output_word(["w1"])
 
 
+@pytest.mark.slow
 def test_a_vocabulary_by_a_rule_is_that_of_gensim(sentences):
     def rule(word, count, min_count):
         assert min_count == 4
@@ -175,6 +176,7 @@ def test_calls_of_gensim_3_tell_what_to_write():
         model.train([["a"]], word_count=5)
 
 
+@pytest.mark.slow
 def test_glove_has_its_settings_too(sentences):
     model = GloVe(sentences, **{name: value for name, value in TINY.items() if name != "sample"})
     assert (model.vector_size, model.window, model.epochs, model.corpus_count) == (8, 10, 1, 60)

@@ -85,6 +85,7 @@ def test_other_files_are_no_models(tmp_path, sentences):
         Word2Vec.load(tmp_path / "newer")
 
 
+@pytest.mark.slow
 def test_training_goes_through_the_text_that_it_is_given(tmp_path, sentences, others, monkeypatch):
     """With the vocabulary there is: as with a text from which all other words were taken out."""
 
@@ -151,6 +152,7 @@ def test_vectors_that_are_set_are_where_training_starts(sentences):
         model.train()
 
 
+@pytest.mark.slow
 def test_words_that_join(sentences, others):
     ours, theirs = Word2Vec(sentences, **TINY), gensim.models.Word2Vec(sentences, **TINY)
     before = ours.wv.vectors.copy(), ours.syn1neg.copy(), list(ours.wv.index_to_key)

@@ -64,6 +64,7 @@ def test_names_and_defaults_are_those_of_gensim():
         assert defaults <= {"callbacks"}  # None: those given to the constructor
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_that_of_gensim(few, reference):
     theirs = gensim.models.Word2Vec(vector_size=8, min_count=2)
     theirs.build_vocab(few)
@@ -106,6 +107,7 @@ class Listener(gensim.models.callbacks.CallbackAny2Vec):
         self.calls.append("train ends")
 
 
+@pytest.mark.slow
 def test_building_the_vocabulary_first_callbacks_and_training_on(few, reference):
     ours, theirs = Listener(), Listener()
     model = Word2Vec(callbacks=[ours], **TINY)
@@ -133,6 +135,7 @@ def test_building_the_vocabulary_first_callbacks_and_training_on(few, reference)
     assert np.abs(model.wv.vectors - before).max() > 0.01
 
 
+@pytest.mark.slow
 def test_callbacks_are_told_of_glove_as_of_word2vec(few):
     told = []
     for model in (Word2Vec, GloVe):
@@ -158,6 +161,7 @@ def test_without_the_cache_nothing_is_kept_and_nothing_changes(model, few, tmp_p
     np.testing.assert_array_equal(without.wv.vectors, cached.wv.vectors)
 
 
+@pytest.mark.slow
 def test_each_call_of_train_draws_anew(few, monkeypatch):
     seeds = []
     fit = base.fit
@@ -182,8 +186,8 @@ def test_each_call_of_train_draws_anew(few, monkeypatch):
     [
         (Word2Vec, {"sg": 1}),
         (Word2Vec, {"sg": 0, "epochs": 2}),  # of several sweeps each
-        (Word2Vec, {"sg": 1, "hs": 1, "negative": 0}),
-        (Word2Vec, {"sg": 0, "hs": 1, "negative": 0, "epochs": 2}),
+        pytest.param(Word2Vec, {"sg": 1, "hs": 1, "negative": 0}, marks=pytest.mark.slow),
+        pytest.param(Word2Vec, {"sg": 0, "hs": 1, "negative": 0, "epochs": 2}, marks=pytest.mark.slow),
         (GloVe, {"epochs": 5}),
     ],
     ids=["skipgram", "cbow", "skipgram-hs", "cbow-hs", "glove"],

@@ -26,6 +26,7 @@ def arrays(tmp_path_factory):
     return dict(np.load(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_eight_devices_give_what_one_gives(arrays, name):
     # A ring of candidates, or plain code over a batch that is cut by row: negatives are the whole batch's.

@@ -48,9 +48,8 @@ for _name, _one in RECIPES.items():
 
 # Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
 ALWAYS = frozenset(
-    ("skipgram", "glove", "simclr", "untrained_images", "simcse", "tf_idf", "untrained_towers", "complex", "mf", "lightgcn",
-     "ials", "popularity", "item_cosine", "gf_cf", "logistic_regression", "deepfm")
-)  # fmt: skip
+    ("skipgram", "simclr", "tf_idf", "complex", "mf", "lightgcn", "ials", "popularity", "gf_cf", "logistic_regression")
+)
 
 
 def pytest_generate_tests(metafunc):

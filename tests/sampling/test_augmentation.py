@@ -175,7 +175,7 @@ def test_each_change_happens_with_its_probability_and_never_at_zero():
     ("channels", "settings"),
     [
         (3, Augmentation(24, jitter=0.7, grayscale=0.3, blur=0.5, solarize=0.3)),
-        (1, Augmentation(40, grayscale=0.5, blur=0.5, mean=0.3, std=0.2)),
+        pytest.param(1, Augmentation(40, grayscale=0.5, blur=0.5, mean=0.3, std=0.2), marks=pytest.mark.slow),
     ],
     ids=["rgb", "grey"],
 )

@@ -67,6 +67,7 @@ def test_a_run_is_reproduced_bit_for_bit(trained, capsys):
     assert "The vectors are the same bit for bit" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_not_what_was_recorded_is_found_out(trained, capsys):
     path = trained / "runs/seed-2/summary.json"
     before = edited(path, lambda content: content.update({"final/loss": content["final/loss"] * 1.01}))

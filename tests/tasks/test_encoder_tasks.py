@@ -68,6 +68,7 @@ def runs(tmp_path_factory, task):
     return train_group([planned(folder, seed=seed) for seed in (1, 2)], task, QUIET)
 
 
+@pytest.mark.slow
 def test_a_run_has_vectors_encoder_pictures_and_figures(runs, task):
     train, test, dev = task.found.train, task.found.rest, task.found.dev
     for run in runs:
@@ -97,6 +98,7 @@ class Killed(Exception):
     """Stands for SIGKILL."""
 
 
+@pytest.mark.slow
 def test_what_byol_keeps_survives_a_checkpoint(tmp_path, task):
     from jaxembed.training.checkpoints import Checkpoints
     from jaxembed.training.loop import fit
@@ -129,6 +131,7 @@ class Constant(Images):
         return KeyedVectors([str(i) for i in range(rows)], np.ones((rows, 4), np.float32))
 
 
+@pytest.mark.slow
 def test_a_collapsed_run_says_so(tmp_path):
     dead = Training(epochs=1, learning_rate=30.0, dense=Dense(optimizer="sgd", clip=1.0))
     constant = Constant("fashion-mnist-small", max_images=64)
@@ -164,6 +167,7 @@ class Few(Sentences):
         )
 
 
+@pytest.mark.slow
 def test_sentences_from_text_to_figure(tmp_path):
     net = encoder("transformer", vocab_size=1, hidden_size=16, heads=2, depth=1, segments=0, norm="pre")
     training = Training(epochs=60, learning_rate=3e-3, dense=Dense(warmup=0.1))
@@ -174,6 +178,7 @@ def test_sentences_from_text_to_figure(tmp_path):
     assert run.environment["data"]["truncated"] == 0
 
 
+@pytest.mark.slow
 def test_sentences_without_scored_pairs(tmp_path):
     net = encoder("transformer", vocab_size=1, hidden_size=8, depth=0, positions="none", segments=0, heads=2)
     method = SimCSE(encoder=net, batch_size=8, watch=8)
@@ -203,6 +208,7 @@ class Clothes(ImageTexts):
         return Read(tokens, 128, pairs.fingerprint, {}, inputs=inputs, judged=judged, rest=pairs)
 
 
+@pytest.mark.slow
 def test_image_texts_from_pictures_to_figures(tmp_path):
     text = encoder("transformer", vocab_size=1, hidden_size=16, heads=2, depth=0, segments=0, positions="none")
     method = CLIP(image_encoder=TINY, text_encoder=text, vector_size=16, batch_size=32, watch=32)
@@ -214,6 +220,7 @@ def test_image_texts_from_pictures_to_figures(tmp_path):
     assert any("retrieval/watched/recall@10" in line for line in map(json.dumps, run.metrics()))
 
 
+@pytest.mark.slow
 def test_a_study_of_encoders_makes_a_table(tmp_path, task):
     study = Study(
         name="s", folder=tmp_path, tasks={"images": task},

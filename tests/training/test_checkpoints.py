@@ -69,7 +69,7 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
     ],
     ids=["one", "threads", "vmap", "replicas", "lazy_adam", "best"],
 )
-@pytest.mark.parametrize("die_at", [1, 11])
+@pytest.mark.parametrize("die_at", [1, pytest.param(11, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, training, settings, die_at):
     monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)  # replicas, few as the steps are
     whole, reports = trained(training=training, **settings)

@@ -8,7 +8,7 @@ import pytest
 
 from . import mesh_runs
 
-QUICK = ("skipgram-sgd", "dense")  # a family of tables and one of nets, which are always tested
+QUICK = ("skipgram-sgd",)  # what is always tested
 LABELS = {kind: [f"{data}x{model}" for data, model in meshes] for kind, meshes in mesh_runs.MESHES.items()}
 # Sums in another order: rounding, carried on by a few dozen steps. Entries of vectors are about 1.
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
@@ -77,6 +77,7 @@ def test_seeds_of_one_program_share_a_mesh(written):
     np.testing.assert_allclose(company["vectors"][0], alone["vectors"][0], **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS["nets"])
 def test_a_net_may_be_cut_too(written, label):
     folder, facts = written("dense")

@@ -94,6 +94,7 @@ def test_replicas_learn_and_do_not_depend_on_timing(corpus):
 SMALL = SkipGram(vector_size=16, window=2, block=32, tile=16, shared_negatives=16, step_tokens=256)
 
 
+@pytest.mark.slow
 def test_how_often_the_loss_is_counted_does_not_change_what_is_trained(corpus):
     every, some, none = (fit(SMALL, corpus, Training(epochs=1, loss_every=every)) for every in (1, 5, 0))
     for other in (some, none):
