@@ -17,7 +17,7 @@ from jaxembed.methods.examples import ExampleMethod
 from jaxembed.naming import unknown
 from jaxembed.objectives import InfoNCE, Logistic, pairwise
 from jaxembed.ranges import Count, Finite, NotNegative, Positive
-from jaxembed.sampling import negatives
+from jaxembed.sampling import negatives, random
 from jaxembed.sampling.corruption import CORRUPTIONS
 from jaxembed.scores import TRIPLE_SCORES, TripleScore, normalized
 from jaxembed.tables import LANE, gather
@@ -155,12 +155,13 @@ class KnowledgeMethod(ExampleMethod):
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
         """Questions with their answers, and the candidates that they share, `[candidates]` or all."""
         batch, constants = super().batch(shard, step, key), shard.constants
+        if self.relation_weight:
+            batch["relations"] = jnp.arange(constants["relations"].value, dtype=jnp.int32)
         if self.objective.negatives == "everybody":
             return {**batch, "everybody": jnp.arange(constants["entities"].value, dtype=jnp.int32)}
         table = negatives.AliasTable(constants["threshold"], constants["alias"], constants["log_probability"])
         drawn = negatives.draw(key, table, (self.candidates,))
-        return {**batch, "candidates": drawn, "log_probability": table.log_probability[drawn],
-                "relations": jnp.arange(constants["relations"].value, dtype=jnp.int32)}  # fmt: skip
+        return {**batch, "candidates": drawn, "log_probability": table.log_probability[drawn]}
 
     def lookups(self, batch: Batch) -> Lookups:
         """The entity and relation that each question names, its answers, and the candidates."""
@@ -184,7 +185,7 @@ class KnowledgeMethod(ExampleMethod):
         loss = self.objective(pos, weight, neg, self._weights(batch, neg, jnp.sum(weight, -1, keepdims=True)))
         total = jnp.sum(loss) + self._regularization(rows, weight)
         if self.relation_weight:
-            total += self.relation_weight * self._relation_loss(asked, answers, rows["relations"], batch, weight)
+            total += self.relation_weight * self._relation_loss(asked, answers, rows["relations"], batch, weight, key)
         return Loss(total, {"loss": total, "weight": jnp.sum(weight)})
 
     def _entities(self, rows: jax.Array) -> jax.Array:
@@ -219,17 +220,19 @@ class KnowledgeMethod(ExampleMethod):
         square = sum(half * half for half in jnp.split(rows, 2, -1)) if self.score.is_complex else rows * rows
         return jnp.sum(square * square * jax.lax.rsqrt(jnp.maximum(square, 1e-24)), -1)
 
-    def _relation_loss(self, asked, answers, relations, batch, weight):
-        """Cross-entropy of each fact's relation among all of them, summed."""
+    def _relation_loss(self, asked, answers, relations, batch, weight, key):
+        """Cross-entropy of a question's relation among all of them, given one of its answers; summed, all answers counting.
+
+        The answer is drawn: most questions have one alone, and places for more would be compared with all relations for nothing.
+        """
         assert self.score.between is not None
-        asked = jnp.broadcast_to(asked[:, None, :], answers.shape)
-        led = self.score.between(asked, answers)
+        one = jnp.take_along_axis(answers, one_of(key, batch["count"])[:, None, None], 1)[:, 0]
+        led = self.score.between(asked, one)
         if not self.reciprocal:
-            led = jnp.where(batch["back"][:, None, None], self.score.between(answers, asked), led)
-        scores = self.score.compare(led.reshape(-1, led.shape[-1]), relations)
-        right = jnp.repeat(batch["query"][:, 1], answers.shape[1])
-        told = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), right[:, None], -1)[:, 0]
-        return -jnp.sum(weight.reshape(-1) * told)
+            led = jnp.where(batch["back"][:, None], self.score.between(one, asked), led)
+        scores = self.score.compare(led, relations)
+        found = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), batch["query"][:, 1:2], -1)[:, 0]
+        return -jnp.sum(jnp.sum(weight, -1) * found)
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """The entities, `[E, vector_size]`: of complex numbers first all real parts, then all imaginary ones."""
@@ -243,6 +246,11 @@ class KnowledgeMethod(ExampleMethod):
         relation = gather(params.tables["relation"], relations)
         query = self.score.move(gather(everybody, asked), relation, back and not self.reciprocal)
         return self.gamma + self.score.compare(query, everybody)
+
+
+def one_of(key: jax.Array, count: jax.Array) -> jax.Array:
+    """A place below each of `count` [n], all as likely, int32 [n]."""
+    return (random.uniform(key, count.shape) * count).astype(jnp.int32)
 
 
 @dataclass(frozen=True)

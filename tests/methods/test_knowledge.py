@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxembed.data.triples import Triples
-from jaxembed.methods.knowledge import ComplEx, DistMult, RotatE, TransE
+from jaxembed.methods.knowledge import ComplEx, DistMult, RotatE, TransE, one_of
 from jaxembed.objectives import Margin, pairwise
 from jaxembed.training.loop import fit
 from jaxembed.training.method import Shard
@@ -21,6 +22,7 @@ METHODS = {
     "ComplEx": ComplEx(),
     "RotatE": RotatE(),
 }
+KEY = jax.random.key(4)
 SMALL = {"vector_size": 6, "batch_size": 16, "candidates": 5, "answers": 3, "start": 0.7}
 each = pytest.mark.parametrize("name", METHODS)
 
@@ -120,7 +122,7 @@ def loss64(method, params, batch):
 
 def in_table(method, params, batch):
     rows = {name: params.tables[table][ids] for name, (table, ids) in method.lookups(batch).items()}
-    return method.loss(rows, None, None, batch, None).value
+    return method.loss(rows, None, None, batch, KEY).value
 
 
 @each
@@ -165,13 +167,28 @@ def test_relations_are_told_by_the_scores():
         without = in_table(replace(method, relation_weight=0.0), params, batch)
         entity, relation = unpadded(method, params)
         expected = 0.0
+        drawn = np.asarray(one_of(KEY, batch["count"]))
         for row, (asked, kind) in enumerate(np.asarray(batch["query"])):
             turned = bool(batch["back"][row]) and not method.reciprocal
-            for one in np.asarray(batch["answers"])[row][: int(batch["count"][row])]:
-                h, t = (one, asked) if turned else (asked, one)
-                scores = np.array([score64(method, entity[h], r, entity[t]) for r in relation])
-                expected += np.log(np.sum(np.exp(scores))) - scores[kind]
+            one = np.asarray(batch["answers"])[row, drawn[row]]
+            h, t = (one, asked) if turned else (asked, one)
+            scores = np.array([score64(method, entity[h], r, entity[t]) for r in relation])
+            expected += int(batch["count"][row]) * (np.log(np.sum(np.exp(scores))) - scores[kind])
         assert float(in_table(method, params, batch) - without) == pytest.approx(1.5 * expected, rel=1e-4)
+
+
+def test_each_answer_is_drawn_as_often():
+    drawn = np.asarray(one_of(KEY, jnp.tile(jnp.array([1, 2, 3], jnp.int32), 3000))).reshape(-1, 3)
+    for place, count in enumerate((1, 2, 3)):
+        found = np.bincount(drawn[:, place], minlength=count)
+        assert len(found) == count
+        assert stats.chisquare(found).pvalue > 0.001 if count > 1 else True
+
+
+def test_relations_are_told_beside_all_entities_too():
+    method = replace(ComplEx(objective="softmax"), **SMALL, relation_weight=1.0)
+    params, _, batch = started(method, graph())
+    assert float(in_table(method, params, batch)) > float(in_table(replace(method, relation_weight=0.0), params, batch))
 
 
 @each
