@@ -24,10 +24,9 @@ class CBOW(WordMethod):
     """
 
     cbow_mean: bool = True  # Whether the neighbours are averaged; otherwise they are added up.
-    # As WordMethod's. A token costs CBOW one row of scores where Skip-gram has one for each neighbour, so that negatives are
-    # most of its work: half as many, and steps that share them among fewer tokens, are a third faster.
+    # As WordMethod's, but fewer: a token costs CBOW one row of scores where Skip-gram has one for each neighbour, so that
+    # negatives are most of its work.
     shared_negatives: Count = 16
-    step_tokens: Count = 512
 
     def training_for(self, corpus: Corpus, training: Training) -> Training:
         """More sweeps and more damping on small corpora, where the training leaves them open (0).

@@ -46,8 +46,8 @@ class WordMethod(Method):
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     halo: Annotated[int, Range(least=-1)] = -1
     # Negatives drawn for each block; they are weighted so that they count as `negative` per positive.
-    shared_negatives: Count = 32
-    step_tokens: Count = 1024  # Tokens in one step; fewer where a pass would have less than 200 steps.
+    shared_negatives: Count = 24
+    step_tokens: Count = 512  # Tokens in one step; fewer where a pass would have less than 200 steps.
     shard_tokens: Count = 1 << 24  # Tokens on the device at a time.
 
     traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")

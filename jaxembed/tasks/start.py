@@ -46,7 +46,9 @@ class Start(Checked):
     def vectors(self, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
         """Float32 `[len(tokenizer), vector_size + own]`, and how many tokens are words that Skip-gram knows."""
         corpus = self.corpus()
-        result = fit(SkipGram(vector_size=self.vector_size), corpus, Training(epochs=self.epochs), seeds=(self.seed,))
+        # With more negatives than SkipGram draws by itself: what is recorded started so.
+        method = SkipGram(vector_size=self.vector_size, shared_negatives=32, step_tokens=1024)
+        result = fit(method, corpus, Training(epochs=self.epochs), seeds=(self.seed,))
         rows = result.vectors[0] - result.vectors[0].mean(0) if self.centred else result.vectors[0]
         vectors = KeyedVectors(corpus.vocabulary.words, rows)
         found, known = start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)

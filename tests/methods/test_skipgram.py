@@ -92,7 +92,7 @@ def test_unknown_score():
 
 
 @pytest.mark.parametrize(
-    ("words", "step", "block"), [(5400, 64, 64), (20_000, 64, 64), (30_000, 128, 128), (10**6, 1024, 128)]
+    ("words", "step", "block"), [(5400, 64, 64), (20_000, 64, 64), (30_000, 128, 128), (10**6, 512, 128)]
 )
 def test_steps_and_blocks_are_short_where_the_corpus_is(words, step, block):
     tokens = np.resize(np.arange(40, dtype=np.int32), words)
