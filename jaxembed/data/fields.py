@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from jaxembed.data.cache import content_digest
-from jaxembed.data.columns import digest
-from jaxembed.data.interactions import read_ids, read_numbers, read_table
+from jaxembed.data.columns import digest, read_ids, read_numbers, read_table
 
 if TYPE_CHECKING:
     import os
@@ -79,13 +78,13 @@ def read_fields(
     """
     if not fields or len({*fields, label}) < len(fields) + 1:
         raise ValueError("name one field or more, each once, and another column as the label")
-    table, title, record = read_table(data, [*fields, label], split=split, config=config, revision=revision)
-    labels = read_numbers(table, label, title)
+    table = read_table(data, [*fields, label], split=split, config=config, revision=revision)
+    labels = read_numbers(table, label)
     if len(wrong := np.flatnonzero((labels != 0) & (labels != 1))):
-        raise ValueError(f"row {wrong[0]} of {title} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
-    columns = [read_ids(table, name, title).astype(str) for name in fields]
+        raise ValueError(f"{table.where(int(wrong[0]))} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
+    columns = [read_ids(table, name).astype(str) for name in fields]
     values = like.values if like else tuple(tuple(np.unique(column).tolist()) for column in columns)
-    found = Fields(tuple(fields), values, np.zeros((0, len(fields)), np.int32), np.zeros(0, np.float32), record)
+    found = Fields(tuple(fields), values, np.zeros((0, len(fields)), np.int32), np.zeros(0, np.float32), table.record)
     ids = np.stack([_rows(*one) for one in zip(columns, values, found.offsets, strict=False)], 1)
     return replace(found, ids=ids.astype(np.int32), label=labels.astype(np.float32))
 

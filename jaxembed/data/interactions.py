@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxembed.compression import SUFFIXES, reading
 from jaxembed.data.cache import content_digest
-from jaxembed.data.columns import digest, open_split, rows_of
+from jaxembed.data.columns import digest, read_ids, read_numbers, read_table, read_times
 
 if TYPE_CHECKING:
     import datasets
-
-#: Endings of text files, before that of a compression, and what parts their fields.
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t"}
 
 _FORMAT = 1  # part of every fingerprint: raise it when a table comes to be read or cut in another way
 
@@ -29,7 +25,7 @@ _FORMAT = 1  # part of every fingerprint: raise it when a table comes to be read
 class Interactions:
     """Pairs of a user and an item, each once, by user and then by time (or as they stood, where there is none).
 
-    users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: int64 [n], or None.
+    users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: numbers [n], or None.
     features: what is known of the items, rows of `feature_names` for each, int32 [items, most], -1 for no more; None for nothing.
     fingerprint: 32 hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
     """
@@ -106,119 +102,6 @@ class Parts:
         return self.train if self.dev is None else self.train.joined(self.dev)
 
 
-def read_table(
-    data: "str | os.PathLike | datasets.Dataset", columns: Sequence[str], *, split: str | None = None,
-    config: str | None = None, revision: str | None = None,
-) -> tuple[Any, str, dict[str, Any]]:  # fmt: skip
-    """The named columns of a dataset, as `jaxembed.data.load` finds it, or of a CSV or TSV file: Arrow table, title, record.
-
-    A text file (UTF-8, plain or compressed) names its columns in its first line; without such a line they are called 0, 1, 2.
-    Raises ValueError for a column that is not there, no rows, and a line with more or fewer fields (named by its number).
-    """
-    import pyarrow as pa
-
-    if isinstance(data, str | os.PathLike) and (delimiter := _delimiter(data)) and os.path.isfile(data):
-        title = os.fspath(data)
-        return _read_text(title, columns, delimiter), title, {"file": os.path.basename(title)}
-    opened = open_split(data, split, config, revision)
-    rows = rows_of(opened, columns)
-    found = {name: rows[:][name] for name in dict.fromkeys(columns)}
-    return pa.table(found), opened.title, opened.record
-
-
-def _delimiter(path: str | os.PathLike) -> str | None:
-    name = os.fspath(path).lower()
-    for ending in SUFFIXES:
-        name = name.removesuffix(ending)
-    return DELIMITERS.get(os.path.splitext(name)[1])
-
-
-def _read_text(path: str, columns: Sequence[str], delimiter: str) -> Any:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    wrong: list[str] = []
-
-    def malformed(row: Any) -> str:
-        wrong.append(f"{path}: line {row.number} has {row.actual_columns} fields, and not {row.expected_columns}")
-        return "error"
-
-    headless = all(name.isdigit() for name in columns)
-    with reading(path) as file:
-        first = file.readline().decode("utf-8", "replace").rstrip("\r\n").removeprefix("\ufeff")
-    there = [str(i) for i in range(first.count(delimiter) + 1)] if headless else first.split(delimiter)
-    if absent := [name for name in columns if name not in there]:
-        hint = "; where the first line names no columns, they are 0, 1 and so on"
-        raise ValueError(f"{path} has no column {absent[0]!r}: its columns are {', '.join(there)}{hint}")
-    with reading(path) as file:
-        try:
-            return csv.read_csv(
-                file,
-                # Lines are counted only where one thread reads.
-                csv.ReadOptions(use_threads=False, column_names=there, skip_rows=0 if headless else 1),
-                csv.ParseOptions(
-                    delimiter=delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed
-                ),
-                csv.ConvertOptions(
-                    column_types=dict.fromkeys(there, pa.string()), include_columns=list(dict.fromkeys(columns)),
-                    strings_can_be_null=True, null_values=[""],
-                ),
-            )  # fmt: skip
-        except pa.ArrowInvalid as error:
-            reason = wrong[0] if wrong else f"{path} cannot be read: {error}"
-            raise ValueError(f"{reason}. Mend the file, or name another") from error
-
-
-def read_ids(table: Any, column: str, title: str) -> np.ndarray:
-    """A column of ids as texts, an object array. Raises ValueError, naming the row, for a missing or negative one."""
-    import pyarrow as pa
-
-    values = table.column(column).combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    if values.null_count:
-        row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(f"row {row} of {title} has no {column}: leave out rows without one")
-    if pa.types.is_floating(values.type):
-        try:
-            values = values.cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            raise ValueError(
-                f"the column {column!r} of {title} holds fractions: ids are whole numbers or texts"
-            ) from error
-    if pa.types.is_integer(values.type) and len(wrong := np.flatnonzero(values.to_numpy() < 0)):
-        row = int(wrong[0])
-        raise ValueError(
-            f"row {row} of {title} has the {column} {values[row].as_py()}: a negative id often stands for a missing one; "
-            "leave out such rows"
-        )
-    try:
-        found = values.cast(pa.string())
-        distinct = found.dictionary_encode().dictionary.to_pylist()
-        if broken := next((text for text in distinct if "\n" in text or "\r" in text), None):
-            row = found.to_pylist().index(broken)
-            raise ValueError(f"row {row} of {title} has a {column} of several lines, which no file of vectors can keep")
-        return found.to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"the column {column!r} of {title} holds {values.type}: ids are numbers or texts") from error
-
-
-def read_numbers(table: Any, column: str, title: str) -> np.ndarray:
-    """A column of numbers or times, float64. Raises ValueError, naming the row, for what is none."""
-    import pyarrow as pa
-
-    values = table.column(column).combine_chunks()
-    try:
-        if pa.types.is_temporal(values.type):
-            values = values.cast(pa.timestamp("us")).cast(pa.int64())
-        found = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"the column {column!r} of {title} holds no numbers: {error}") from error
-    if len(wrong := np.flatnonzero(~np.isfinite(found))):
-        raise ValueError(f"row {wrong[0]} of {title} has no number in the column {column!r}")
-    return found
-
-
 def read_features(
     data: "str | os.PathLike | datasets.Dataset", item: str, columns: Sequence[str], items: Sequence[str], **origin: Any
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -227,8 +110,8 @@ def read_features(
     A column holds a text, a number or a list of such; a value that is missing, or an item without a row, has no feature.
     Raises ValueError as `read_table` and `read_ids` do, for an item that comes twice, and where nothing is known of any item.
     """
-    table, title, _ = read_table(data, [item, *columns], **origin)
-    ids = read_ids(table, item, title).tolist()
+    table = read_table(data, [item, *columns], **origin)
+    ids, title = read_ids(table, item).tolist(), table.title
     if len(twice := {*ids}) < len(ids):
         again = next(one for i, one in enumerate(ids) if one in ids[:i])
         raise ValueError(
@@ -273,17 +156,15 @@ def _read(
     **origin: Any,
 ) -> _Raw:
     columns = [user, item, *([rating] if rating else []), *([time] if time else [])]
-    table, title, record = read_table(data, columns, split=split, **origin)
-    if not table.num_rows:
-        raise ValueError(f"{title} has no rows")
-    ids = [read_ids(table, name, title) for name in (user, item)]
-    times = read_numbers(table, time, title).astype(np.int64) if time else None
-    kept = np.arange(table.num_rows)
+    table = read_table(data, columns, split=split, **origin)
+    ids = [read_ids(table, name) for name in (user, item)]
+    times = read_times(table, time) if time else None
+    kept = np.arange(len(table))
     if rating:
-        kept = np.flatnonzero(read_numbers(table, rating, title) >= least)
+        kept = np.flatnonzero(read_numbers(table, rating) >= least)
         if not len(kept):
-            raise ValueError(f"{title} has no {rating} of {least:g} or more: lower least_rating")
-    return _Raw(ids[0][kept], ids[1][kept], None if times is None else times[kept], record)
+            raise ValueError(f"{table.title} has no {rating} of {least:g} or more: lower least_rating")
+    return _Raw(ids[0][kept], ids[1][kept], None if times is None else times[kept], table.record)
 
 
 def read_interactions(
