@@ -36,7 +36,8 @@ class Recommender:
     ) -> list[tuple[str, float]]:
         """The `k` best items with their scores, without those that the user has, or that stand in `history`.
 
-        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data.
+        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data. Items
+        that nobody had in training are not recommended, and say nothing of who has them.
         Raises KeyError with near matches for an unknown id; ValueError where not one of the two is given, for k below 1, and
         where a method knows its own users alone, or nothing is known of a user.
         """
@@ -73,6 +74,9 @@ class Recommender:
     def _of_history(self, items: np.ndarray) -> np.ndarray:
         # Somebody alone, among the same items.
         one = replace(self._history.known, users=("",), user=np.zeros(len(items), np.int32), item=items, time=None)
+        one = one.among(self._history.trained)
+        if not len(one):
+            raise ValueError("nobody had these items in training: give a history with some that were trained")
         return np.asarray(self.method.scorer(self.params, one)(np.zeros(1, np.int64)))[0]
 
 

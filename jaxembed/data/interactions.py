@@ -65,6 +65,12 @@ class Interactions:
         origin = self.origin | {"part": part}
         return replace(self, user=self.user[rows], item=self.item[rows], time=time, origin=origin)
 
+    def among(self, items: np.ndarray) -> "Interactions":
+        """The pairs whose items (rows) are among some."""
+        kept = np.isin(self.item, items)
+        time = None if self.time is None else self.time[kept]
+        return replace(self, user=self.user[kept], item=self.item[kept], time=time)
+
     def joined(self, other: "Interactions") -> "Interactions":
         """The pairs of both, which have the same ids."""
         times = None

@@ -141,7 +141,9 @@ class Interactions(Task):
         method, params = trained.learned()
         if not method.from_history:
             return self.judge(self.parts(trained.product))
-        return self._judged(lambda known: method.scorer(params, known))
+        # What nobody has in training says nothing of who has it: its vector is as it began.
+        trained = np.unique(self._parts.train.item)
+        return self._judged(lambda known: method.scorer(params, known.among(trained)))
 
     def _judged(self, scorer: Any) -> Figures:
         parts, figures = self._parts, Figures()
