@@ -36,8 +36,9 @@ class Recommender:
     ) -> list[tuple[str, float]]:
         """The `k` best items with their scores, without those that the user has, or that stand in `history`.
 
-        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data. Items
-        that nobody had in training are not recommended, and say nothing of who has them.
+        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data. Nothing
+        else is known of such a one: where features of users are read, theirs count as zeros. Items that nobody had in training are
+        not recommended, and say nothing of who has them.
         Raises KeyError with near matches for an unknown id; ValueError where not one of the two is given, for k below 1, and
         where a method knows its own users alone, or nothing is known of a user.
         """
@@ -54,7 +55,7 @@ class Recommender:
                 "the history is empty" if user is None else f"nothing is known of the user {user}: give a history"
             )
         if self.method.from_history:
-            scores = self._of_history(seen)
+            scores = self._of_history(seen, user)
         elif history is not None:
             name = type(self.method).__name__
             raise ValueError(
@@ -71,9 +72,15 @@ class Recommender:
         row = self._history.user_row(user)
         return self._history.known.item[self._seen[row] : self._seen[row + 1]]
 
-    def _of_history(self, items: np.ndarray) -> np.ndarray:
+    def _of_history(self, items: np.ndarray, user: object) -> np.ndarray:
         # Somebody alone, among the same items.
-        one = replace(self._history.known, users=("",), user=np.zeros(len(items), np.int32), item=items, time=None)
+        features = self._history.known.user_features
+        if features is not None:
+            features = np.full_like(features[:1], -1) if user is None else features[[self._history.user_row(user)]]
+        one = replace(
+            self._history.known, users=("",), user=np.zeros(len(items), np.int32), item=items, time=None,
+            user_features=features,
+        )  # fmt: skip
         one = one.among(self._history.trained)
         if not len(one):
             raise ValueError("nobody had these items in training: give a history with some that were trained")

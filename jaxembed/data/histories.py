@@ -72,8 +72,9 @@ class HistoryInput:
             "item": known.item,
             "trained": self.trained,
         }
-        if known.time is not None:
-            tensors["time"] = known.time
+        for name in ("time", "user_features"):
+            if getattr(known, name) is not None:
+                tensors[name] = getattr(known, name)
         write_bytes(folder / _FILE, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}))
         return {}
 
@@ -89,7 +90,10 @@ class HistoryInput:
             )
         found = load_file(folder / _FILE)
         as_keys = lambda name: tuple(found[name].tobytes().decode().split("\n"))
-        known = Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time"))
+        known = Interactions(
+            as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time"),
+            user_features=found.get("user_features"),
+        )  # fmt: skip
         return cls(known, found["trained"])
 
 

@@ -27,6 +27,7 @@ class Interactions:
 
     users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: numbers [n], or None.
     features: what is known of the items, rows of `feature_names` for each, int32 [items, most], -1 for no more; None for nothing.
+    user_features: the same of the users, rows of `user_feature_names`.
     fingerprint: 32 hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
     """
 
@@ -38,6 +39,8 @@ class Interactions:
     origin: dict[str, Any] = field(default_factory=dict)
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
+    user_features: np.ndarray | None = None
+    user_feature_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.user)
@@ -45,8 +48,10 @@ class Interactions:
     @property
     def fingerprint(self) -> str:
         """See above."""
-        arrays = [one for one in (self.user, self.item, self.time, self.features) if one is not None]
-        named = digest({"format": _FORMAT}, self.users, self.items, self.feature_names)
+        every = (self.user, self.item, self.time, self.features, self.user_features)
+        arrays = [one for one in every if one is not None]
+        of_users = [self.user_feature_names] if self.user_features is not None else []
+        named = digest({"format": _FORMAT}, self.users, self.items, self.feature_names, *of_users)
         return content_digest(named, *map(np.ascontiguousarray, arrays))
 
     @property
@@ -109,35 +114,35 @@ class Parts:
 
 
 def read_features(
-    data: "str | os.PathLike | datasets.Dataset", item: str, columns: Sequence[str], items: Sequence[str], **origin: Any
+    data: "str | os.PathLike | datasets.Dataset", key: str, columns: Sequence[str], keys: Sequence[str], **origin: Any
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What a table with a row an item says of `items`, as `Interactions.features`, and the names `column=value`.
+    """What a table with a row for each item, or user, says of `keys`, as `Interactions.features`, and the names `column=value`.
 
-    A column holds a text, a number or a list of such; a value that is missing, or an item without a row, has no feature.
-    Raises ValueError as `read_table` and `read_ids` do, for an item that comes twice, and where nothing is known of any item.
+    key: the column of their ids. Others hold a text, a number or a list of such, each of them a value of its own; one that is
+    missing, or an id without a row, has no feature. Raises ValueError as `read_table` and `read_ids` do, for an id that comes
+    twice, and where nothing is known of any.
     """
-    table = read_table(data, [item, *columns], **origin)
-    ids, title = read_ids(table, item).tolist(), table.title
-    if len(twice := {*ids}) < len(ids):
-        again = next(one for i, one in enumerate(ids) if one in ids[:i])
-        raise ValueError(
-            f"the {item} {again} comes twice in {title}: its features stand in one row ({len(twice)} are there)"
-        )
+    table = read_table(data, [key, *columns], **origin)
+    ids = read_ids(table, key).tolist()
+    row_of: dict[str, int] = {}
+    for row, one in enumerate(ids):
+        if row_of.setdefault(one, row) != row:
+            raise ValueError(f"{table.where(row)} has the {key} {one} again: what is known of it stands in one row")
     values = {name: table.column(name).to_pylist() for name in columns}
-    place = {key: row for row, key in enumerate(items)}
-    of: list[list[str]] = [[] for _ in items]
-    for row, key in enumerate(ids):
-        if (at := place.get(key)) is not None:
+    of: list[list[str]] = [[] for _ in keys]
+    for own, one in zip(of, keys, strict=True):
+        if (row := row_of.get(one)) is not None:
             for name in columns:
-                own = values[name][row]
-                of[at] += [f"{name}={one}" for one in (own if isinstance(own, list) else [own]) if one is not None]
-    names = tuple(sorted({name for one in of for name in one}))
+                value = values[name][row]
+                listed = value if isinstance(value, list) else [value]
+                own += [f"{name}={part}" for part in listed if part is not None]
+    names = tuple(sorted({name for own in of for name in own}))
     if not names:
-        raise ValueError(f"{title} knows nothing of the items: its column {item!r} has other ids")
+        raise ValueError(f"{table.title} knows nothing of what is trained on: its column {key!r} has other ids")
     number = {name: row for row, name in enumerate(names)}
-    found = np.full((len(items), max(map(len, of))), -1, np.int32)
-    for row, one in enumerate(of):
-        found[row, : len(one)] = [number[name] for name in one]
+    found = np.full((len(keys), max(map(len, of))), -1, np.int32)
+    for row, own in enumerate(of):
+        found[row, : len(own)] = [number[name] for name in own]
     return found, names
 
 
