@@ -241,11 +241,13 @@ _Columns = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 def _numbered(tables: Sequence[_Raw]) -> tuple[tuple[str, ...], tuple[str, ...], list[_Columns]]:
     """The ids of all tables, numbers by their size and texts by their letters, and each table's rows of them."""
+    import pyarrow as pa
+
     named, rows = [], []
     for which in ("user", "item"):
         columns = [getattr(table, which) for table in tables]
-        distinct, inverse = np.unique(np.concatenate(columns).astype(str), return_inverse=True)
-        spelt = distinct.tolist()
+        coded = pa.array(np.concatenate(columns), pa.string()).dictionary_encode()
+        spelt, inverse = coded.dictionary.to_pylist(), coded.indices.to_numpy()
         values: list[Any] = [int(one) for one in spelt] if all(map(_is_number, spelt)) else spelt
         order = sorted(range(len(spelt)), key=values.__getitem__)
         place = np.empty(len(order), np.int32)

@@ -2,8 +2,8 @@
 
 What is done with what is odd: a fact that stands twice in a split counts once; a fact of validation or test that stands in train
 stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or
-test know has a number, and so a vector, which is never trained; facts with such a one are ranked like all others (as LibKGE
-does), and counted. Ids are names: numbers are kept as they are written, however large.
+test know has a number, and so a vector, which no fact trains, though an entity may be drawn as a wrong answer; facts with such a
+one are ranked like all others (as LibKGE does), and counted. Ids are names: numbers are kept as they are written, however large.
 """
 
 import json
