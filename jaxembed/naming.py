@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 
 def spelled(name: str) -> str:
@@ -44,6 +45,26 @@ class UnknownKeyError(KeyError):
         near = near_matches(word, alike)
         hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ""
         return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
+
+
+class Places(dict[str, int]):
+    """Keys and their places in a list. `places[key]` of one that is not there raises `UnknownKeyError`; 7 stands for "7"."""
+
+    def __init__(self, keys: Sequence[str]):
+        super().__init__(zip(keys, range(len(keys)), strict=True))
+        self.names = keys
+
+    def __missing__(self, key: object) -> int:
+        if isinstance(key, str):
+            raise UnknownKeyError(key, self.names)
+        return self[as_key(key)]
+
+
+def as_key(value: object) -> str:
+    """How a value is written where it is a key, as it is in tables: 7 and 7.0 as "7", True as "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, Real) and float(value).is_integer() else value)
 
 
 class Renamed:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
 from jaxembed.evaluation.top_k import best_unseen
+from jaxembed.methods.clicks import logits_of_many
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
@@ -36,7 +37,9 @@ class Recommender:
     ) -> list[tuple[str, float]]:
         """The `k` best items with their scores, without those that the user has, or that stand in `history`.
 
-        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data.
+        user: an id. history: ids of items in their order, the latest last, for someone who was not in the training data. Nothing
+        else is known of such a one: features of users, where a method reads them, count as zeros. Items that nobody had in
+        training are not recommended, and say nothing of who has them.
         Raises KeyError with near matches for an unknown id; ValueError where not one of the two is given, for k below 1, and
         where a method knows its own users alone, or nothing is known of a user.
         """
@@ -53,7 +56,7 @@ class Recommender:
                 "the history is empty" if user is None else f"nothing is known of the user {user}: give a history"
             )
         if self.method.from_history:
-            scores = self._of_history(seen)
+            scores = self._of_history(seen, user)
         elif history is not None:
             name = type(self.method).__name__
             raise ValueError(
@@ -61,18 +64,27 @@ class Recommender:
             )
         else:
             users, items = np.split(self.vectors.vectors, [len(self.users)])
-            scores = items @ users[self._history.user_row(user)]
+            scores = items @ users[self._history.users[user]]
         best = best_unseen(scores, np.concatenate([seen, self._never]), k)
         return [(self.items[row], score) for row, score in best]
 
     def _rows(self, user: object) -> np.ndarray:
         """What a user has, by time."""
-        row = self._history.user_row(user)
+        row = self._history.users[user]
         return self._history.known.item[self._seen[row] : self._seen[row + 1]]
 
-    def _of_history(self, items: np.ndarray) -> np.ndarray:
+    def _of_history(self, items: np.ndarray, user: object) -> np.ndarray:
         # Somebody alone, among the same items.
-        one = replace(self._history.known, users=("",), user=np.zeros(len(items), np.int32), item=items, time=None)
+        features = self._history.known.user_features
+        if features is not None:
+            features = np.full_like(features[:1], -1) if user is None else features[[self._history.users[user]]]
+        one = replace(
+            self._history.known, users=("",), user=np.zeros(len(items), np.int32), item=items, time=None,
+            user_features=features,
+        )  # fmt: skip
+        one = one.among(self._history.trained)
+        if not len(one):
+            raise ValueError("nobody had these items in training: give a history with some that were trained")
         return np.asarray(self.method.scorer(self.params, one)(np.zeros(1, np.int64)))[0]
 
 
@@ -82,7 +94,6 @@ class ClickModel:
     def __init__(self, method: Any, params: Params, fields: FieldsInput, vectors: KeyedVectors):
         self.method, self.params, self.vectors = method, jax.device_put(params), vectors
         self._fields = fields
-        self._logits = jax.jit(method.logits)
 
     def __repr__(self) -> str:
         return f"ClickModel<{type(self.method).__name__}, fields: {', '.join(self._fields.fields)}>"
@@ -94,4 +105,5 @@ class ClickModel:
         """
         if isinstance(rows, Mapping) or not len(rows):
             raise ValueError("give a list of rows, {field: value} each, at least one")
-        return np.asarray(jax.nn.sigmoid(self._logits(self.params, self._fields.examples(rows)["ids"])), np.float32)
+        logits = logits_of_many(self.method, self.params, self._fields.examples(rows)["ids"])
+        return np.asarray(jax.nn.sigmoid(logits), np.float32)

@@ -1,14 +1,13 @@
 """Use of a finished run of a knowledge graph: which entities complete a fact?"""
 
-from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxembed.data.triples import HEAD, RELATION, SPLITS, TAIL, Triples
-from jaxembed.naming import UnknownKeyError
+from jaxembed.naming import Places
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
@@ -30,6 +29,7 @@ class KnowledgeModel:
     def __init__(self, method: Any, params: Params, graph: Triples, entities: KeyedVectors):
         self.method, self.graph, self.entities = method, graph, entities
         self.params = jax.device_put(params)
+        self._entities, self._relations = Places(graph.entities), Places(graph.relations)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.graph.entities):,} entities, {len(self.graph.relations):,} relations"
@@ -48,7 +48,7 @@ class KnowledgeModel:
 
     def score(self, head: str, relation: str, tail: str) -> float:
         """How well a fact suits the model, more is better; scores of one question are compared with each other."""
-        return float(self._scores(head, relation, back=False)[_number(tail, self._entities)])
+        return float(self._scores(head, relation, back=False)[self._entities[tail]])
 
     def _best(self, asked: str, relation: str, k: int, back: bool) -> list[Answer]:
         if k < 1:
@@ -59,7 +59,7 @@ class KnowledgeModel:
         return [Answer(self.graph.entities[i], float(scores[i]), known.get(int(i))) for i in best]
 
     def _scores(self, asked: str, relation: str, back: bool) -> np.ndarray:
-        ids = (np.array([_number(asked, self._entities)]), np.array([_number(relation, self._relations)]))
+        ids = (np.array([self._entities[asked]]), np.array([self._relations[relation]]))
         return np.asarray(_answered(self.method, back, self.params, *map(np.int32, ids)))[0]
 
     def _known(self, asked: str, relation: str, back: bool) -> dict[int, str]:
@@ -71,20 +71,6 @@ class KnowledgeModel:
             same = (facts[:, key] == self._entities[asked]) & (facts[:, RELATION] == self._relations[relation])
             found |= dict.fromkeys(facts[same, answer].tolist(), split)
         return found
-
-    @cached_property
-    def _entities(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.graph.entities)}
-
-    @cached_property
-    def _relations(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.graph.relations)}
-
-
-def _number(name: str, known: Mapping[str, int]) -> int:
-    if name not in known:
-        raise UnknownKeyError(name, list(known))
-    return known[name]
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -67,3 +67,11 @@ def test_a_score_of_facts_and_a_sampler_are_added_as_the_page_says(tmp_path):
         assert function.count("\n") < 20
     printed = run(tmp_path, "reflected.py", "train", "reflect", "--epochs", "1", "--vector-size", "8")
     assert "ranking/mrr" in printed
+
+
+def test_a_sampler_of_recommenders_is_added_as_the_page_says(tmp_path):
+    added = EXAMPLES["mixed.py"].partition("@dataclass")[2].partition("\n\n\n")[0]
+    assert added.count("\n") < 20
+    printed = run(tmp_path, "mixed.py", "train", "mixed-mf", "--epochs", "1", "--vector-size", "8", "--mixed", "0.25")
+    assert "ranking/recall@20" in printed
+    assert '"mixed": 0.25' in next(tmp_path.glob("runs/*/seed-1/settings.json")).read_text()

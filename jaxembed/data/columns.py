@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from jaxembed.data import hub
 from jaxembed.data.cache import content_digest
+from jaxembed.data.delimited import read_delimited, text_of
 
 if TYPE_CHECKING:
     import datasets
@@ -109,6 +111,157 @@ def read_labels(
         row = int(wrong[0])
         raise ValueError(f"row {row} of {title} has the label {spelt[labels[row]]!r}, not among the names; {hint}")
     return moved, tuple(order)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Some columns of a dataset or of a text file.
+
+    columns: as Arrow has them, all alike long. title: how messages call it. record: what a run writes down of it.
+    lines: the line that each row stands in, int64 [n]; None where there are no lines. classes: the names of the numbers in a
+    column, or None.
+    """
+
+    columns: Any
+    title: str
+    record: dict[str, Any]
+    lines: np.ndarray | None = None
+    classes: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.columns.num_rows
+
+    def where(self, row: int) -> str:
+        """How messages call a row."""
+        return f"row {row} of {self.title}" if self.lines is None else f"line {self.lines[row]} of {self.title}"
+
+    def column(self, name: str) -> Any:
+        """A column in one piece."""
+        return self.columns.column(name).combine_chunks()
+
+
+def read_table(
+    data: "str | os.PathLike | datasets.Dataset", columns: Sequence[str], *, split: str | None = None,
+    config: str | None = None, revision: str | None = None, usual: Sequence[str] = (), hint: str = "",
+) -> Table:  # fmt: skip
+    """The named columns of a dataset, as `jaxembed.data.load` finds it, or of text (`jaxembed.data.delimited`).
+
+    Text is a CSV or TSV file, or a folder of such files, one for each split. usual: names that its columns have where its first
+    line names none. hint: what to do where a column is not there. Raises ValueError for that, for no rows, and as
+    `read_delimited` and `text_of` do.
+    """
+    if isinstance(data, str | os.PathLike) and (file := text_of(data, split)):
+        found, lines = read_delimited(file, columns, usual)
+        return Table(found, os.fspath(file), {"file": file.name}, lines)
+    opened = open_split(data, split, config, revision)
+    rows = rows_of(opened, columns, hints=dict.fromkeys(columns, hint))
+    classes = {name: getattr(rows.features[name], "names", None) for name in columns}
+    return Table(rows[:], opened.title, opened.record, classes=classes)
+
+
+def _class_names(numbers: Any, names: Sequence[str]) -> Any:
+    """Numbers of classes as their names; one outside of these, as -1 is, stands for none."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    known = compute.and_(compute.greater_equal(numbers, 0), compute.less(numbers, len(names)))
+    return compute.take(pa.array(names, pa.string()), compute.if_else(known, numbers, None))
+
+
+def read_ids(table: Table, column: str) -> np.ndarray:
+    """A column of ids as texts, an object array: texts as they are, whole numbers as they are usually written, classes by name.
+
+    Raises ValueError for a column that holds neither and, naming the row or line, for a missing or blank id, a negative one, and
+    one of several lines. Texts are negative where all of the column are whole numbers, as they are in a file in text.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    values = table.column(column)
+    if names := table.classes.get(column):
+        values = _class_names(values, names)
+    if pa.types.is_floating(values.type):  # as pandas has whole numbers of which some are missing
+        values = compute.if_else(compute.is_nan(values), None, values)
+        try:
+            values = values.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"the column {column!r} of {table.title} holds fractions: ids are whole numbers or texts"
+            ) from error
+    try:
+        texts = values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"the column {column!r} of {table.title} holds {values.type}: ids are whole numbers or texts; name another"
+        ) from error
+    coded = compute.fill_null(texts, "").dictionary_encode()
+    distinct, numbers = coded.dictionary.to_pylist(), re.compile(r"-?\d+", re.ASCII).fullmatch
+
+    def refuse(wrong: Callable[[str], Any], why: str) -> None:
+        if any(bad := [bool(wrong(text)) for text in distinct]):
+            row = int(np.flatnonzero(np.array(bad)[coded.indices.to_numpy()])[0])
+            raise ValueError(f"{table.where(row)} has {why.format(column=column, value=texts[row])}")
+
+    refuse(lambda text: not text.strip(), "no {column}: leave out what has none")
+    refuse(
+        lambda text: "\n" in text or "\r" in text,
+        "several lines in the column {column!r}, which no file of vectors can keep",
+    )
+    if all(map(numbers, distinct)):
+        why = "the {column} {value}: a negative id often stands for a missing one; leave out what has it"
+        refuse(lambda text: text.startswith("-"), why)
+    return texts.to_numpy(zero_copy_only=False)
+
+
+def read_numbers(table: Table, column: str) -> np.ndarray:
+    """A column of numbers, float64. Raises ValueError, naming the row or line, for what is none."""
+    import pyarrow as pa
+
+    values = table.column(column)
+    try:
+        found = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # which does not say where
+        found = np.array([_number(one) for one in values.to_pylist()])
+    if len(wrong := np.flatnonzero(~np.isfinite(found))):
+        raise ValueError(f"{table.where(int(wrong[0]))} has no number in the column {column!r}")
+    return found
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def read_times(table: Table, column: str) -> np.ndarray:
+    """A column of times, or of numbers that grow with time: int64, or float64 where some are fractions.
+
+    Times come in microseconds since 1970; texts as ISO 8601 has them. Raises ValueError as `read_numbers` does.
+    """
+    import pyarrow as pa
+
+    values = table.column(column)
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = _parsed(values)
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    if pa.types.is_integer(values.type) and not values.null_count:
+        return values.cast(pa.int64()).to_numpy()  # float64 would round nanoseconds
+    found = read_numbers(replace(table, columns=pa.table({column: values})), column)
+    return found if (found % 1).any() else found.astype(np.int64)
+
+
+def _parsed(texts: Any) -> Any:
+    """Texts as whole numbers or times, if all of them are; else as they are."""
+    import pyarrow as pa
+
+    for kind in (pa.int64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return texts.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return texts
 
 
 def digest(settings: Any, *texts: Sequence[str]) -> str:

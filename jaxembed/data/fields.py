@@ -5,14 +5,15 @@ A value that is met in the test part alone counts as its field's unknown one, wh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from jaxembed.data.cache import content_digest
-from jaxembed.data.columns import digest
-from jaxembed.data.interactions import read_ids, read_numbers, read_table
+from jaxembed.data.columns import digest, read_ids, read_numbers, read_table
+from jaxembed.naming import Places, as_key
 
 if TYPE_CHECKING:
     import os
@@ -77,25 +78,24 @@ def read_fields(
 
     Raises ValueError as `read_table` and `read_ids` do, for a label that is neither 0 nor 1, and for one column twice.
     """
+    import pyarrow as pa
+    from pyarrow import compute
+
     if not fields or len({*fields, label}) < len(fields) + 1:
         raise ValueError("name one field or more, each once, and another column as the label")
-    table, title, record = read_table(data, [*fields, label], split=split, config=config, revision=revision)
-    labels = read_numbers(table, label, title)
+    table = read_table(data, [*fields, label], split=split, config=config, revision=revision)
+    labels = read_numbers(table, label)
     if len(wrong := np.flatnonzero((labels != 0) & (labels != 1))):
-        raise ValueError(f"row {wrong[0]} of {title} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
-    columns = [read_ids(table, name, title).astype(str) for name in fields]
-    values = like.values if like else tuple(tuple(np.unique(column).tolist()) for column in columns)
-    found = Fields(tuple(fields), values, np.zeros((0, len(fields)), np.int32), np.zeros(0, np.float32), record)
-    ids = np.stack([_rows(*one) for one in zip(columns, values, found.offsets, strict=False)], 1)
-    return replace(found, ids=ids.astype(np.int32), label=labels.astype(np.float32))
-
-
-def _rows(column: np.ndarray, values: Sequence[str], offset: int) -> np.ndarray:
-    known = np.array(values, str) if values else np.array([""])
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known, column, sorter=order), len(known) - 1)
-    at = order[place]
-    return np.where((known[at] == column) & bool(values), offset + 1 + at, offset)
+        raise ValueError(f"{table.where(int(wrong[0]))} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
+    columns = [pa.array(read_ids(table, name), pa.string()) for name in fields]
+    values = like.values if like else tuple(tuple(sorted(compute.unique(one).to_pylist())) for one in columns)
+    found = Fields(tuple(fields), values, np.zeros((0, len(fields)), np.int32), np.zeros(0, np.float32), table.record)
+    place = lambda column, known: compute.fill_null(
+        compute.index_in(column, value_set=pa.array(known, pa.string())), -1
+    )
+    # One that is not there stands before the first, in the place of the unknown.
+    ids = [place(*one).to_numpy() + 1 for one in zip(columns, values, strict=True)]
+    return replace(found, ids=(np.stack(ids, 1) + found.offsets[:-1]).astype(np.int32), label=labels.astype(np.float32))
 
 
 def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
@@ -133,10 +133,13 @@ class FieldsInput:
         for i, row in enumerate(rows):
             if absent := [name for name in self.fields if name not in row]:
                 raise ValueError(f"row {first + i} has no {absent[0]!r}: its fields are {', '.join(self.fields)}")
-            for f, name in enumerate(self.fields):
-                if (value := str(row[name])) in self.values[f]:
-                    ids[i, f] += 1 + self.values[f].index(value)
+            for f, (name, places) in enumerate(zip(self.fields, self._places, strict=True)):
+                ids[i, f] += 1 + places.get(as_key(row[name]), -1)
         return {self.column: ids}
+
+    @cached_property
+    def _places(self) -> list[Places]:
+        return list(map(Places, self.values))
 
     def save(self, folder: Path) -> dict[str, Any]:
         """What `open` needs, as JSON values."""

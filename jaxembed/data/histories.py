@@ -1,6 +1,6 @@
 """What a recommender keeps of its data, so that it can be used without them: the ids, and what each user has already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxembed.data.interactions import Interactions
-from jaxembed.naming import UnknownKeyError
+from jaxembed.naming import Places
 
 _FILE = "interactions.safetensors"
 
@@ -38,24 +38,18 @@ class HistoryInput:
         rows = self.blank(len(histories), max([1, *map(len, histories)]))
         for row, history in zip(rows, histories, strict=True):
             if len(history):
-                row[-len(history) :] = [self.item_row(item) for item in history]
+                row[-len(history) :] = [self.items[item] for item in history]
         return {self.column: rows}
 
-    def user_row(self, key: object) -> int:
-        """The row of a user. Raises KeyError with near matches for an id that is not known."""
-        return _row(key, self._users, self.known.users)
-
-    def item_row(self, key: object) -> int:
-        """The row of an item. Raises KeyError with near matches for an id that is not known."""
-        return _row(key, self._items, self.known.items)
+    @cached_property
+    def users(self) -> Places:
+        """Rows of the users by their ids."""
+        return Places(self.known.users)
 
     @cached_property
-    def _users(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.known.users)}
-
-    @cached_property
-    def _items(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.known.items)}
+    def items(self) -> Places:
+        """Rows of the items by their ids."""
+        return Places(self.known.items)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes interactions.safetensors."""
@@ -72,8 +66,9 @@ class HistoryInput:
             "item": known.item,
             "trained": self.trained,
         }
-        if known.time is not None:
-            tensors["time"] = known.time
+        for name in ("time", "user_features"):
+            if getattr(known, name) is not None:
+                tensors[name] = getattr(known, name)
         write_bytes(folder / _FILE, save({name: np.ascontiguousarray(x) for name, x in tensors.items()}))
         return {}
 
@@ -89,11 +84,8 @@ class HistoryInput:
             )
         found = load_file(folder / _FILE)
         as_keys = lambda name: tuple(found[name].tobytes().decode().split("\n"))
-        known = Interactions(as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time"))
+        known = Interactions(
+            as_keys("users"), as_keys("items"), found["user"], found["item"], found.get("time"),
+            user_features=found.get("user_features"),
+        )  # fmt: skip
         return cls(known, found["trained"])
-
-
-def _row(key: object, rows: Mapping[str, int], keys: Sequence[str]) -> int:
-    if str(key) not in rows:
-        raise UnknownKeyError(key, keys)
-    return rows[str(key)]

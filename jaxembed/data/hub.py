@@ -226,6 +226,7 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
         return source.rows()  # pyright: ignore[reportReturnType]
     import datasets
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from datasets.exceptions import DatasetGenerationError
 
     folder = writable_folder("datasets") / source.fingerprint
@@ -236,6 +237,8 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
         with disk_errors(folder, f"table {source.name}", "JAXEMBED_CACHE"):
             try:
                 files: list[Any] = list(map(str, source.paths))
+                if not any(pq.read_metadata(file).num_rows for file in files):  # which `datasets` takes for damage
+                    raise ValueError(f"{source.name}/{source.split} has no rows")
                 loaded = datasets.Dataset.from_parquet(files, split=split, cache_dir=str(folder))
             except (pa.ArrowException, DatasetGenerationError) as error:
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno:  # the disk's fault, not the file's

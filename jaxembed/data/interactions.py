@@ -12,15 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxembed.compression import SUFFIXES, reading
 from jaxembed.data.cache import content_digest
-from jaxembed.data.columns import digest, open_split, rows_of
+from jaxembed.data.columns import digest, read_ids, read_numbers, read_table, read_times
 
 if TYPE_CHECKING:
     import datasets
-
-#: Endings of text files, before that of a compression, and what parts their fields.
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t"}
 
 _FORMAT = 1  # part of every fingerprint: raise it when a table comes to be read or cut in another way
 
@@ -29,8 +25,9 @@ _FORMAT = 1  # part of every fingerprint: raise it when a table comes to be read
 class Interactions:
     """Pairs of a user and an item, each once, by user and then by time (or as they stood, where there is none).
 
-    users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: int64 [n], or None.
+    users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: numbers [n], or None.
     features: what is known of the items, rows of `feature_names` for each, int32 [items, most], -1 for no more; None for nothing.
+    user_features: the same of the users, rows of `user_feature_names`.
     fingerprint: 32 hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
     """
 
@@ -42,6 +39,8 @@ class Interactions:
     origin: dict[str, Any] = field(default_factory=dict)
     features: np.ndarray | None = None
     feature_names: tuple[str, ...] = ()
+    user_features: np.ndarray | None = None
+    user_feature_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.user)
@@ -49,8 +48,10 @@ class Interactions:
     @property
     def fingerprint(self) -> str:
         """See above."""
-        arrays = [one for one in (self.user, self.item, self.time, self.features) if one is not None]
-        named = digest({"format": _FORMAT}, self.users, self.items, self.feature_names)
+        every = (self.user, self.item, self.time, self.features, self.user_features)
+        arrays = [one for one in every if one is not None]
+        of_users = [self.user_feature_names] if self.user_features is not None else []
+        named = digest({"format": _FORMAT}, self.users, self.items, self.feature_names, *of_users)
         return content_digest(named, *map(np.ascontiguousarray, arrays))
 
     @property
@@ -68,6 +69,12 @@ class Interactions:
         time = None if self.time is None else self.time[rows]
         origin = self.origin | {"part": part}
         return replace(self, user=self.user[rows], item=self.item[rows], time=time, origin=origin)
+
+    def among(self, items: np.ndarray) -> "Interactions":
+        """The pairs whose items (rows) are among some."""
+        kept = np.isin(self.item, items)
+        time = None if self.time is None else self.time[kept]
+        return replace(self, user=self.user[kept], item=self.item[kept], time=time)
 
     def joined(self, other: "Interactions") -> "Interactions":
         """The pairs of both, which have the same ids."""
@@ -106,149 +113,36 @@ class Parts:
         return self.train if self.dev is None else self.train.joined(self.dev)
 
 
-def read_table(
-    data: "str | os.PathLike | datasets.Dataset", columns: Sequence[str], *, split: str | None = None,
-    config: str | None = None, revision: str | None = None,
-) -> tuple[Any, str, dict[str, Any]]:  # fmt: skip
-    """The named columns of a dataset, as `jaxembed.data.load` finds it, or of a CSV or TSV file: Arrow table, title, record.
-
-    A text file (UTF-8, plain or compressed) names its columns in its first line; without such a line they are called 0, 1, 2.
-    Raises ValueError for a column that is not there, no rows, and a line with more or fewer fields (named by its number).
-    """
-    import pyarrow as pa
-
-    if isinstance(data, str | os.PathLike) and (delimiter := _delimiter(data)) and os.path.isfile(data):
-        title = os.fspath(data)
-        return _read_text(title, columns, delimiter), title, {"file": os.path.basename(title)}
-    opened = open_split(data, split, config, revision)
-    rows = rows_of(opened, columns)
-    found = {name: rows[:][name] for name in dict.fromkeys(columns)}
-    return pa.table(found), opened.title, opened.record
-
-
-def _delimiter(path: str | os.PathLike) -> str | None:
-    name = os.fspath(path).lower()
-    for ending in SUFFIXES:
-        name = name.removesuffix(ending)
-    return DELIMITERS.get(os.path.splitext(name)[1])
-
-
-def _read_text(path: str, columns: Sequence[str], delimiter: str) -> Any:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    wrong: list[str] = []
-
-    def malformed(row: Any) -> str:
-        wrong.append(f"{path}: line {row.number} has {row.actual_columns} fields, and not {row.expected_columns}")
-        return "error"
-
-    headless = all(name.isdigit() for name in columns)
-    with reading(path) as file:
-        first = file.readline().decode("utf-8", "replace").rstrip("\r\n").removeprefix("\ufeff")
-    there = [str(i) for i in range(first.count(delimiter) + 1)] if headless else first.split(delimiter)
-    if absent := [name for name in columns if name not in there]:
-        hint = "; where the first line names no columns, they are 0, 1 and so on"
-        raise ValueError(f"{path} has no column {absent[0]!r}: its columns are {', '.join(there)}{hint}")
-    with reading(path) as file:
-        try:
-            return csv.read_csv(
-                file,
-                # Lines are counted only where one thread reads.
-                csv.ReadOptions(use_threads=False, column_names=there, skip_rows=0 if headless else 1),
-                csv.ParseOptions(
-                    delimiter=delimiter, quote_char=False if delimiter == "\t" else '"', invalid_row_handler=malformed
-                ),
-                csv.ConvertOptions(
-                    column_types=dict.fromkeys(there, pa.string()), include_columns=list(dict.fromkeys(columns)),
-                    strings_can_be_null=True, null_values=[""],
-                ),
-            )  # fmt: skip
-        except pa.ArrowInvalid as error:
-            reason = wrong[0] if wrong else f"{path} cannot be read: {error}"
-            raise ValueError(f"{reason}. Mend the file, or name another") from error
-
-
-def read_ids(table: Any, column: str, title: str) -> np.ndarray:
-    """A column of ids as texts, an object array. Raises ValueError, naming the row, for a missing or negative one."""
-    import pyarrow as pa
-
-    values = table.column(column).combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    if values.null_count:
-        row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValueError(f"row {row} of {title} has no {column}: leave out rows without one")
-    if pa.types.is_floating(values.type):
-        try:
-            values = values.cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            raise ValueError(
-                f"the column {column!r} of {title} holds fractions: ids are whole numbers or texts"
-            ) from error
-    if pa.types.is_integer(values.type) and len(wrong := np.flatnonzero(values.to_numpy() < 0)):
-        row = int(wrong[0])
-        raise ValueError(
-            f"row {row} of {title} has the {column} {values[row].as_py()}: a negative id often stands for a missing one; "
-            "leave out such rows"
-        )
-    try:
-        found = values.cast(pa.string())
-        distinct = found.dictionary_encode().dictionary.to_pylist()
-        if broken := next((text for text in distinct if "\n" in text or "\r" in text), None):
-            row = found.to_pylist().index(broken)
-            raise ValueError(f"row {row} of {title} has a {column} of several lines, which no file of vectors can keep")
-        return found.to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"the column {column!r} of {title} holds {values.type}: ids are numbers or texts") from error
-
-
-def read_numbers(table: Any, column: str, title: str) -> np.ndarray:
-    """A column of numbers or times, float64. Raises ValueError, naming the row, for what is none."""
-    import pyarrow as pa
-
-    values = table.column(column).combine_chunks()
-    try:
-        if pa.types.is_temporal(values.type):
-            values = values.cast(pa.timestamp("us")).cast(pa.int64())
-        found = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"the column {column!r} of {title} holds no numbers: {error}") from error
-    if len(wrong := np.flatnonzero(~np.isfinite(found))):
-        raise ValueError(f"row {wrong[0]} of {title} has no number in the column {column!r}")
-    return found
-
-
 def read_features(
-    data: "str | os.PathLike | datasets.Dataset", item: str, columns: Sequence[str], items: Sequence[str], **origin: Any
+    data: "str | os.PathLike | datasets.Dataset", key: str, columns: Sequence[str], keys: Sequence[str], **origin: Any
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What a table with a row an item says of `items`, as `Interactions.features`, and the names `column=value`.
+    """What a table with a row for each item, or user, says of `keys`, as `Interactions.features`, and the names `column=value`.
 
-    A column holds a text, a number or a list of such; a value that is missing, or an item without a row, has no feature.
-    Raises ValueError as `read_table` and `read_ids` do, for an item that comes twice, and where nothing is known of any item.
+    key: the column of their ids. Others hold a text, a number or a list of such, each of them a value of its own; one that is
+    missing, or an id without a row, has no feature. Raises ValueError as `read_table` and `read_ids` do, for an id that comes
+    twice, and where nothing is known of any.
     """
-    table, title, _ = read_table(data, [item, *columns], **origin)
-    ids = read_ids(table, item, title).tolist()
-    if len(twice := {*ids}) < len(ids):
-        again = next(one for i, one in enumerate(ids) if one in ids[:i])
-        raise ValueError(
-            f"the {item} {again} comes twice in {title}: its features stand in one row ({len(twice)} are there)"
-        )
+    table = read_table(data, [key, *columns], **origin)
+    ids = read_ids(table, key).tolist()
+    row_of: dict[str, int] = {}
+    for row, one in enumerate(ids):
+        if row_of.setdefault(one, row) != row:
+            raise ValueError(f"{table.where(row)} has the {key} {one} again: what is known of it stands in one row")
     values = {name: table.column(name).to_pylist() for name in columns}
-    place = {key: row for row, key in enumerate(items)}
-    of: list[list[str]] = [[] for _ in items]
-    for row, key in enumerate(ids):
-        if (at := place.get(key)) is not None:
+    of: list[list[str]] = [[] for _ in keys]
+    for own, one in zip(of, keys, strict=True):
+        if (row := row_of.get(one)) is not None:
             for name in columns:
-                own = values[name][row]
-                of[at] += [f"{name}={one}" for one in (own if isinstance(own, list) else [own]) if one is not None]
-    names = tuple(sorted({name for one in of for name in one}))
+                value = values[name][row]
+                listed = value if isinstance(value, list) else [value]
+                own += [f"{name}={part}" for part in listed if part is not None]
+    names = tuple(sorted({name for own in of for name in own}))
     if not names:
-        raise ValueError(f"{title} knows nothing of the items: its column {item!r} has other ids")
+        raise ValueError(f"{table.title} knows nothing of what is trained on: its column {key!r} has other ids")
     number = {name: row for row, name in enumerate(names)}
-    found = np.full((len(items), max(map(len, of))), -1, np.int32)
-    for row, one in enumerate(of):
-        found[row, : len(one)] = [number[name] for name in one]
+    found = np.full((len(keys), max(map(len, of))), -1, np.int32)
+    for row, own in enumerate(of):
+        found[row, : len(own)] = [number[name] for name in own]
     return found, names
 
 
@@ -273,17 +167,15 @@ def _read(
     **origin: Any,
 ) -> _Raw:
     columns = [user, item, *([rating] if rating else []), *([time] if time else [])]
-    table, title, record = read_table(data, columns, split=split, **origin)
-    if not table.num_rows:
-        raise ValueError(f"{title} has no rows")
-    ids = [read_ids(table, name, title) for name in (user, item)]
-    times = read_numbers(table, time, title).astype(np.int64) if time else None
-    kept = np.arange(table.num_rows)
+    table = read_table(data, columns, split=split, **origin)
+    ids = [read_ids(table, name) for name in (user, item)]
+    times = read_times(table, time) if time else None
+    kept = np.arange(len(table))
     if rating:
-        kept = np.flatnonzero(read_numbers(table, rating, title) >= least)
+        kept = np.flatnonzero(read_numbers(table, rating) >= least)
         if not len(kept):
-            raise ValueError(f"{title} has no {rating} of {least:g} or more: lower least_rating")
-    return _Raw(ids[0][kept], ids[1][kept], None if times is None else times[kept], record)
+            raise ValueError(f"{table.title} has no {rating} of {least:g} or more: lower least_rating")
+    return _Raw(ids[0][kept], ids[1][kept], None if times is None else times[kept], table.record)
 
 
 def read_interactions(
@@ -349,11 +241,13 @@ _Columns = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 def _numbered(tables: Sequence[_Raw]) -> tuple[tuple[str, ...], tuple[str, ...], list[_Columns]]:
     """The ids of all tables, numbers by their size and texts by their letters, and each table's rows of them."""
+    import pyarrow as pa
+
     named, rows = [], []
     for which in ("user", "item"):
         columns = [getattr(table, which) for table in tables]
-        distinct, inverse = np.unique(np.concatenate(columns).astype(str), return_inverse=True)
-        spelt = distinct.tolist()
+        coded = pa.array(np.concatenate(columns), pa.string()).dictionary_encode()
+        spelt, inverse = coded.dictionary.to_pylist(), coded.indices.to_numpy()
         values: list[Any] = [int(one) for one in spelt] if all(map(_is_number, spelt)) else spelt
         order = sorted(range(len(spelt)), key=values.__getitem__)
         place = np.empty(len(order), np.int32)

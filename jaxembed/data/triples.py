@@ -2,8 +2,8 @@
 
 What is done with what is odd: a fact that stands twice in a split counts once; a fact of validation or test that stands in train
 stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or
-test know has a number, and so a vector, which is never trained; facts with such a one are ranked like all others (as LibKGE
-does), and counted. Ids are names: numbers are kept as they are written, however large.
+test know has a number, and so a vector, which no fact trains, though an entity may be drawn as a wrong answer; facts with such a
+one are ranked like all others (as LibKGE does), and counted. Ids are names: numbers are kept as they are written, however large.
 """
 
 import json
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxembed.data.cache import content_digest
-from jaxembed.data.columns import open_split, read_values, rows_of
-from jaxembed.data.delimited import is_delimited, read_delimited
+from jaxembed.data.columns import read_ids, read_table
 from jaxembed.files import write_bytes
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 HEAD, RELATION, TAIL = range(3)  # columns of facts
 COLUMNS = ("head", "relation", "tail")
 SPLITS = ("train", "validation", "test")
-#: What files of splits are called besides.
-_ALSO = {"validation": ("valid", "val", "dev")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,27 +143,22 @@ def read_triples(
 
     `splits` names those to train on, to choose settings on and to judge by. What is a single table, or None among them, has no
     such split: a `share` of the facts to train on is set apart for each. `columns` names those of heads, relations and tails;
-    they hold names, or whole numbers. A file in text may lack the line of names (`jaxembed.data.delimited`).
+    a file in text may lack the line of names (`jaxembed.data.delimited`).
 
-    Raises as `jaxembed.data.load` and `read_delimited` do, and ValueError for a column that is not there or holds neither names
-    nor whole numbers, a missing, empty or negative value (its row is named) and a split without rows.
+    Raises as `jaxembed.data.load`, `read_table` and `read_ids` do.
     """
-    files = _files(data, splits)
     facts, records = [], []
-    for split, file in zip(splits, files, strict=True):
-        if split is None:
+    several = _has_splits(data)
+    for split in splits:
+        if split is None or (facts and not several):
             facts.append(())
-        elif file is not None:
-            facts.append(read_delimited(file, columns, COLUMNS).columns)
-            records.append({"file": os.fspath(file)})
-        else:
-            opened = open_split(data, split if _has_splits(data) else None, config, revision)
-            rows = rows_of(opened, columns, hints=dict.fromkeys(columns, "; name the columns of a fact"))
-            facts.append([_names(rows, column, opened.title) for column in columns])
-            records.append(opened.record)
-        if split == splits[0] and not _has_splits(data):
-            facts += [(), ()]
-            break
+            continue
+        table = read_table(
+            data, columns, split=split if several else None, config=config, revision=revision, usual=COLUMNS,
+            hint="; name the columns of a fact",
+        )  # fmt: skip
+        facts.append([read_ids(table, column).tolist() for column in columns])
+        records.append(table.record)
     origin = {**records[0], "splits": list(splits), "columns": list(columns)}
     return Triples.build(facts, share, origin | ({"set_apart": share} if () in facts and share else {}))
 
@@ -192,49 +184,9 @@ def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.nd
     return np.ascontiguousarray(rows[first][:, [asked, RELATION]]), answers, count
 
 
-def _files(data: Any, splits: Sequence[str | None]) -> list[Path | None]:
-    """The text file of each split, None where it is no file in text."""
-    if not isinstance(data, str | os.PathLike):
-        return [None] * 3
-    place = Path(data)
-    if is_delimited(place):
-        return [place, None, None]
-    if not place.is_dir() or any(place.rglob("*.parquet")):
-        return [None] * 3
-    there = {path.name.partition(".")[0]: path for path in sorted(place.iterdir()) if is_delimited(path)}
-    found: list[Path | None] = []
-    for split in splits:
-        path = next((there[name] for name in (split, *_ALSO.get(split or "", ())) if name in there), None)
-        if split is not None and path is None:
-            raise FileNotFoundError(
-                f"{place} has no file of the split {split!r}, such as {split}.tsv; its files are {', '.join(there) or 'none'}"
-            )
-        found.append(path)
-    return found
-
-
 def _has_splits(data: Any) -> bool:
     """Whether data may have several splits; a file and a table do not."""
     return isinstance(data, str | os.PathLike) and not Path(data).is_file()
-
-
-def _names(rows: "datasets.Dataset", column: str, title: str) -> list[str]:
-    """A column as names. Raises ValueError, with its row, for what is none."""
-    import pyarrow as pa
-
-    kind = rows.features.arrow_schema.field(column).type
-    values = read_values(rows, column)
-    if pa.types.is_integer(kind):
-        if classes := getattr(rows.features[column], "names", None):
-            values = [None if value is None else classes[value] for value in values]
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise ValueError(f"the column {column!r} of {title} holds {kind}, not names or whole numbers; name another")
-    for row, value in enumerate(values):
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"row {row} of {title} has no {column}: leave such rows out")
-        if isinstance(value, int) and value < 0:
-            raise ValueError(f"row {row} of {title} has the {column} {value}: a negative id stands for nothing known")
-    return list(map(str, values))
 
 
 def _distinct(facts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxembed.naming import UnknownKeyError
+from jaxembed.naming import Places
 
 
 class WordVectors(Protocol):
@@ -103,10 +103,8 @@ def neighbours(vectors: WordVectors, words: Sequence[str], topn: int = 10) -> di
     is not finite: nothing is near to it.
     """
     keys = vectors.index_to_key
-    place = {key: row for row, key in enumerate(keys)}
-    if unknown := [word for word in words if word not in place]:
-        raise UnknownKeyError(unknown[0], keys)
-    rows = np.array([place[word] for word in words], np.int32)
+    places = Places(keys)
+    rows = np.array([places[word] for word in words], np.int32)
     if lost := [word for word, row in zip(words, rows, strict=True) if not np.isfinite(vectors.vectors[row]).all()]:
         raise ValueError(f"the vector of {lost[0]!r} is not finite: nothing is near to it")
     scores, found = nearest(vectors.vectors, vectors.vectors[rows], topn, exclude=rows[:, None])

@@ -102,19 +102,16 @@ def _side(known: np.ndarray, facts: np.ndarray, back: bool, chunk: int) -> _Side
     """The questions for one side, shuffled, so that all chunks have about as many known answers."""
     key, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
     asked, answers, count = queries(facts, back, _ANSWERS)
+    place = np.full(answers.shape, -1)
+    # Where the answers come from: `queries` has them in this order.
+    place[np.arange(_ANSWERS) < count[:, None]] = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, key]))
     order = np.random.default_rng(0).permutation(len(asked))
-    asked, answers, count = asked[order], answers[order], count[order]
-    # A fact stands once among a question's answers: its place is found by the numbers that name it.
-    size = np.int64(max(known.max(), facts.max(initial=0)) + 1)
-    name = lambda entity, relation, other: (np.int64(entity) * size + relation) * size + other
-    names = name(facts[:, key], facts[:, RELATION], facts[:, answer])
-    by_name = np.argsort(names)
-    wanted = name(asked[:, :1], asked[:, 1:], answers)
-    place = by_name[np.searchsorted(names[by_name], wanted)]
-    place = np.where(np.arange(_ANSWERS)[None, :] < count[:, None], place, -1)
+    asked, answers, place = asked[order], answers[order], place[order]
     # Known answers by question, one after the other.
+    size = np.int64(max(known[:, RELATION].max(), facts[:, RELATION].max()) + 1)
     question = lambda entity, relation: np.int64(entity) * size + relation
     known = known[np.lexsort((known[:, answer], known[:, RELATION], known[:, key]))]
+    known = known[np.append(True, (known[1:] != known[:-1]).any(1))]  # a fact may stand in several splits
     of_known = question(known[:, key], known[:, RELATION])
     ours = question(asked[:, 0], asked[:, 1])
     begin, end = np.searchsorted(of_known, ours), np.searchsorted(of_known, ours, side="right")

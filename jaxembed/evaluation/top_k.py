@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-CHUNK = 1024  # users that are ranked at a time
+CHUNK = 1024  # users that are ranked at a time, fewer where there are many items
+_BYTES = 256 << 20  # of the scores that are looked at together
 
 
 class Lists(NamedTuple):
@@ -58,9 +59,9 @@ def ranking(
 ) -> Ranking:  # fmt: skip
     """How the items that `users` (rows) want stand among all `candidates`, bool [items], that they have not seen.
 
-    `score(rows [q]) -> [q, items]`, called with `chunk` users at a time. recall@k: the share of a user's wanted items among the
-    first k; nDCG@k: binary gains, by the best possible order (as LightGCN's code has both); the reciprocal rank is that of
-    the first wanted item in the whole order. A wanted item that is no candidate is missed.
+    `score(rows [q]) -> [q, items]`, called with `chunk` users at a time or, with many items, fewer. recall@k: the share of a
+    user's wanted items among the first k; nDCG@k: binary gains, by the best possible order (as LightGCN's code has both); the
+    reciprocal rank is that of the first wanted item in the whole order. A wanted item that is no candidate is missed.
     Raises ValueError for no users, for a user who wants nothing, and for k outside 1 .. items.
     """
     users, items = np.asarray(users), len(candidates)
@@ -70,7 +71,7 @@ def ranking(
         raise ValueError(f"k must be from 1 to the {items} items, not {k}")
     if len(none := np.flatnonzero(wanted.sizes[users] == 0)):
         raise ValueError(f"user {users[none[0]]} wants nothing that could be found: leave such users out")
-    chunk = min(chunk, len(users))
+    chunk = min(chunk, len(users), max(1, _BYTES // (4 * items)))
     chunks = [users[start : start + chunk] for start in range(0, len(users), chunk)]
     # Lists travel as pairs, as many for every chunk, so that one program serves all: nothing of [users, list, items] is made.
     most = lambda lists: max(1, max(int(lists.sizes[rows].sum()) for rows in chunks))
@@ -127,9 +128,7 @@ def best_unseen(scores: ArrayLike, seen: np.ndarray, k: int) -> list[tuple[int, 
     """The `k` best rows of `scores` [items] with their scores, without those of `seen` and those of score -inf."""
     scores = np.array(scores, np.float32)
     scores[seen] = -np.inf
-    k = min(k, len(scores))
-    best = np.argpartition(-scores, k - 1)[:k]
-    best = best[np.lexsort([best, -scores[best]])]
+    best = np.argsort(-scores, kind="stable")[:k]
     return [(int(row), float(scores[row])) for row in best if scores[row] > -np.inf]
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxembed.data.fields import Fields
 from jaxembed.encoders.attention import dropout
@@ -18,6 +20,8 @@ from jaxembed.tables import lanes
 from jaxembed.training.method import Batch, Lookups, Loss, Method, Params, Shard, Source, Static
 
 Rows = dict[str, jax.Array]
+
+_AT_ONCE = 1 << 16  # rows whose vectors are gathered together where many are judged
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,20 @@ class ClickMethod(Method):
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """The vectors of all values, `[rows, d]`."""
         return params.tables["fields"][:, 1 : 1 + self.vector_size]
+
+
+def logits_of_many(method: ClickMethod, params: Params, ids: np.ndarray) -> np.ndarray:
+    """`method.logits`, float32 `[n]`, of any number of rows `[n, fields]`, some at a time."""
+    # Filled up to a power of two, so that little is compiled.
+    size = min(_AT_ONCE, 1 << (len(ids) - 1).bit_length())
+    parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+    filled = (np.pad(part, ((0, size - len(part)), (0, 0))) for part in parts)
+    return np.concatenate([np.asarray(_logits(method, params, part)) for part in filled])[: len(ids)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(method: ClickMethod, params: Params, ids: jax.Array) -> jax.Array:
+    return method.logits(params, ids)
 
 
 @dataclass(frozen=True)

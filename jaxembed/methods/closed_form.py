@@ -197,7 +197,8 @@ class IALS(Recommender):
 
     def loss_in(self, shard: Shard, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """As `loss`, of all pairs."""
-        return self.loss(rows, net, kept, {name: shard.constants[name] for name in ("user", "item")}, key)
+        with jax.default_matmul_precision("highest"):  # a Cholesky factor of rounded products may not exist
+            return self.loss(rows, net, kept, {name: shard.constants[name] for name in ("user", "item")}, key)
 
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """The loss after a pass, for each pair that is had; what is kept are the new vectors."""

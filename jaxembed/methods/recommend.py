@@ -70,11 +70,13 @@ class PairMethod(Recommender):
             size //= 2
         return replace(self, batch_size=size)
 
+    def drawn(self, data: Interactions) -> np.ndarray:
+        """How often each item is drawn as a negative, in proportion: [items]. What nobody has is never drawn."""
+        return np.where(data.counts > 0, np.maximum(data.counts, 1).astype(np.float64) ** self.ns_exponent, 0)
+
     def source(self, data: Interactions) -> Source:
         """All pairs in one piece, with the distribution that negatives are drawn from."""
-        counts = data.counts
-        weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** self.ns_exponent, 0)
-        table = negatives.alias_table(weights)
+        table = negatives.alias_table(self.drawn(data))
         constants = {**table._asdict(), "users": Static(len(data.users)), "items": Static(len(data.items))}
         return Source.cut({"user": data.user, "item": data.item}, constants=constants)
 

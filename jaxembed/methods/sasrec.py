@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -121,6 +122,10 @@ class SASRec(DenseMethod, Recommender):
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Inner products of users, as they are now, with all items."""
         histories, params = known.histories(self.length), jax.device_put(params)
-        score = jax.jit(lambda params, items: self.encode(params.net, params.kept, {"items": items})
-                        @ self._items(params.net).T)  # fmt: skip
-        return lambda users: score(params, histories[users])
+        return lambda users: _scores(self, params, histories[np.asarray(users)])
+
+
+@partial(jax.jit, static_argnums=0)
+def _scores(method: SASRec, params: Params, items: jax.Array) -> jax.Array:
+    read = method.encode(params.net, params.kept, {"items": items})
+    return jnp.matmul(read, method._items(params.net).T, precision=jax.lax.Precision.HIGHEST)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 
 from jaxembed.data.fields import Fields, FieldsInput, held_out, read_fields
 from jaxembed.evaluation.top_k import click_figures
+from jaxembed.methods.clicks import logits_of_many
 from jaxembed.ranges import Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, parted, refusal, shape_of_vectors
 from jaxembed.training.method import Params
@@ -84,10 +84,5 @@ class Clicks(Task):
         return figures
 
     def _judged(self, method: Any, params: Params, part: Fields, prefix: str) -> Figures:
-        of = lambda: click_figures(np.asarray(_logits(method, params, part.ids)), part.label)
+        of = lambda: click_figures(logits_of_many(method, params, part.ids), part.label)
         return measured(("auc", "log_loss"), of, prefix)
-
-
-@partial(jax.jit, static_argnums=0)
-def _logits(method: Any, params: Params, ids: np.ndarray) -> jax.Array:
-    return method.logits(params, ids)

@@ -43,6 +43,10 @@ class Interactions(Task):
     item_split: str | None = None
     # Columns of what is known of an item, such as genres: a text, a number, or a list of them. two_tower learns from it.
     item_features: tuple[str, ...] = ()
+    # Split of the same dataset that has a row a user with user_features; none for no such table.
+    user_split: str | None = None
+    # Columns of what is known of a user, such as a country: as item_features, for two_tower. A user without them has none.
+    user_features: tuple[str, ...] = ()
     k: Count = 20  # Length of a list of recommendations.
 
     unit: ClassVar[str] = "pairs"
@@ -64,12 +68,17 @@ class Interactions(Task):
             self.data, split=self.train_split, test_split=self.test_split, least_rating=self.least_rating, hold=self.hold,
             validation=self.validation, **columns, **self.origin,
         )  # fmt: skip
+        known: dict[str, Any] = {}
         if self.item_features:
-            found = read_features(
+            known["features"], known["feature_names"] = read_features(
                 self.data, self.item, self.item_features, parts.train.items, split=self.item_split, **self.origin
             )
-            with_ = lambda part: replace(part, features=found[0], feature_names=found[1])
-            parts = Parts(with_(parts.train), parts.dev and with_(parts.dev), with_(parts.test))
+        if self.user_features:
+            known["user_features"], known["user_feature_names"] = read_features(
+                self.data, self.user, self.user_features, parts.train.users, split=self.user_split, **self.origin
+            )
+        with_ = lambda part: replace(part, **known)
+        parts = Parts(with_(parts.train), None if parts.dev is None else with_(parts.dev), with_(parts.test))
         inputs = {"history": HistoryInput(parts.known, np.unique(parts.train.item))}
         return Read(parts.train, len(parts.train), parts.train.fingerprint, parts.train.summary(), dev=parts.dev,
                     inputs=inputs, rest=parts, judged_by=parts.test.fingerprint)  # fmt: skip
@@ -141,7 +150,9 @@ class Interactions(Task):
         method, params = trained.learned()
         if not method.from_history:
             return self.judge(self.parts(trained.product))
-        return self._judged(lambda known: method.scorer(params, known))
+        # What nobody has in training says nothing of who has it: its vector is as it began.
+        trained = np.unique(self._parts.train.item)
+        return self._judged(lambda known: method.scorer(params, known.among(trained)))
 
     def _judged(self, scorer: Any) -> Figures:
         parts, figures = self._parts, Figures()

@@ -50,3 +50,33 @@ def test_a_share_is_held_out_by_place(data):
     assert len(rest) + len(dev) == 6000
     assert abs(len(dev) - 600) < 80
     assert held_out(train, 0.0)[1] is None
+
+
+def test_odd_rows(tmp_path):
+    large = 2**40
+    data = write(tmp_path / "t", "train", label=[1, 1, 0], user=[large, large, 7], city=["007", "007", "7"])
+    found = read_fields(data, ("user", "city"), "label")
+    assert found.values == ((str(large), "7"), ("007", "7"))
+    assert len(found) == 3  # who clicks twice has clicked twice
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "train.csv").write_text("user,label\n007,1\n7,0\n")
+    (folder / "test.csv").write_text("user,label\n007,1,2\n")
+    assert read_fields(folder, ("user",), "label", split="train").values == (("007", "7"),)
+    with pytest.raises(ValueError, match=r"test\.csv: line 2 has 3 fields, and the first line 2"):
+        read_fields(folder, ("user",), "label", split="test")
+
+
+@pytest.mark.parametrize(
+    ("city", "message"),
+    [
+        (["a", None], r"row 1 of .* has no city: leave out what has none"),
+        ([" ", "a"], r"row 0 of .* has no city"),
+        ([-1, 2], r"row 0 of .* has the city -1: a negative id"),
+        ([0.5, 2], "holds fractions"),
+        ([], "has no rows"),
+    ],
+)
+def test_bad_values_are_refused(tmp_path, city, message):
+    with pytest.raises(ValueError, match=message):
+        read_fields(write(tmp_path / "t", "train", label=[1, 0][: len(city)], city=city), ("city",), "label")

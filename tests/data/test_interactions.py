@@ -94,11 +94,28 @@ def test_text_files_read_as_tables_do(tmp_path, ending, delimiter):
     assert named.train.fingerprint == bare.train.fingerprint == expected.train.fingerprint
 
 
-def test_a_malformed_line_is_named_by_its_number(tmp_path):
-    file = tmp_path / "t.tsv"
-    file.write_text("user\titem\na\tx\nb\ty\tz\n")
-    with pytest.raises(ValueError, match=r"line 3 has 3 fields, and not 2"):
-        read_interactions(str(file), test_split=None)
+def test_a_folder_of_text_files_has_a_split_in_each(tmp_path):
+    (tmp_path / "train.csv").write_text("user,item\n007,x\n007,y\n08,x\n")
+    (tmp_path / "test.tsv").write_text("user\titem\n08\ty\n")
+    found = read_interactions(tmp_path, validation=0)
+    assert (found.train.users, found.train.items) == (("007", "08"), ("x", "y"))  # as they are written
+    assert (pairs(found.train), pairs(found.test)) == ([("007", "x"), ("007", "y"), ("08", "x")], [("08", "y")])
+    with pytest.raises(ValueError, match=r"train\.csv is a single table, the split train: it has no split 'test'"):
+        read_interactions(tmp_path / "train.csv")
+
+
+def test_times_are_numbers_or_dates(tmp_path):
+    days = ["2020-01-03T00:00:00Z", "2020-01-01T12:00:00Z", "2020-01-01T11:59:59Z"]
+    for times, kind in (
+        (days, "i"),
+        ([0.3, 0.2, 0.1], "f"),
+        ([2**62 + 2, 2**62 + 1, 2**62], "i"),
+        (["9", "8", "-1"], "i"),
+    ):
+        data = write(tmp_path / "t", rows=[("a", "z"), ("a", "y"), ("a", "x")], time=times)
+        found = read_interactions(data, test_split=None, validation=0, time="time", hold="last")
+        assert (pairs(found.train), pairs(found.test)) == ([("a", "x"), ("a", "y")], [("a", "z")])
+        assert found.train.time.dtype.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -106,8 +123,10 @@ def test_a_malformed_line_is_named_by_its_number(tmp_path):
     [
         ([("a", None), ("b", "x")], "row 0 of .* has no item"),
         ([(-1, 3), (2, 3)], "row 0 of .* has the user -1: a negative id"),
+        ([("7", "x"), ("-1", "x")], "row 1 of .* has the user -1: a negative id"),
+        ([(" ", "x"), ("b", "x")], "row 0 of .* has no user"),
         ([(1.5, 3), (2.0, 3)], "holds fractions"),
-        ([("a\nb", "x"), ("b", "x")], "row 0 of .* has a user of several lines"),
+        ([("a\nb", "x"), ("b", "x")], "row 0 of .* has several lines in the column .user."),
         ([("a", "x"), ("b", "x")], "the test part of .* is empty: no user has enough pairs"),
     ],
 )
@@ -142,8 +161,8 @@ def test_features_of_items_come_from_lists_texts_and_numbers(tmp_path):
         [],
         ["genres=new", "genres=old", "year=1999"],
     ]
-    with pytest.raises(ValueError, match="knows nothing of the items"):
+    with pytest.raises(ValueError, match="knows nothing of what is trained on"):
         read_features(str(tmp_path / "t"), "item", ("year",), ("q",), split="items")
     pq.write_table(pa.table({"item": ["x", "x"], "year": [1, 2]}), tmp_path / "t" / "items.parquet")
-    with pytest.raises(ValueError, match="the item x comes twice"):
+    with pytest.raises(ValueError, match=r"row 1 of .* has the item x again"):
         read_features(str(tmp_path / "t"), "item", ("year",), ("x",), split="items")

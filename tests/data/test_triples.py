@@ -84,28 +84,6 @@ def test_a_table_alone_is_split_and_nothing_is_lost(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a\tr\tb\na\tr\n", "line 2 has 2 fields, and the first line 3"),
-        ("a\tr\tb\n\nb\t \tc\n", "line 3 has no relation"),
-        ("a r b\n", "should name head, relation, tail"),
-        ("", "has no column 'head'"),
-        ("head\trelation\ttail\n", "has no rows"),
-    ],
-)
-def test_malformed_lines_are_named(tmp_path, text, message):
-    (tmp_path / "facts.tsv").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_triples(tmp_path / "facts.tsv")
-
-
-def test_text_that_is_no_utf8_is_named_by_its_line(tmp_path):
-    (tmp_path / "facts.csv").write_bytes(b"a,r,b\nM\xe9xico,r,b\n")
-    with pytest.raises(ValueError, match="line 2 is not UTF-8"):
-        read_triples(tmp_path / "facts.csv")
-
-
-@pytest.mark.parametrize(
     ("row", "message"),
     [
         ((None, "r", "b"), "row 1 of .* has no head"),
@@ -123,8 +101,19 @@ def test_numbers_that_are_no_ids_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"row 1 of .* has the head -1: a negative id"):
         read_triples(folder / "train.parquet")
     folder = write_parquet(tmp_path / "floats", {"train": [(1.5, "r", 2)]})
-    with pytest.raises(ValueError, match=r"'head' of .* holds double, not names"):
+    with pytest.raises(ValueError, match=r"'head' of .* holds fractions"):
         read_triples(folder / "train.parquet")
+
+
+def test_classes_come_as_their_names(tmp_path):
+    kinds = datasets.ClassLabel(names=["likes", "knows"])
+    features = datasets.Features(
+        {"head": datasets.Value("string"), "relation": kinds, "tail": datasets.Value("string")}
+    )
+    rows = datasets.Dataset.from_dict(table([("a", 1, "b"), ("b", 0, "a")]), features=features)
+    assert named(read_triples(rows, share=0.01), "train") == [("a", "knows", "b"), ("b", "likes", "a")]
+    with pytest.raises(ValueError, match=r"row 1 of .* has no relation"):
+        read_triples(datasets.Dataset.from_dict(table([("a", 1, "b"), ("b", -1, "a")]), features=features))
 
 
 def test_splits_that_are_not_there(tmp_path):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from jaxembed.evaluation import top_k
 from jaxembed.evaluation.top_k import Lists, best_unseen, by_vectors, click_figures, ranking
 
 
@@ -60,6 +61,18 @@ def test_recommendations_leave_out_what_is_seen():
     scores = np.array([3.0, 9.0, -np.inf, 4.0, 4.0])
     assert best_unseen(scores, np.array([1]), 2) == [(3, 4.0), (4, 4.0)]
     assert [row for row, _ in best_unseen(scores, np.array([], int), 9)] == [1, 3, 4, 0]
+    assert [row for row, _ in best_unseen(np.ones(50), np.array([0]), 3)] == [1, 2, 3]  # of equals the first
+
+
+def test_memory_is_bounded_where_there_are_many_items(monkeypatch):
+    asked, items = [], 50
+    score = lambda rows: asked.append(len(rows)) or np.tile(np.arange(items, dtype=np.float32), (len(rows), 1))
+    rows = lists([[i] for i in range(20)])
+    found = [ranking(score, np.arange(20), rows, lists([[]] * 20), np.ones(items, bool), 3)]
+    monkeypatch.setattr(top_k, "_BYTES", 4 * items * 7)
+    found.append(ranking(score, np.arange(20), rows, lists([[]] * 20), np.ones(items, bool), 3))
+    assert asked == [20, 7, 7, 7]
+    np.testing.assert_array_equal(*(one.reciprocal_rank for one in found))
 
 
 @pytest.mark.parametrize("digits", [8, 1])

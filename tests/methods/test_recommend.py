@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxembed.data.histories import HistoryInput
 from jaxembed.data.interactions import Interactions
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods.closed_form import GFCF, IALS, ItemCosine, Popularity, matrix
@@ -15,10 +16,12 @@ from jaxembed.methods.recommend import MF
 from jaxembed.methods.sasrec import SASRec
 from jaxembed.methods.two_tower import TwoTower
 from jaxembed.objectives import BPR, InfoNCE, Softmax, pairwise
+from jaxembed.recommender import Recommender
 from jaxembed.sampling.random import key_of
 from jaxembed.training.method import Shard
 from jaxembed.training.settings import Training
 from jaxembed.training.step import init_state, train_step
+from jaxembed.vectors import KeyedVectors
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +233,41 @@ def test_what_is_known_of_items_is_added_to_them(data):
     gradient = jax.grad(lambda net: method.loss({}, net, params.kept, batch, key_of(1)).value)(params.net)
     assert np.abs(gradient["features"]).max() > 0
     assert known.fingerprint != data.fingerprint
+
+
+def test_what_is_known_of_users_is_added_to_what_their_net_reads(data, tmp_path):
+    known = replace(
+        data, user_features=np.array([[0, 2], *[[1, -1]] * 10, [-1, -1]], np.int32), user_feature_names=("a", "b", "c")
+    )
+    assert known.fingerprint != data.fingerprint
+    method = TwoTower(vector_size=4, hidden=(6,), length=9, score="dot", shared_negatives=6, batch_size=64, drop=0.5)
+    shard, batch = batch_of(method, known)
+    params = method.init(key_of(0), shard.constants)
+    net = jax.tree.map(np.asarray, params.net)
+    without = method.init(key_of(0), batch_of(method, data)[0].constants).net
+    np.testing.assert_array_equal(net["read"], without["read"])  # nothing else starts in another way
+    read = np.stack([net["read"][data.item[data.user == user]].mean(0) for user in range(12)])
+    read /= np.linalg.norm(read, axis=1, keepdims=True)
+    read[0] += net["user_features"][[0, 2]].mean(0)
+    read[1:11] += net["user_features"][1]
+    kernels = [(one["kernel"], one["bias"]) for one in (net["tower"]["linears"][i] for i in "01")]
+    expected = read + np.maximum(read @ kernels[0][0] + kernels[0][1], 0) @ kernels[1][0] + kernels[1][1]
+    vectors = np.asarray(method.vectors(params, shard.constants))
+    np.testing.assert_allclose(vectors[:12], expected, atol=1e-5)
+    gradient = jax.grad(lambda net: method.loss({}, net, params.kept, batch, key_of(1)).value)(params.net)
+    assert np.abs(gradient["user_features"]).max() > 0
+    # In use a user keeps them, and a history alone has none.
+    kept = HistoryInput(known, np.unique(known.item))
+    assert kept.save(tmp_path) == {}
+    keys = [f"user/{i}" for i in range(12)] + [f"item/{i}" for i in range(9)]
+    model = Recommender(method, params, HistoryInput.open(tmp_path), KeyedVectors(keys, vectors))
+    for user, same in ((0, False), (11, True)):
+        ordered = data.item[data.user == user].tolist()
+        own, stranger = dict(model.recommend(user, 9)), dict(model.recommend(history=ordered, k=9))
+        assert own.keys() == stranger.keys()
+        assert np.allclose(list(own.values()), [stranger[item] for item in own]) == same
+        scores = vectors[12:] @ vectors[user]
+        np.testing.assert_allclose(list(own.values()), [scores[int(item)] for item in own], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["margin", "align_uniform", "spectral", "triplet"])

@@ -52,6 +52,35 @@ def test_what_cannot_be_measured_is_told_before_training(tmp_path):
     assert list(all_busy.unmeasurable()) == ["ranking/few/recall@3"]
 
 
+def test_what_is_known_of_users_and_items_stands_in_tables_beside(tmp_path):
+    for name, text in {
+        "train": "user,item\n007,x\n007,y\n8,x\n",
+        "test": "user,item\n8,y\n",
+        "users": "user,country,age\n8,Peru,\n007,Chad,40\n9,Peru,40\n",
+        "items": "item,genre\ny,jazz\nx,\n",
+    }.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    where = {"data": str(tmp_path), "validation": 0.0}
+    known = {
+        "user_split": "users",
+        "user_features": ("country", "age"),
+        "item_split": "items",
+        "item_features": ("genre",),
+    }
+    rest = Interactions(**where, **known).found.rest
+    for part in (rest.train, rest.test):
+        assert [part.users, part.items] == [("007", "8"), ("x", "y")]
+        assert part.user_feature_names == ("age=40", "country=Chad", "country=Peru")
+        assert part.user_features.tolist() == [[1, 0], [2, -1]]
+        assert (part.feature_names, part.features.tolist()) == (("genre=jazz",), [[-1], [0]])
+    plain = Interactions(**where).found
+    assert plain.rest.train.user_features is None
+    with pytest.raises(ValueError, match=r"users\.csv has no column 'town'"):
+        _ = Interactions(**where, user_split="users", user_features=("town",)).found
+    with pytest.raises(ValueError, match=r"line 3 of .*train\.csv has the user 007 again"):
+        _ = Interactions(**where, user_split="train", user_features=("item",)).found
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
