@@ -13,8 +13,8 @@ ranking. Products whose names recur count as right for each other, and are no ne
 Expect of `cpu` a recall@10 of .48 to .51 by CLIP and .45 to .47 by SigLIP among 1,531 pairs, where a random ranking has .007.
 
 In `tuned` each objective is tried at three learning rates. The best by recall@10 from images to texts on the validation part, a
-tenth of the training pictures that nothing is trained on, is trained with five seeds, and only these runs are compared on the test
-pairs. In the other presets the learning rate is the same for all objectives, and nothing is chosen.
+tenth of the training pictures that nothing is trained on, is trained with five seeds, and only these runs are compared on the
+test pairs. In the other presets the learning rate is the same for all objectives, and nothing is chosen.
 """
 
 from collections.abc import Mapping

@@ -15,8 +15,8 @@ Expect of `cpu`: .88 by the linear probe and .82 by the 200 nearest neighbours f
 neighbours see all training images, and are measured on the test images. Finished runs are kept, and a killed call goes on.
 
 In `tuned` each method is tried at three learning rates. The best by the linear probe on the validation part, a tenth of the
-training images that nothing is trained on, is trained with five seeds, and only these runs are compared on the test images. In the
-other presets the learning rate is the same for all methods, and nothing is chosen.
+training images that nothing is trained on, is trained with five seeds, and only these runs are compared on the test images.
+In the other presets the learning rate is the same for all methods, and nothing is chosen.
 """
 
 from collections.abc import Mapping

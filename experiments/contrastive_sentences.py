@@ -15,12 +15,12 @@ al. 2016), with weights that start from inverse frequencies (Arora et al. 2017),
 like itself alone (`--own`), so that sentences that share words are alike beyond what the words mean; layers is a Transformer.
 
 What a reader asks for first stands beside them, untrained: TF-IDF, BM25 (for retrieval), the mean of the vectors that encoders
-start from, and the same weighted by inverse frequency, which is the encoder of words before training. What stands in results/ is of the recipe before this one (.71 on the test split); of this one no table has been
-made yet.
+start from, and the same weighted by inverse frequency, which is the encoder of words before training. What stands in results/
+is of the recipe before this one (.71 on the test split); of this one no table has been made yet.
 
 The settings of `cpu` were chosen by hand by Spearman's rho on STS-B's dev split (`sts/validation`). In `tuned` each contender is
-tried at three learning rates, the best by the same figure is trained with five seeds, and only these runs are compared on the test
-split.
+tried at three learning rates, the best by the same figure is trained with five seeds, and only these runs are compared on the
+test split.
 """
 
 from collections.abc import Mapping
