@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, Preset
+from experiments.experiment import Experiment, Preset, set_apart
 from jaxembed.recipes import RECIPES
 
 PAIRS = ("untrained", "clip/infonce", "siglip/negative_sampling")
@@ -68,6 +68,7 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         "R@k: share of queries with a right item among the first k of all test pairs; an item with the same text, but for "
         "case, is right. Ties count against. random: the expectation of a random ranking, in closed form.",
         "clip excludes pairs of the same text from the negatives; siglip takes them as positives.",
+        set_apart(task.validation, "pictures"),
     ]
 
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, Preset
+from experiments.experiment import Experiment, Preset, set_apart
 from jaxembed.recipes import RECIPES
 
 BASELINES = ("pixels", "untrained")
@@ -85,6 +85,7 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         "the test images; kNN: the 200 nearest training images vote, weighted by exp(cosine / .07). Effective rank: of the "
         "test vectors.",
         "supcon sees the labels; the others do not.",
+        set_apart(last.task.validation, "images"),
     ]
 
 

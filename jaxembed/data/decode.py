@@ -45,10 +45,10 @@ def decode_images(
     from tqdm import tqdm
 
     Image.init()  # its registry of formats fills at the first use, which threads must not share
-    undecodable = f"none of the {len(dataset):,} images of {title} can be decoded"
+    undecodable = f"none of the {len(dataset):,} images of {title} can be decoded; row 0: {{}}"
     first = next((image for image in map(_opened, _encoded(dataset, column, title)) if image is not None), None)
     if first is None:
-        raise ValueError(undecodable)
+        raise ValueError(undecodable.format(_refusal(next(_encoded(dataset, column, title)))))
     height, width = size or (first.height, first.width)
     depth = channels or (1 if first.mode in _GREY else 3)
     out = allocate((len(dataset), height, width, depth))
@@ -57,9 +57,7 @@ def decode_images(
         failures = []
         for row, content in enumerate(rows, start):
             try:
-                if not isinstance(content, bytes):
-                    raise ValueError(f"there is no file {content}" if content else "there is no image")
-                image = upright(Image.open(BytesIO(content)))
+                image = _image(content)
                 if channels is None and depth == 1 and image.mode not in _GREY:
                     raise _Unlike("mode")
                 if size is None and image.size != (width, height):
@@ -72,6 +70,7 @@ def decode_images(
         return failures
 
     skipped: list[int] = []
+    first_reason = ""
     try:
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -89,13 +88,14 @@ def decode_images(
                         f"row {row} of {title} cannot be decoded: {why}; drop it or pass skip_corrupt=True"
                     )
                 skipped += [row for row, _ in failures]
+                first_reason = first_reason or (failures[0][1] if failures else "")
                 bar.update(len(rows))
     except _Unlike as unlike:
         if str(unlike) == "mode":  # grey until now: colour from the start
             return decode_images(dataset, column, title, size, 3, skip_corrupt, allocate)
         raise ValueError(_sizes(dataset, column, title)) from None
     if len(skipped) == len(dataset):
-        raise ValueError(undecodable)
+        raise ValueError(undecodable.format(first_reason))
     if skipped:
         kept = np.delete(np.arange(len(dataset)), skipped)
         for start in range(0, len(kept), ROWS):  # in place: images only move forward, and there may be more than memory
@@ -137,14 +137,30 @@ def _content(row: Any) -> Content:
         return file.read()
 
 
-def _opened(content: Content) -> "Image | None":
-    """The image, its pixels not yet decoded; None where not even its head can be read."""
+def _image(content: Content) -> "Image":
+    """The image, upright. Raises ValueError where there is none, and whatever Pillow raises where it cannot be opened."""
     from PIL import Image
 
+    if not isinstance(content, bytes):
+        raise ValueError(f"there is no file {content}" if content else "there is no image")
+    return upright(Image.open(BytesIO(content)))
+
+
+def _opened(content: Content) -> "Image | None":
+    """The image, upright; None where it cannot be opened."""
     try:
-        return upright(Image.open(BytesIO(content))) if isinstance(content, bytes) else None
+        return _image(content)
     except Exception:  # see `run`
         return None
+
+
+def _refusal(content: Content) -> str:
+    """Why an image cannot be opened."""
+    try:
+        _image(content)
+    except Exception as error:  # see `run`
+        return reason(error)
+    return ""
 
 
 def upright(image: "Image") -> "Image":

@@ -66,7 +66,7 @@ class Sentences:
         Raises ValueError for an empty group or text, a text that is no string, a number of negatives other than that of
         the groups, and where there is no group.
         """
-        groups = [(one,) if isinstance(one, str) else tuple(one) for one in groups]
+        groups = [tuple(one) if isinstance(one, Iterable) and not isinstance(one, str) else (one,) for one in groups]
         hard = () if negatives is None else tuple(negatives)
         if not groups:
             raise ValueError("there are no texts")

@@ -290,6 +290,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_images(data, label=None)
     with pytest.warns(UserWarning, match="1 of 2 images .* left out"):
         assert len(read_images(data, label=None, skip_corrupt=True)) == 1
+    for skip in (False, True):
+        with pytest.raises(ValueError, match=r"none of the 1 images .* row 0: there is no file .*gone\.png"):
+            read_images(data.select([1]), label=None, skip_corrupt=skip)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "images.json"])

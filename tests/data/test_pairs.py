@@ -133,6 +133,8 @@ def test_sentences_from_python_and_their_head():
         (([["a"], []],), "group 1 holds no text"),
         (([["a"], [" "]],), "group 1 holds no text, an empty one"),
         (([["a", 3]],), "group 0 .* no string"),
+        ((["a", None],), "group 1 holds no text, .* no string: .None,"),
+        (([["a", None]],), "group 0 holds no text, .* no string"),
         (([["a"]], [""]), "group 0 holds no text, an empty one"),
         (([["a"]], ["b", "c"]), "expected a negative for each of the 1 groups, found 2"),
     ):

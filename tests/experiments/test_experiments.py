@@ -129,6 +129,18 @@ def test_contenders_are_tuned_alike_on_data_that_are_set_apart(experiment, name)
         assert not own or min(own) <= variant.training.learning_rate <= max(own), variant.label
 
 
+def test_a_table_says_what_settings_are_chosen_on():
+    for experiment, what in (
+        (contrastive_images.EXPERIMENT, "images"),
+        (contrastive_image_text.EXPERIMENT, "pictures"),
+    ):
+        notes = {name: " ".join(experiment.study(experiment.presets[name]).notes) for name in ("cpu", "tuned")}
+        assert f"No {what} are set apart" in notes["cpu"]
+        assert (
+            f"10% of the training data are set apart and not trained on; only figures on these {what}" in notes["tuned"]
+        )
+
+
 def test_the_objectives_of_every_kind_of_encoder_have_a_preset_that_tunes_them():
     assert {experiment.name for experiment, _ in TUNED} >= {
         "compare_objectives", "contrastive_images", "contrastive_sentences", "contrastive_image_text", "knowledge_graphs",
