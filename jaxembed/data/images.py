@@ -78,21 +78,6 @@ class Images:
         return {**self.origin, **sizes, "fingerprint": self.fingerprint}
 
 
-def pieces(images: Images, bytes_limit: int) -> list[tuple[int, int]]:
-    """Ranges (start, stop) of equally many images, of at most `bytes_limit` bytes, that together cover them all.
-
-    As few pieces as will do. Where their number does not divide that of the images, neighbouring pieces overlap: fewer
-    images than there are pieces come twice. Raises ValueError where a single image is larger than the limit.
-    """
-    each = int(np.prod(images.images.shape[1:]))
-    if bytes_limit < each:
-        raise ValueError(f"an image takes {each:,} bytes, more than the limit of {bytes_limit:,} bytes a piece")
-    count = -(-len(images) * each // (bytes_limit // each * each))
-    size = -(-len(images) // count)
-    starts = [i * (len(images) - size) // max(count - 1, 1) for i in range(count)]
-    return [(start, start + size) for start in starts]
-
-
 def read_images(
     data: "str | datasets.Dataset",
     *,
