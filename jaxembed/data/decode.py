@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG, whatever Pillow opens) to one uint8 array, on all cores."""
+"""Decodes images (PNG, JPEG, whatever Pillow opens) to one uint8 array, on all cores."""
 
 import os
 from collections import Counter
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import datasets
     from PIL.Image import Image
 
-ROWS = 256  # read from the dataset at a time
-RUN = 16  # images that a thread decodes before it looks for more
+ROWS = 256  # number of rows read from the dataset at a time
+RUN = 16  # number of images that a thread decodes before it takes more
 
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", "I", "F", *_WIDE)
@@ -24,7 +24,7 @@ Content = bytes | str | None  # an encoded image, the path of a file that is mis
 
 
 class _Unlike(Exception):
-    """An image that does not fit among those before it."""
+    """An image that does not match those before it."""
 
 
 def decode_images(
@@ -106,7 +106,7 @@ def decode_images(
 
 
 def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[tuple[int, list[Content]]]:
-    """The first row of each batch, and its encoded images."""
+    """Yields the first row of each batch, and its encoded images."""
     import pyarrow as pa
 
     kind = dataset.features.arrow_schema.field(column).type
@@ -125,7 +125,7 @@ def _encoded(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[C
 
 
 def _content(row: Any) -> Content:
-    """The bytes of an image, from the file that the dataset names where it holds none itself; of a missing file the path."""
+    """Returns the bytes of an image, read from its file if the dataset holds only a path; the path if there is no such file."""
     if not isinstance(row, dict):
         return row
     path = row.get("path")
@@ -147,7 +147,7 @@ def _image(content: Content) -> "Image":
 
 
 def _opened(content: Content) -> "Image | None":
-    """The image, upright; None where it cannot be opened."""
+    """Returns the image, upright; None if it cannot be opened."""
     try:
         return _image(content)
     except Exception:  # see `run`
@@ -155,7 +155,7 @@ def _opened(content: Content) -> "Image | None":
 
 
 def _refusal(content: Content) -> str:
-    """Why an image cannot be opened."""
+    """Returns why an image cannot be opened."""
     try:
         _image(content)
     except Exception as error:  # see `run`
@@ -164,16 +164,16 @@ def _refusal(content: Content) -> str:
 
 
 def upright(image: "Image") -> "Image":
-    """The image upright, where its EXIF data say how it was held."""
+    """Returns the image upright, according to its EXIF data."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if "exif" in image.info else image
 
 
 def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
-    """The image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
+    """Returns the image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
 
-    Raises ValueError for grey levels whose scale is not known; `narrowed` says which these are.
+    Raises ValueError for grey levels whose scale is unknown (see `narrowed`).
     """
     from PIL import Image
 
@@ -190,10 +190,10 @@ def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
 
 
 def narrowed(image: "Image") -> np.ndarray:
-    """Grey levels of more than 8 bits as uint8 [height, width]; Pillow itself would cut them off at 255.
+    """Returns grey levels of more than 8 bits as uint8 [height, width]; Pillow itself would cut them off at 255.
 
-    Of 16 bits the upper byte is taken; floats from 0 to 1 are scaled; whole numbers of 32 bits stay what they are where none
-    is above 255. Raises ValueError for all others, whose scale nobody can know.
+    16 bits are reduced to their upper byte, floats from 0 to 1 are scaled, and whole numbers of 32 bits are kept if
+    none is above 255. Raises ValueError for all others, whose scale cannot be known.
     """
     levels = np.asarray(image)
     low, high = levels.min(), levels.max()
@@ -215,18 +215,18 @@ def narrowed(image: "Image") -> np.ndarray:
 
 
 def _bits(image: "Image") -> int:
-    """Bits of a grey level, in the file where that is known: Pillow opens some files of 16 bits in its mode of 32."""
+    """Returns the bits of a grey level, from the file if possible: Pillow opens some files of 16 bits in its mode of 32."""
     from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
     if (
         image.mode in _WIDE or image.format == "PPM"
-    ):  # Pillow brings levels of a PGM file that has more than 8 bits to 16
+    ):  # Pillow scales the levels of a PGM file with more than 8 bits to 16
         return 16
     return image.tag_v2.get(BITSPERSAMPLE, (32,))[0] if isinstance(image, TiffImageFile) else 32
 
 
 def reason(error: Exception) -> str:
-    """Why an image cannot be decoded, for people."""
+    """Returns why an image cannot be decoded, for people."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
@@ -235,7 +235,7 @@ def reason(error: Exception) -> str:
 
 
 def _sizes(dataset: "datasets.Dataset", column: str, title: str) -> str:
-    """What to say of images of several sizes."""
+    """Returns the message about images of several sizes."""
     sizes = Counter(image.size for image in map(_opened, _encoded(dataset, column, title)) if image is not None)
     listed = ", ".join(f"{height}×{width} ({count:,})" for (width, height), count in sizes.most_common(4))
     more = f" and {len(sizes) - 4:,} more" if len(sizes) > 4 else ""

@@ -1,4 +1,4 @@
-"""Tables in text: CSV, and TSV with or without a line of names, plain or compressed."""
+"""Tables in text files: CSV, and TSV with or without a line of names, plain or compressed."""
 
 import codecs
 import csv
@@ -10,30 +10,31 @@ from typing import NamedTuple
 
 from jaxembed.compression import SUFFIXES, reading
 
-#: What a table's name ends in, and what parts its fields.
+#: The endings of the names of tables, and the delimiters of their fields.
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 class Fields(NamedTuple):
-    """The named columns of a table, and the number of the line that each row stands in."""
+    """The named columns of a table, and the number of the line of each row."""
 
     columns: list[list[str]]
     lines: list[int]
 
 
 def is_delimited(path: str | os.PathLike) -> bool:
-    """Whether this names a CSV or TSV file that is here."""
+    """Returns whether this is the name of an existing CSV or TSV file."""
     return _ending(Path(path)) in DELIMITERS and Path(path).is_file()
 
 
 def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequence[str]) -> Fields:
-    """The columns called `names`, in that order; blank lines are left out.
+    """Returns the columns called `names`, in that order; blank lines are left out.
 
-    The first line names the columns if all of `names` stand in it. A file without such a line has its fields in the order of
-    `usual`, and then `names` must be these. A CSV's fields may be quoted; a TSV's (.txt too) are parted by tabs alone.
+    The first line names the columns if it contains all of `names`. The fields of a file without such a line are in the
+    order of `usual`, and `names` must be these. Fields of a CSV may be quoted; fields of a TSV (or .txt) are separated
+    by tabs only.
 
-    Raises ValueError for a column that is not there, a line with another number of fields than the first, an empty field and text
-    that is not UTF-8, each with its line, and for a file without rows.
+    Raises ValueError, naming the line, for a missing column, a line with another number of fields than the first, an
+    empty field and text that is not UTF-8; also for a file without rows.
     """
     path = Path(path)
     with reading(path) as file:

@@ -1,9 +1,9 @@
-"""Knowledge graphs: facts of a head, a relation and a tail, by number, in the splits that link prediction is judged on.
+"""Knowledge graphs: facts of a head, a relation and a tail, by number, in the splits for link prediction.
 
-What is done with what is odd: a fact that stands twice in a split counts once; a fact of validation or test that stands in train
-stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or
-test know has a number, and so a vector, which is never trained; facts with such a one are ranked like all others (as LibKGE
-does), and counted. Ids are names: numbers are kept as they are written, however large.
+Unusual facts are treated as follows. A fact that occurs twice in a split counts once. A fact of validation or test that
+is also in train stays, and is counted. Loops (head and tail the same) are facts like all others. An entity or relation
+that only validation or test have gets a number, and so a vector that is never trained; such facts are ranked like all
+others (as in LibKGE), and counted. Ids are names: numbers are kept as they are written, however large.
 """
 
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HEAD, RELATION, TAIL = range(3)  # columns of facts
 COLUMNS = ("head", "relation", "tail")
 SPLITS = ("train", "validation", "test")
-#: What files of splits are called besides.
+#: Other names of the files of splits.
 _ALSO = {"validation": ("valid", "val", "dev")}
 
 
@@ -51,10 +51,10 @@ class Triples:
     def build(
         cls, facts: Sequence[Sequence[Sequence[str]]], share: float = 0.0, origin: dict[str, Any] | None = None
     ) -> "Triples":
-        """From the columns (heads, relations, tails) of train, and of validation and test; () where there is no such split.
+        """Builds a graph from the columns (heads, relations, tails) of train, validation and test; () for a missing split.
 
-        Of the facts of train a `share` is set apart for each split that is not there, spread evenly; facts whose entities or
-        relation would then be missing in train stay there. Raises ValueError where nothing is left to train on.
+        For each missing split a `share` of the facts of train is set apart, spread evenly; facts whose entities or
+        relation would then be missing in train stay there. Raises ValueError if nothing is left to train on.
         """
         entities: dict[str, int] = {}
         relations: dict[str, int] = {}
@@ -62,7 +62,7 @@ class Triples:
         parts, twice = [], {}
         for split, columns in zip(SPLITS, facts, strict=True):
             heads, kinds, tails = columns or ((), (), ())
-            # Head and tail of a fact after one another: numbers are then in the order of reading.
+            # The head and the tail of each fact follow each other, so that numbers are in the order of reading.
             both = number([name for pair in zip(heads, tails, strict=True) for name in pair], entities)
             rows = np.array([both[::2], number(kinds, relations), both[1::2]], np.int32).T.reshape(-1, 3)
             found = _distinct(rows)
@@ -101,16 +101,16 @@ class Triples:
         return cls(**names, **facts, **about)
 
     def split(self, name: str) -> np.ndarray:
-        """The facts of "train", "validation" or "test", int32 [n, 3]."""
+        """Returns the facts of "train", "validation" or "test", int32 [n, 3]."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     @property
     def all(self) -> np.ndarray:
-        """The facts of all splits, int32 [n, 3]."""
+        """Returns the facts of all splits, int32 [n, 3]."""
         return np.concatenate([self.train, self.validation, self.test])
 
     def unseen(self, facts: np.ndarray) -> np.ndarray:
-        """Which of some facts [n, 3] have an entity or a relation that train lacks: bool [n]."""
+        """Returns which of some facts [n, 3] have an entity or a relation that train lacks: bool [n]."""
         seen = np.zeros(len(self.entities), bool)
         seen[self.train[:, [HEAD, TAIL]]] = True
         kinds = np.zeros(len(self.relations), bool)
@@ -118,7 +118,7 @@ class Triples:
         return ~(seen[facts[:, HEAD]] & kinds[facts[:, RELATION]] & seen[facts[:, TAIL]])
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         known = {row.tobytes() for row in self.train}
         counts = {}
         for split in SPLITS:
@@ -144,12 +144,14 @@ def read_triples(
 ) -> Triples:
     """Reads a knowledge graph: a dataset as `jaxembed.data.load` takes it, a CSV or TSV file, or a folder of such files.
 
-    `splits` names those to train on, to choose settings on and to judge by. What is a single table, or None among them, has no
-    such split: a `share` of the facts to train on is set apart for each. `columns` names those of heads, relations and tails;
-    they hold names, or whole numbers. A file in text may lack the line of names (`jaxembed.data.delimited`).
+    `splits` names the splits to train on, to choose settings on and to judge by. For each of the last two that is None,
+    or that a single table does not have, a `share` of the facts to train on is set apart. `columns` names the columns
+    of heads, relations and tails, which hold names or whole numbers. A text file may lack the line of names
+    (`jaxembed.data.delimited`).
 
-    Raises as `jaxembed.data.load` and `read_delimited` do, and ValueError for a column that is not there or holds neither names
-    nor whole numbers, a missing, empty or negative value (its row is named) and a split without rows.
+    Raises the errors of `jaxembed.data.load` and `read_delimited`. Raises ValueError for a column that is missing or
+    holds neither names nor whole numbers; for a missing, empty or negative value, naming its row; and for a split
+    without rows.
     """
     files = _files(data, splits)
     facts, records = [], []
@@ -172,10 +174,11 @@ def read_triples(
 
 
 def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Facts [n, 3] by what they ask: a head and relation for their tails, or (`back`) a relation and tail for their heads.
+    """Returns facts [n, 3] as questions: head and relation, asking for tails, or (`back`) relation and tail, asking for heads.
 
-    Returns the entity and the relation of each question, int32 [q, 2], up to `most` answers to it, int32 [q, most], and their
-    number, int32 [q]; a question with more answers comes several times. What lies behind the answers repeats the first.
+    Returns the entity and the relation of each question, int32 [q, 2], up to `most` answers to it, int32 [q, most], and
+    their number, int32 [q]. A question with more answers occurs several times. Unused places of the answers repeat the
+    first.
     """
     asked, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
     order = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, asked]))
@@ -193,7 +196,7 @@ def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.nd
 
 
 def _files(data: Any, splits: Sequence[str | None]) -> list[Path | None]:
-    """The text file of each split, None where it is no file in text."""
+    """Returns the text file of each split, None if it is not a text file."""
     if not isinstance(data, str | os.PathLike):
         return [None] * 3
     place = Path(data)
@@ -214,12 +217,12 @@ def _files(data: Any, splits: Sequence[str | None]) -> list[Path | None]:
 
 
 def _has_splits(data: Any) -> bool:
-    """Whether data may have several splits; a file and a table do not."""
+    """Returns whether data may have several splits; a file and a table do not."""
     return isinstance(data, str | os.PathLike) and not Path(data).is_file()
 
 
 def _names(rows: "datasets.Dataset", column: str, title: str) -> list[str]:
-    """A column as names. Raises ValueError, with its row, for what is none."""
+    """Returns a column as names. Raises ValueError, naming the row, for anything else."""
     import pyarrow as pa
 
     kind = rows.features.arrow_schema.field(column).type
@@ -233,7 +236,7 @@ def _names(rows: "datasets.Dataset", column: str, title: str) -> list[str]:
         if value is None or (isinstance(value, str) and not value.strip()):
             raise ValueError(f"row {row} of {title} has no {column}: leave such rows out")
         if isinstance(value, int) and value < 0:
-            raise ValueError(f"row {row} of {title} has the {column} {value}: a negative id stands for nothing known")
+            raise ValueError(f"row {row} of {title} has the {column} {value}: ids must not be negative")
     return list(map(str, values))
 
 
@@ -243,11 +246,11 @@ def _distinct(facts: np.ndarray) -> np.ndarray:
 
 
 def _set_apart(facts: np.ndarray, share: float, entities: int, relations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Facts to train on, and those set apart: none that holds the last of an entity or a relation."""
+    """Returns the facts to train on, and those set apart, of which none is the last with an entity or a relation."""
     of_entity = np.bincount(facts[:, [HEAD, TAIL]].ravel(), minlength=entities)
     of_relation = np.bincount(facts[:, RELATION], minlength=relations)
     wanted, apart = int(len(facts) * share), []
-    # Every k-th fact first, then those behind them, so that the choice is spread evenly and the same in every run.
+    # Every k-th fact comes first, then those after them, so that the choice is spread evenly and the same in every run.
     every = max(round(1 / share), 1)
     for place in np.concatenate([np.arange(start, len(facts), every) for start in range(every)]):
         head, relation, tail = facts[place]

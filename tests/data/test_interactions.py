@@ -142,7 +142,7 @@ def test_features_of_items_come_from_lists_texts_and_numbers(tmp_path):
         [],
         ["genres=new", "genres=old", "year=1999"],
     ]
-    with pytest.raises(ValueError, match="knows nothing of the items"):
+    with pytest.raises(ValueError, match="has features of none of the items"):
         read_features(str(tmp_path / "t"), "item", ("year",), ("q",), split="items")
     pq.write_table(pa.table({"item": ["x", "x"], "year": [1, 2]}), tmp_path / "t" / "items.parquet")
     with pytest.raises(ValueError, match="the item x comes twice"):
