@@ -39,7 +39,7 @@ class TextInput:
         return np.zeros((n, self.max_length or 1 << (length - 1).bit_length()), np.int32)
 
     def examples(self, texts: Sequence[str] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-        """Returns the token ids of texts. Raises ValueError for blank texts and other inputs; `first` is the number of the first."""
+        """Returns the token ids of texts. Raises ValueError for blank texts and other inputs; the first is number `first`."""
         for row, text in enumerate(texts, first):
             if kind_of(text) != self.kind:
                 raise ValueError(f"this model takes texts: number {row} is {described(text)}; give strings")
