@@ -226,8 +226,8 @@ class KnowledgeMethod(ExampleMethod):
             led = jnp.where(batch["back"][:, None, None], self.score.between(answers, asked), led)
         scores = self.score.compare(led.reshape(-1, led.shape[-1]), relations)
         right = jnp.repeat(batch["query"][:, 1], answers.shape[1])
-        told = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), right[:, None], -1)[:, 0]
-        return -jnp.sum(weight.reshape(-1) * told)
+        log_likelihoods = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), right[:, None], -1)[:, 0]
+        return -jnp.sum(weight.reshape(-1) * log_likelihoods)
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """Returns the entities, `[E, vector_size]`; of complex numbers first all real parts, then all imaginary ones."""

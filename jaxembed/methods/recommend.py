@@ -45,7 +45,7 @@ class PairMethod(Recommender):
     score: Literal["cosine", "dot"] = "cosine"  # The score of a user and an item: cosine or dot.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.15))  # Any pairwise objective, or its name.
     shared_negatives: Count = 1024  # Number of negatives drawn for a step; all its pairs share them.
-    # Number of negatives per positive that they count as, for objectives with sampled negatives.
+    # Number of negatives per positive that the drawn ones count as, for objectives with sampled negatives.
     negative: Positive = 1.0
     # Negatives are drawn in proportion to count^ns_exponent; 0 draws all items with the same probability.
     ns_exponent: NotNegative = 0.0

@@ -80,12 +80,12 @@ class SimCSE(DenseMethod):
 
     def source(self, data: "TokenGroups") -> Source:
         """Like DenseMethod's, with the initial vectors and weights of tokens, and the tokens that are not part of a sentence."""
-        made = super().source(data)
+        source = super().source(data)
         if data.start is None:
-            return made
+            return source
         given = {"start": data.start, "special": np.asarray(data.special, np.int32)}
         given |= {} if data.weights is None else {"weights": data.weights}
-        return replace(made, constants={**made.constants, **given})
+        return replace(source, constants={**source.constants, **given})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
         """Returns the encoder's output for sentences, or for the first of each group; texts that are too long for it are cut."""
@@ -218,8 +218,8 @@ class TfIdf(UntrainedSentences):
         alone = self.columns - self.columns // 4 if len(rank) > self.columns else self.columns
         column = np.where(rank < alone, rank, alone + (rank - alone) % max(self.columns - alone, 1)).astype(np.int32)
         fitted = {"counts": counts, "column": column, "length": np.float32(real.sum(1).mean())}
-        made = super().source(data)
-        return replace(made, constants={**made.constants, "fitted": fitted})
+        source = super().source(data)
+        return replace(source, constants={**source.constants, "fitted": fitted})
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Returns what was fitted."""

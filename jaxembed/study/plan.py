@@ -76,13 +76,13 @@ def grid(
     else:
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     unique = list({json.dumps(as_json(point)): point for point in points}.values())
-    made = []
+    variants = []
     for point in unique:
         factors = {name: short(value) for name, value in point.items()}
         label = ", ".join(f"{name}={value}" for name, value in factors.items()) or type(method).__name__.lower()
         both = changed(start, point)
-        made.append(Variant(label, both.method, both.training, factors))
-    return made
+        variants.append(Variant(label, both.method, both.training, factors))
+    return variants
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:
-        told = jax.jit(one).lower(*shapes).cost_analysis()
-        total = float((told or {}).get("flops", 0.0)) * steps
+        analysis = jax.jit(one).lower(*shapes).cost_analysis()
+        total = float((analysis or {}).get("flops", 0.0)) * steps
     return Cost(learned, size((state.params, state.rows, state.net)), size(shard), total, steps)
 
 

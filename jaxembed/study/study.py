@@ -186,7 +186,7 @@ class Study:
 
     def declare(self) -> None:
         """Writes study.json, from which `report` makes its tables."""
-        told = {
+        declared = {
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
             "lower_is_better": list(self.lower_is_better), "unranked": list(self.unranked), "curves": list(self.curves),
             "notes": list(self.notes),
@@ -196,7 +196,7 @@ class Study:
                 for run in self.runs
             ],
         }  # fmt: skip
-        write_text(self.folder / "study.json", json.dumps(told, indent=1) + "\n")
+        write_text(self.folder / "study.json", json.dumps(declared, indent=1) + "\n")
 
     def groups(self) -> list[list[Planned]]:
         """Returns the runs in groups that train as one program each, no larger than the memory allows."""

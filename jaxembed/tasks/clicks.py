@@ -27,7 +27,7 @@ class Clicks(Task):
     label: str = "label"  # Column of the labels: 1 for a click, 0 for none.
     train_split: str = "train"  # Split to train on.
     test_split: str = "test"  # Split on which the method is judged.
-    # Share of the training rows, chosen by a hash, that is not trained on; settings are chosen by the figures on it. 0: none.
+    # Share of the rows, chosen by a hash, that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
 
     unit: ClassVar[str] = "rows"

@@ -44,7 +44,7 @@ class ImageTexts(Task):
     size: tuple[Count, Count] | None = (48, 36)  # Height and width to which images are resized.
     channels: Channels | None = 3  # 1 for grey, 3 for colour.
     max_images: CountOrZero = 0  # Number of training pairs, the first of the split; 0 takes all.
-    # Share of the training pictures that is not trained on; settings are chosen by the figures on it. 0: none.
+    # Share of the training pictures that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     # wordpiece, bpe or word, which are trained on the training texts, or a tokenizer.json.
     tokenizer: str = "wordpiece"

@@ -37,7 +37,7 @@ class Interactions(Task):
     # How items of each user are set apart for validation, and for the test if there is no test split: "share" takes a share
     # of them by a hash, and "last" takes the last in time, one for each (leave-one-out).
     hold: Literal["share", "last"] = "share"
-    # Share of each user's training items that is not trained on; settings are chosen by the figures on it. 0: none.
+    # Share of each user's training items that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     # Split of the same dataset that has one row per item with the item_features; None if there is no such table.
     item_split: str | None = None
@@ -161,9 +161,9 @@ class Interactions(Task):
                 )
 
             names = [key.partition("/")[2] for key in self.columns.values()]
-            made = measured(names, figures_of, "ranking/")
-            missing = {key: None for key in self.columns.values() if key not in made and not end}
-            figures |= {f"{name}{end}": value for name, value in (made | missing).items()}
+            measures = measured(names, figures_of, "ranking/")
+            missing = {key: None for key in self.columns.values() if key not in measures and not end}
+            figures |= {f"{name}{end}": value for name, value in (measures | missing).items()}
         return figures
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:

@@ -73,8 +73,8 @@ class Sentences(Task):
 
     def read(self) -> Read:
         """Reads the sentences and the scored pairs, and makes the tokenizer and the token vectors to start from."""
-        how = {"split": self.split, "column": self.column, "pair": self.pair, "negative": self.negative}
-        sentences = read_sentences(self.data, max_rows=self.max_rows, **how, **self.origin)
+        columns = {"split": self.split, "column": self.column, "pair": self.pair, "negative": self.negative}
+        sentences = read_sentences(self.data, max_rows=self.max_rows, **columns, **self.origin)
         texts = sentences.texts
         if self.tokenizer == "word" and self.start:  # words that only Skip-gram has seen keep its vectors
             texts = (*texts, *[" ".join(self.start.corpus().vocabulary.words[: self.start.words])] * 2)

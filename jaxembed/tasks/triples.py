@@ -91,8 +91,8 @@ class Triples(Task):
         for facts, end in ((graph.test, ""), (graph.validation, DEV)):
             if len(facts):
                 ranks = summary(Ranker(graph, facts), method, params)
-                told = {**ranks, "unseen": float(graph.unseen(facts).mean())}
-                found |= {f"ranking/{name}{end}": value for name, value in told.items()}
+                figures = {**ranks, "unseen": float(graph.unseen(facts).mean())}
+                found |= {f"ranking/{name}{end}": value for name, value in figures.items()}
         return checked(found)
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
