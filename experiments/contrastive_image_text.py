@@ -2,6 +2,7 @@
 
     python -m experiments.contrastive_image_text --preset smoke --results runs/image-text-smoke   # needs JAXEMBED_DATA
     python -m experiments.contrastive_image_text                                                  # cpu: about 15 minutes, 2 cores
+    python -m experiments.contrastive_image_text --preset tuned   # each at its best learning rate, about an hour
     python -m experiments.contrastive_image_text --preset sweep   # objectives x batches, 20 minutes
     python -m experiments.contrastive_image_text --preset gpu --results results/contrastive_image_text_gpu
 
@@ -10,13 +11,17 @@
 Trains two towers, a ViT and a Transformer, with each objective; beside them stand the towers untrained and a random
 ranking. Products whose names recur count as right for each other, and are no negatives of each other in training.
 Expect of `cpu` a recall@10 of .48 to .51 by CLIP and .45 to .47 by SigLIP among 1,531 pairs, where a random ranking has .007.
+
+In `tuned` each objective is tried at three learning rates. The best by recall@10 from images to texts on the validation part, a
+tenth of the training pictures that nothing is trained on, is trained with five seeds, and only these runs are compared on the
+test pairs. In the other presets the learning rate is the same for all objectives, and nothing is chosen.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment import Experiment, Preset
+from experiments.experiment import Experiment, Preset, set_apart
 from jaxembed.recipes import RECIPES
 
 PAIRS = ("untrained", "clip/infonce", "siglip/negative_sampling")
@@ -35,6 +40,10 @@ PRESETS = {
         (*PAIRS[:2], "clip/dcl", PAIRS[2]), Path("results/contrastive_image_text_sweep"),
         {"epochs": 3, **AS_RECORDED},
         vary=("batch_size=64,256",),
+    ),
+    "tuned": Preset(
+        (*PAIRS[:2], "clip/dcl", PAIRS[2]), Path("results/contrastive_image_text_tuned"), seeds=(1, 2, 3, 4, 5),
+        tune=("learning_rate=0.001,0.002,0.004",), select="retrieval/image_to_text/recall@10-dev",
     ),
     "gpu": Preset(
         PAIRS, Path("results/contrastive_image_text_gpu"),
@@ -59,6 +68,7 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         "R@k: share of queries with a right item among the first k of all test pairs; an item with the same text, but for "
         "case, is right. Ties count against. random: the expectation of a random ranking, in closed form.",
         "clip excludes pairs of the same text from the negatives; siglip takes them as positives.",
+        set_apart(task.validation, "pictures"),
     ]
 
 

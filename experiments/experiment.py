@@ -207,6 +207,13 @@ class Experiment:
             sys.exit(f"{self.name}: {error}")
 
 
+def set_apart(share: float, what: str) -> str:
+    """The line under a table that says what settings are chosen on; `share` of the training data is set apart for that."""
+    if not share:
+        return f"No {what} are set apart: all training data are trained on."
+    return f"{share:.0%} of the training data are set apart and not trained on; only figures on these {what} choose settings."
+
+
 def points(base: Recipe, axes: Mapping[str, Sequence[Any]], grid: str) -> list[dict[str, Any]]:
     """The combinations of values that concern a recipe; what is not trained, or has none of the settings, stands once."""
     known = settings(base)

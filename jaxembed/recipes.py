@@ -1,7 +1,7 @@
-"""The registry: what people type, and the method, the data and the training behind it.
+"""The registry: it maps the names that people type to a method, its data and its training.
 
 `jaxembed train NAME` and its help, the contenders of experiments, grids, reproduction, the table of methods and the contract
-tests are all made from `RECIPES`. The settings are those of the numbers in the README. A new family is a line here.
+tests are all made from `RECIPES`. The settings are those of the numbers in the README. A new method adds one line here.
 """
 
 import sys
@@ -39,7 +39,7 @@ from jaxembed.training.settings import Training
 
 @dataclass(frozen=True)
 class Recipe(Chooses):
-    """A method, the data that it is trained on and judged by, and how it is trained."""
+    """A method, the data that it is trained on and judged by, and the settings of its training."""
 
     method: Method
     task: Task
@@ -47,7 +47,7 @@ class Recipe(Chooses):
 
     @property
     def hidden(self) -> frozenset[tuple[str, ...]]:
-        """How tables are trained, where there are encoders instead."""
+        """The settings of training that have no effect: those of tables, if the method has encoders, and so on."""
         names = (
             ("optimizer", "initial_accumulator", "eps", "loss_every", "replicas", "merge_steps", "sweeps", "damping")
             if self.training.dense
@@ -57,19 +57,19 @@ class Recipe(Chooses):
         return frozenset(("training", name) for name in names)
 
     def with_(self, **values: Any) -> Self:
-        """The same with other settings, by the names that `jaxembed.fields.settings` gives them."""
+        """Returns the recipe with other settings, under the names of `jaxembed.fields.settings`."""
         return changed(self, values)
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe called `name`; raises ValueError with near matches where there is none."""
+    """Returns the recipe called `name`. Raises ValueError, with near matches, if there is none."""
     if spelled(name) not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[spelled(name)]
 
 
 def _words(method: Method, **training: Any) -> Recipe:
-    # Two copies of the tables fill two cores, and a sixteenth of the losses tells the course of training.
+    # Two copies of the tables fill two cores, and a sixteenth of the losses suffices to follow the training.
     return Recipe(method, Words("enwik8-small"), Training(replicas=2, loss_every=16, **training))
 
 
@@ -158,7 +158,7 @@ RECIPES: dict[str, Recipe] = {
     "deepfm": _clicks(clicks.DeepFM()),
     "dcn": _clicks(clicks.DCN()),
     "ials": _interactions(closed_form.IALS(), epochs=10, dense=Dense()),
-    # What the others are to be better than.
+    # Baselines.
     "pixels": _images(images.Pixels, epochs=1, **_HEAD),
     "untrained_images": _images(images.Untrained, epochs=1, **_HEAD),
     "mean_of_tokens": _sentences(sentences.AveragedTokens, epochs=1),
@@ -176,7 +176,7 @@ MARKS = "<!-- recipes: python -m jaxembed.recipes README.md -->", "<!-- /recipes
 
 
 def table() -> str:
-    """The recipes in Markdown, a line each, and the baselines in one."""
+    """Returns the recipes in Markdown: one line for each, and one line with the baselines."""
     lines = ["| recipe | what it learns from | task | objectives |", "|---|---|---|---|"]
     for name, one in RECIPES.items():
         if not one.method.trained:
@@ -186,11 +186,11 @@ def table() -> str:
         family = next((of for of, kinds in FAMILIES.items() if known and kinds is family_of(known.value)), "its own")
         lines.append(f"| `{name}` | {about} | {type(one.task).__name__} | {family} |")
     baselines = ", ".join(f"`{name}`" for name, one in RECIPES.items() if not one.method.trained)
-    return "\n".join([*lines, "", f"Without training, to compare with: {baselines}."])
+    return "\n".join([*lines, "", f"Baselines without training: {baselines}."])
 
 
 def with_table(page: str) -> str:
-    """A page with the table between its marks as it is now."""
+    """Returns a page with the current table between its marks."""
     before, _, rest = page.partition(MARKS[0])
     return f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
 

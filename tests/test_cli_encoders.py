@@ -121,7 +121,7 @@ def test_bad_input_is_told_in_a_line(capsys):
     for arguments, message in (
         (["simclr", "--objective", "infonse"], "did you mean 'infonce'"),
         (["simclr", "--objective", "triplet", "--temperature", "1"], "has no temperature"),
-        (["simclr", "--batch-size", "1"], "needs others to differ from"),
+        (["simclr", "--batch-size", "1"], "is compared with the others of its batch"),
         (["simclr", "--temperature", "0"], "temperature must be above 0, not 0.0"),
         (["byol", "--momentum", "1.5"], "momentum must be from 0 to 1, not 1.5"),
         (["simclr", "--column", "picture"], "picture"),

@@ -26,3 +26,8 @@ def test_importing_drags_in_nothing_heavy(line):
 def test_vectors_are_read_without_jax():
     code = f"{IMPORTS['vectors']}; import sys; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_manual_does_not_wait_for_jax():
+    code = "import sys; from jaxembed.cli import main; sys.exit(main(['--help']) or 'jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. `jaxembed --help` is its manual."""
+"""The command line: it parses, calls, and prints. `jaxembed --help` is its manual."""
 
 import signal
 import sys
@@ -8,17 +8,17 @@ from jaxembed.cli.interrupt import interruptible, leave
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv`, by default the process' own: the exit status, 0, 1, 2 or 130.
+    """Runs the command line `argv`, by default that of the process, and returns the exit status: 0, 1, 2 or 130.
 
-    After Ctrl-C the process ends with 130 where the command line is its own.
+    If the command line is that of the process, Ctrl-C ends the process with 130.
     """
     with interruptible("jaxembed"):
         try:
-            from jaxembed.cli.commands import run  # it takes a while, in which Ctrl-C may come
+            from jaxembed.cli.commands import run  # this takes a while, during which Ctrl-C may come
 
             status = run(list(sys.argv[1:] if argv is None else argv))
-        except KeyboardInterrupt as stopped:  # Interrupted says how to go on
+        except KeyboardInterrupt as stopped:  # Interrupted says how to continue
             return leave("jaxembed", str(stopped), end=argv is None)
-        if argv is None:  # nothing is left to be interrupted
+        if argv is None:  # nothing is left to interrupt
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status

@@ -1,4 +1,4 @@
-"""The commands, and what is printed of their errors."""
+"""The commands, and how their errors are printed."""
 
 import os
 import re
@@ -34,7 +34,7 @@ it is, is found from its content. A command that fails says why in one line; wit
 
 
 def run(argv: list[str]) -> int:
-    """Runs the command line `argv`: the exit status, 0, 1 or 2. KeyboardInterrupt passes."""
+    """Runs the command line `argv` and returns the exit status: 0, 1 or 2. KeyboardInterrupt is passed on."""
     write_any_letter()
     if argv == ["--version"]:
         from jaxembed import __version__
@@ -45,7 +45,7 @@ def run(argv: list[str]) -> int:
     try:
         app = _app(argv)
         arguments = app.cli(prog="jaxembed", description=ABOUT, args=_parted(argv), config=(FlagCreatePairsOff,))
-        # JAX takes a second to come: the manual and slips of the pen do not wait for it.
+        # Importing JAX takes a second, which the manual and mistyped commands do not wait for.
         from jaxembed.training.host import start
         from jaxembed.training.processes import initialize
 
@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
         return status or 0
     except SystemExit as stopped:  # --help, or a line that could not be parsed
         return int(stopped.code or 0)
-    except BrokenPipeError:  # the reader, `head` say, has what it wanted
+    except BrokenPipeError:  # the reader, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, KeyError, OSError, FloatingPointError) as error:
@@ -69,12 +69,12 @@ def run(argv: list[str]) -> int:
 
 
 def _app(argv: list[str]) -> SubcommandApp:
-    """The commands; only the help of one that is named in `argv` is more than a line."""
+    """Returns the commands. Only the help of a command that `argv` names is longer than a line."""
     app: Any = SubcommandApp()
     if argv[:1] == ["train"]:
         app.command(_methods(argv), name="train")
     else:
-        app.command(_nothing, name="train", help="Train vectors by a method; jaxembed train --help lists them.")
+        app.command(_nothing, name="train", help="Train a method; jaxembed train --help lists the methods.")
     for name, command in _COMMANDS.items():
         brief = (command.__doc__ or "").partition("\n")[0]
         app.command(command, name=name, help=None if name in argv[:1] else brief)
@@ -82,7 +82,7 @@ def _app(argv: list[str]) -> SubcommandApp:
 
 
 def _methods(argv: list[str]) -> SubcommandApp:
-    """One command for each recipe, of which only the one that was typed has its options."""
+    """Returns one command for each recipe; only the one that was typed has its options."""
     from jaxembed.cli.train import brief, command, switched_off
     from jaxembed.fields import settings
     from jaxembed.recipes import RECIPES
@@ -114,7 +114,7 @@ def _run(arguments: Any) -> int | None:
 
 
 def _parted(argv: list[str]) -> list[str]:
-    """`-man +woman` of an analogy as `- man + woman`, up to a lone --, behind which all stands as it is."""
+    """Splits `-man +woman` of an analogy into `- man + woman`, up to a lone --, after which everything stays as it is."""
     if argv[:1] != ["analogy"]:
         return argv
     end = argv.index("--") if "--" in argv else len(argv)
@@ -125,7 +125,7 @@ def _parted(argv: list[str]) -> list[str]:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings as one line each, without the place in the code."""
+    """Prints warnings as one line each, without their place in the code."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"jaxembed: warning: {message}", file=sys.stderr)
         yield

@@ -1,4 +1,4 @@
-"""`jaxembed embed`, and `jaxembed neighbors` among what it wrote: a trained encoder at work."""
+"""`jaxembed embed`, and `jaxembed neighbors` among the vectors that it wrote."""
 
 import json
 import os
@@ -22,9 +22,9 @@ _NOTES = "embedded.json"
 
 @dataclass(frozen=True)
 class Embed:
-    """Vectors of sentences or pictures, by the encoder of a run.
+    """Encodes sentences or pictures with the encoder of a run, and writes their vectors.
 
-    What was embedded last is what `jaxembed neighbors RUN` searches.
+    `jaxembed neighbors RUN` searches the vectors that were written last.
 
         jaxembed embed runs/simcse/seed-1 sentences.txt
         jaxembed embed runs/simclr/seed-1 pictures/ --output pictures.npy
@@ -34,20 +34,20 @@ class Embed:
     run: Positional[Path]  # A run's folder.
     # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture.
     input: Positional[Path | None] = None
-    data: str | None = None  # Instead, a dataset: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
+    data: str | None = None  # A dataset in place of a file: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
     column: str = "text"  # Column of the dataset with the texts or images.
     split: str | None = None  # Split of the dataset; by default the only one, or train.
     config: str | None = None  # Configuration of the dataset.
     revision: str | None = None  # Commit or tag of a dataset on the hub.
-    # What is written: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, in
-    # whose keys white space is _. By default RUN/embedded.safetensors.
+    # File to write: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, whose
+    # keys have _ in place of white space. By default RUN/embedded.safetensors.
     output: Path | None = None
     batch_size: int = 32  # Number of texts or pictures that are encoded at a time.
     normalize: bool = False  # Scale vectors to length 1.
 
 
 def embed(arguments: Embed) -> None:
-    """Encodes, writes and says where."""
+    """Encodes the input, writes the vectors, and prints where."""
     from jaxembed.files import write_text
     from jaxembed.trained import Model, load
     from jaxembed.vectors import KeyedVectors
@@ -61,13 +61,13 @@ def embed(arguments: Embed) -> None:
         )
     model = load(arguments.run)
     if isinstance(model, KeyedVectors):
-        raise ValueError(f"{arguments.run} holds vectors of words, and no encoder: `jaxembed neighbors` searches them")
+        raise ValueError(f"{arguments.run} holds vectors of words and no encoder: `jaxembed neighbors` searches them")
     if not isinstance(model, Model):
-        raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids and neither texts nor pictures")
+        raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids instead of texts or pictures")
     keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
     vectors = model.encode(things, arguments.batch_size, arguments.normalize)
     _write(output, KeyedVectors(_unique(keys), vectors))
-    # A run keeps its vectors when it is moved.
+    # The path is relative, so that a run keeps its vectors when it is moved.
     file = output.name if output.parent == arguments.run else os.path.abspath(output)
     about = {"file": file, "from": arguments.data or str(arguments.input), "vectors": len(vectors)}
     write_text(arguments.run / _NOTES, json.dumps(about, indent=2) + "\n")
@@ -75,7 +75,7 @@ def embed(arguments: Embed) -> None:
 
 
 def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
-    """Keys, and what is to be encoded."""
+    """Returns keys, and the inputs to encode."""
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _PICTURES)
         if not found:
@@ -86,7 +86,7 @@ def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise ValueError(f"{path} is not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     texts = [line for line in lines if line]
     if not texts:
         raise ValueError(f"{path} holds no text")
@@ -117,7 +117,7 @@ def _of_column(arguments: Embed, model: "Model") -> tuple[list[str], "Things"]:
 
 
 def _unique(keys: Sequence[str]) -> list[str]:
-    """Keys of which each comes once: the second "a dog" is "a dog (2)"."""
+    """Makes keys unique: the second "a dog" becomes "a dog (2)"."""
     seen: Counter[str] = Counter()
     taken, unique = set(keys), []
     for key in keys:
@@ -148,7 +148,7 @@ def _write(output: Path, vectors: "KeyedVectors") -> None:
 
 
 def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> None:
-    """Prints what lies nearest to each text or picture among what was embedded."""
+    """Prints the nearest of the embedded texts or pictures for each query."""
     from jaxembed.terminal import show_near
     from jaxembed.trained import load
     from jaxembed.vectors import load_vectors
@@ -156,8 +156,7 @@ def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> 
     notes = run / _NOTES
     if among is None and not notes.exists():
         raise ValueError(
-            f"nothing was embedded by {run} yet: `jaxembed embed {run} FILE` embeds what is to be searched, or name vectors "
-            "with --among"
+            f"{run} has not embedded anything yet: run `jaxembed embed {run} FILE` first, or name vectors with --among"
         )
     path = among or run / json.loads(notes.read_text(encoding="utf-8"))["file"]
     if path.suffix == ".npy":

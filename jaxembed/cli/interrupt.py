@@ -1,9 +1,9 @@
 """Ctrl-C at any moment: one line and the status 130, also while modules are imported and while XLA compiles.
 
-Python hears of Ctrl-C only between two of its own instructions. An exception that is raised then is right where files are
-open and progress bars are drawn, but it must not go through the compiler's calls back into Python, nor through half-imported
-modules, and where the process is in C for long it would come late. There, and at the very end, where threads of XLA are
-still at work, the process ends at once.
+Python handles Ctrl-C only between two of its own instructions. Raising an exception then is right while files are open
+and progress bars are drawn. But an exception must not pass through the compiler's calls back into Python, nor through
+half-imported modules, and while the process is in C for a long time it would come late. In these cases, and at the very
+end, when threads of XLA are still running, the process ends at once.
 """
 
 import os
@@ -15,13 +15,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
 
 STATUS = 130
-_PATIENCE = 1.0  # seconds until a process that does not hear of Ctrl-C is ended
-_NOT_THROUGH = ("importlib", "frozen_importlib", "jax", "jaxlib")  # packages through whose code no exception is sent
+_PATIENCE = 1.0  # seconds after which a process that does not react to Ctrl-C is ended
+_NOT_THROUGH = ("importlib", "frozen_importlib", "jax", "jaxlib")  # packages through whose code no exception is raised
 _PLAIN = "interrupted; what was finished before stands as it was"
 
 
 def leave(name: str, message: str = "", end: bool = True) -> int:
-    """Ends the process at once with one line; nothing is waited for. Without `end` only prints it: the status."""
+    """Ends the process at once with one line, and waits for nothing. Without `end` it only prints, and returns the status."""
     if end and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # a progress bar may have hidden it
@@ -35,7 +35,7 @@ def leave(name: str, message: str = "", end: bool = True) -> int:
 
 @contextmanager
 def interruptible(name: str) -> Iterator[None]:
-    """Within it Ctrl-C raises KeyboardInterrupt, or ends the process as `leave` does where no exception may be raised.
+    """Makes Ctrl-C raise KeyboardInterrupt, or end the process as `leave` does where no exception may be raised.
 
     A part of the program that sets a handler of its own, as training with checkpoints does, is not disturbed.
     """
@@ -54,7 +54,7 @@ def interruptible(name: str) -> Iterator[None]:
         raise KeyboardInterrupt
 
     def watch() -> None:
-        # The system writes the number of each signal here, whatever Python is doing.
+        # The system writes the number of each signal to this pipe, whatever Python is doing.
         while signals := os.read(reading, 1):
             if signals[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is handle:
                 if not heard.wait(_PATIENCE):
@@ -78,7 +78,7 @@ def interruptible(name: str) -> Iterator[None]:
 
 
 def guard(name: str) -> None:
-    """Makes the rest of this process interruptible: KeyboardInterrupt that nothing catches ends it as `leave` does."""
+    """Makes the rest of this process interruptible: a KeyboardInterrupt that nothing catches ends it as `leave` does."""
     before = sys.excepthook
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -90,4 +90,4 @@ def guard(name: str) -> None:
     _held.enter_context(interruptible(name))
 
 
-_held = ExitStack()  # what `guard` entered, which nothing leaves before the process ends
+_held = ExitStack()  # what `guard` entered; nothing leaves it before the process ends

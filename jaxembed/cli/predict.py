@@ -10,10 +10,10 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Predict:
-    """The entities that best complete a fact of a knowledge graph, by the run of a method that was trained on it.
+    """Completes a fact with the entities of a knowledge graph, by a run that was trained on it.
 
-    Two of head, relation and tail are named, and ? stands for the head or the tail. Facts that are known already are marked with
-    the split that has them.
+    Name two of head, relation and tail, and put ? for the head or the tail. Known facts are marked with the split that
+    holds them.
 
         jaxembed predict runs/complex/seed-1 Beijing capital_of ?
         jaxembed predict runs/complex/seed-1 ? borders China -k 20

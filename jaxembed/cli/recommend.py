@@ -1,4 +1,4 @@
-"""`jaxembed recommend RUN USER`: what a user, or someone with these items, may want next."""
+"""`jaxembed recommend RUN USER`: recommends items to a user, or to someone with the given items."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Recommend:
-    """The best items for a user, without those that the user has; or for somebody new, by a list of items.
+    """Recommends the best items to a user, without those that the user has; or to somebody new, given a list of items.
 
     jaxembed recommend runs/mf/seed-1 reader-007 -k 5
     jaxembed recommend runs/sasrec/seed-1 --history book-010 book-011
     """
 
     run: Positional[Path]  # A run's folder.
-    user: Positional[str | None] = None  # Id of a user, as the data have it.
-    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10  # How many items.
-    # Ids of items in their order, the latest last, in place of a user: for methods that make users of what they have.
+    user: Positional[str | None] = None  # Id of a user, as in the data.
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10  # Number of items.
+    # Ids of items in order, the latest last, in place of a user; for methods that compute users from their items.
     history: tuple[str, ...] | None = None
 
 

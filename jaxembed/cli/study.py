@@ -1,4 +1,6 @@
-"""`jaxembed report | reproduce`: from finished runs to tables, and back from a run to its making."""
+"""`jaxembed report
+reproduce`: makes tables from finished runs, and trains a finished run again.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -9,31 +11,33 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Report:
-    """Tables and plots of a study: table.md, table.tex, results.csv, quality.png, curves.png.
+    """Writes tables and plots of a study: table.md, table.tex, results.csv, quality.png, curves.png.
 
-    Every mean has its 95 % interval; the best is bold, and with 5 seeds or more a dagger marks what is not significantly
-    worse (paired by seed, Holm-corrected). Runs on different data are not mixed, and a missing run is not passed over.
+    Every mean has its 95 % interval. The best mean is bold, and with 5 seeds or more a dagger marks those that are not
+    significantly worse (paired by seed, Holm-corrected). Runs on different data are not mixed, and missing runs are not
+    ignored.
 
         jaxembed report results/compare_objectives
     """
 
-    folder: Positional[Path]  # A study's folder: it holds study.json.
-    partial: bool = False  # Report even if runs are missing; every output then names them.
-    pack: bool = False  # Move the text files of all runs into one file, runs.jsonl, from which the runs open as before.
+    folder: Positional[Path]  # Folder of a study; it holds study.json.
+    partial: bool = False  # Report even if runs are missing. All outputs then name them.
+    pack: bool = False  # Move the text files of all runs into one file, runs.jsonl, from which the runs still open.
 
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Trains a recorded run again and compares: bit for bit on the same versions, device and commit, else within limits.
+    """Trains a recorded run again and compares the results.
 
-    Where only the commit differs, bit for bit is tried first. Elsewhere a figure may differ by 3 standard deviations over the
-    finished seeds beside the run, or by 2 % where there are none.
+    With the same versions, device and commit, they must be the same bit for bit; if only the commit differs, this is
+    tried first. Otherwise a figure may differ by 3 standard deviations over the finished seeds beside the run, or by 2
+    % if there are no other seeds.
 
-    jaxembed reproduce results/compare_objectives/runs/glove/seed-1
+        jaxembed reproduce results/compare_objectives/runs/glove/seed-1
     """
 
-    run: Positional[Path]  # A run's folder: it holds settings.json.
-    output: Path | None = None  # Keep the new run in this folder; by default it is removed.
+    run: Positional[Path]  # Folder of a run; it holds settings.json.
+    output: Path | None = None  # Keep the new run in this folder. By default it is removed.
 
 
 def report(arguments: Report) -> None:
@@ -45,11 +49,11 @@ def report(arguments: Report) -> None:
     if arguments.pack:
         from jaxembed.study.packed import pack
 
-        print(f"{pack(arguments.folder)} runs stand in {arguments.folder / 'runs.jsonl'}")
+        print(f"{pack(arguments.folder)} runs are now in {arguments.folder / 'runs.jsonl'}")
 
 
 def reproduce(arguments: Reproduce) -> int:
-    """Prints how a run and its repetition compare; 1 where they differ by more than they may."""
+    """Prints how a run and its repetition compare; returns 1 if they differ by more than is allowed."""
     from jaxembed.study.reproduce import reproduce as again
     from jaxembed.terminal import show_table
 
@@ -58,7 +62,7 @@ def reproduce(arguments: Reproduce) -> int:
         print(line)
     if found.tried:
         came_out = "is the same bit for bit" if found.exact else "is not the same bit for bit"
-        print(f"Only the commit differs, so that bit for bit was tried first: the run {came_out}.")
+        print(f"Only the commit differs, so a comparison bit for bit was tried first: the run {came_out}.")
     if not found.exact:
         print(
             "A figure may differ by 3 standard deviations over the seeds beside the run, by 2 % where there are none."

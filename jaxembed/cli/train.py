@@ -14,32 +14,32 @@ from jaxembed.recipes import RECIPES, Recipe, recipe
 from jaxembed.study.options import Asked, Options
 
 ABOUT = """Writes one folder per seed with the vectors, settings, environment, metrics and TensorBoard events, and for an encoder
-everything that is needed to use it. A run that is finished already, with the same settings, is kept."""
+everything that is needed to use it. A finished run with the same settings is kept."""
 
 
 @dataclass(frozen=True)
 class Where(Asked):
-    """How often a recipe is trained, and where that is written."""
+    """The number of runs of a recipe, and the folder that they are written to."""
 
     seeds: tuple[int, ...] = (1,)  # Seeds, which are all trained at once: 1 2 3.
-    # Folder of the runs, which gets one folder per seed; by default runs/NAME, followed by the objective if one is given.
+    # Folder of the runs, with one folder per seed. By default runs/NAME, followed by the objective if one is given.
     output: Path | None = None
 
 
 class Train:
-    """The command of a recipe, which `command` gives the options."""
+    """The command of a recipe; `command` adds its options."""
 
-    recipe_name: ClassVar[str]  # settings may be called name or start
+    recipe_name: ClassVar[str]  # not called name, since a setting may be
     recipe: ClassVar[Recipe]
 
 
 def brief(name: str) -> str:
-    """What a recipe's method is, in a line."""
+    """Returns one line about the method of a recipe."""
     return (type(RECIPES[name].method).__doc__ or "").strip().partition("\n")[0]
 
 
 def command(name: str, line: Sequence[str] = ()) -> type[Train]:
-    """The command of a recipe; `line` is what was typed behind it, since `--encoder resnet` has a ResNet's options."""
+    """Returns the command of a recipe; `line` is the rest of the line, since `--encoder resnet` adds the options of a ResNet."""
     start = recipe(name)
     encoders = [one.name for one in settings(start).values() if isinstance(one.value, Encoder)]
     start = changed(start, typed_kinds(line, encoders))
@@ -51,12 +51,12 @@ def command(name: str, line: Sequence[str] = ()) -> type[Train]:
 
 
 def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[str, Any, Any]]:
-    """Settings as fields for `make_dataclass`; where they are `optional`, None stands for what was not typed."""
+    """Returns settings as fields for `make_dataclass`. If they are `optional`, None stands for those that were not typed."""
     found = []
     for one in known.values():
         value = one.value.kind if isinstance(one.value, Encoder) else one.shown
         kind = one.kind | None if optional else one.kind
-        # What was not typed has no default to be shown: it is as each contender has it.
+        # An optional setting shows no default, since it differs between contenders.
         plain: dict[str, Any] = (
             {"help_behavior_hint": "", "metavar": one.kind.__name__.upper()}
             if optional and type(one.kind) is type
@@ -68,14 +68,14 @@ def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[
 
 
 def own_options(kind: type) -> list[tuple[str, Any, Any]]:
-    """The fields of a dataclass with their help, for `make_dataclass`."""
+    """Returns the fields of a dataclass with their help, for `make_dataclass`."""
     meaning, hints = helps(kind), get_type_hints(kind)
     option = lambda one: Annotated[hints[one.name], tyro.conf.arg(help=meaning.get(one.name, ""))]
     return [(one.name, option(one), one.default) for one in fields(kind)]
 
 
 def asked_for(arguments: Any, known: Mapping[str, Setting], optional: bool = False) -> dict[str, Any]:
-    """The settings for which a command's `options` have other values."""
+    """Returns the settings that were given other values by a command's `options`."""
     values = {name: getattr(arguments, _field(name)) for name in known}
     if optional:
         return {name: value for name, value in values.items() if value is not None}
@@ -84,7 +84,7 @@ def asked_for(arguments: Any, known: Mapping[str, Setting], optional: bool = Fal
 
 
 def switched_off(line: Sequence[str], known: Mapping[str, Setting]) -> list[str]:
-    """A command line in which `--no-flip` reads `--flip 0`, and likewise for every number that is a share."""
+    """Returns a command line with `--flip 0` in place of `--no-flip`, and so for every number that is a share."""
     shares = {f"--no-{name.replace('_', '-')}": one for name, one in known.items() if one.is_share}
     return [part for word in line for part in ((f"--{word[5:]}", "0") if word.replace("_", "-") in shares else (word,))]
 
@@ -94,7 +94,7 @@ def _field(name: str) -> str:
 
 
 def typed_kinds(line: Sequence[str], flags: Iterable[str]) -> dict[str, str]:
-    """The values of `--flag VALUE` or `--flag=VALUE` in a command line that is yet to be parsed: they decide its options."""
+    """Returns the values of `--flag VALUE` or `--flag=VALUE` in an unparsed command line, since they determine its options."""
     words = [word for whole in line for word in (whole.split("=", 1) if whole.startswith("--") else [whole])]
     typed = {word[2:].replace("-", "_"): after for word, after in pairwise(words) if word.startswith("--")}
     return {flag: typed[flag] for flag in flags if flag in typed}
@@ -121,7 +121,7 @@ def train(arguments: Any) -> None:
 
 
 def _about(one: Recipe) -> str:
-    """The data in a line."""
+    """Returns one line about the data."""
     found = one.task.found
     kinds, documents, cut = (found.about.get(name) for name in ("vocabulary", "documents", "truncated"))
     text = f"{one.task.data}: {found.examples:,} {one.task.unit}"

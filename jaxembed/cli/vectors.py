@@ -1,4 +1,7 @@
-"""`jaxembed neighbors | analogy | evaluate`: what vectors know."""
+"""`jaxembed neighbors
+analogy
+evaluate`: searches and benchmarks of vectors.
+"""
 
 import csv
 import io
@@ -15,16 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What is looked at, and how its file is read."""
+    """The vectors of a command, and how their file is read."""
 
     vectors: Positional[Path]  # A run's folder or a vector file.
-    limit: int | None = None  # Read only the first so many vectors, which in most files are the most frequent words.
+    # Read only this many vectors, the first; in most files these are the most frequent words.
+    limit: int | None = None
     encoding: str = "utf-8"  # Encoding of the words of a word2vec or GloVe file, such as latin-1.
     # What to do with a word that is not valid in that encoding: strict (stop), replace, ignore, or backslashreplace.
     unicode_errors: str = "strict"
 
     def load(self) -> "KeyedVectors":
-        """The vectors."""
+        """Returns the vectors."""
         from jaxembed.vectors import load_vectors
 
         return load_vectors(self.vectors, limit=self.limit, encoding=self.encoding, unicode_errors=self.unicode_errors)
@@ -32,7 +36,7 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbors(Opened):
-    """The nearest words by cosine; of an encoder, the nearest sentences or pictures that it has embedded.
+    """Finds the nearest words by cosine; of an encoder, the nearest of the sentences or pictures that it has embedded.
 
     jaxembed neighbors vectors.bin king queen --topn 5
     jaxembed neighbors runs/simcse/seed-1 "two men play a guitar"
@@ -41,18 +45,18 @@ class Neighbors(Opened):
 
     words: Positional[
         tuple[str, ...]
-    ]  # Words whose neighbours are wanted; for an encoder, sentences or files of pictures.
+    ]  # Words whose neighbours are searched; for an encoder, sentences or files of pictures.
     topn: int = 10  # Number of neighbours per word.
-    # Vectors that an encoder searches; by default those that `jaxembed embed` wrote last.
+    # Vectors that an encoder searches. By default those that `jaxembed embed` wrote last.
     among: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analogy(Opened):
-    """The words nearest to a sum of words, each scaled to length 1, by cosine (3CosAdd).
+    """Finds the words nearest to a sum of words, each scaled to length 1, by cosine (3CosAdd).
 
-    Signs may stand apart or before a word. A word that begins with a sign itself stands after one that stands apart,
-    behind a lone --:
+    Signs may stand alone or before a word. If a word itself begins with a sign, put -- before the terms and let the
+    signs stand alone:
 
         jaxembed analogy vectors.bin king - man + woman
         jaxembed analogy vectors.bin paris -france +italy --topn 3
@@ -65,25 +69,25 @@ class Analogy(Opened):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Opened):
-    """Benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
+    """Measures benchmarks of word vectors: similarity (Spearman's correlation) and analogies (accuracy).
 
-    Items with a word that has no vector are left out and counted as oov; case is overlooked. Of an encoder's run, the
-    figures of its task are measured again.
+    Items with a word that has no vector are left out and counted as oov; case is ignored. For the run of an encoder,
+    the figures of its task are measured again.
 
         jaxembed evaluate GoogleNews-vectors-negative300.bin.gz --csv google-news.csv
         jaxembed evaluate runs/glove/seed-1 --split dev --method 3cosmul --categories
         jaxembed evaluate runs/simclr/seed-1 --split dev
     """
 
-    # Whole benchmarks, or a half: dev to choose settings on, test to confirm results on. Of an encoder's run, dev are the
-    # figures on what was set apart of the training data (STS-B: its validation split).
+    # The whole benchmarks, or a half: dev to choose settings on, test to confirm results on. For the run of an encoder, dev are
+    # the figures on the part of its data that was set apart (STS-B: its validation split).
     split: Literal["all", "dev", "test"] = "all"
-    # Analogies use only the first so many words of the file, which in most files are the most frequent.
+    # Use only this many words of the file, the first, for analogies; in most files these are the most frequent.
     restrict_vocab: int = 30_000
-    # How an analogy is answered: by a sum of cosines, or by their product (Levy and Goldberg 2014).
+    # Answer an analogy by a sum of cosines, or by their product (Levy and Goldberg 2014).
     method: Literal["3cosadd", "3cosmul"] = "3cosadd"
     categories: bool = False  # Also show the analogies by category.
-    csv: Path | None = None  # Also write the figures to this file.
+    csv: Path | None = None  # Also write the figures to this CSV file.
 
 
 def neighbors(arguments: Neighbors) -> None:
@@ -96,10 +100,10 @@ def neighbors(arguments: Neighbors) -> None:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
     topn, encoder = _positive(arguments.topn), _encodes(arguments.vectors)
     if arguments.among and not encoder:
-        raise ValueError(f"{arguments.vectors} has no encoder: --among is for runs of encoders")
+        raise ValueError(f"{arguments.vectors} has no encoder: --among is only for runs of encoders")
     without = encoder and not (arguments.vectors / "vectors.safetensors").exists()
     vectors = None if without else arguments.load()
-    # An encoder's run also keeps vectors by key, test/0 and so on, which can be looked up like those of words.
+    # An encoder's run also keeps vectors by key (test/0 and so on), which can be looked up like those of words.
     if vectors is None or (encoder and (arguments.among or any(word not in vectors for word in arguments.words))):
         return search(arguments.vectors, arguments.words, topn, arguments.among)
     for word, near in neighbours(vectors, arguments.words, topn).items():
@@ -107,7 +111,7 @@ def neighbors(arguments: Neighbors) -> None:
 
 
 def _encodes(run: Path) -> bool:
-    """Whether this is the run of an encoder of texts or pictures; graphs and recommenders have vectors by name alone."""
+    """Returns whether this is the run of an encoder of texts or pictures. Graphs and recommenders have vectors by name only."""
     from jaxembed.study.run import Run
 
     return (run / "encoder.safetensors").exists() and not Run.open(run).has_inputs("graph", "history", "fields")
@@ -123,7 +127,7 @@ def analogy(arguments: Analogy) -> None:
 
 
 def _added_and_taken(terms: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that are added and those that are taken away; behind a sign anything is a word."""
+    """Returns the words that are added and those that are subtracted. Anything after a sign is a word."""
     words: dict[str, list[str]] = {"+": [], "-": []}
     sign = None
     for term in terms:
@@ -151,7 +155,7 @@ def evaluate(arguments: Evaluate) -> None:
 
     encoder = (arguments.vectors / "encoder.safetensors").exists()
     rows, heading = _of_encoder(arguments) if encoder else _of_words(arguments)
-    if arguments.csv:  # before anything is shown: what has been measured is kept, whatever becomes of the terminal
+    if arguments.csv:  # the file comes first: the figures are kept even if the terminal cannot show them
         text = io.StringIO()
         writer = csv.DictWriter(text, ["vectors", *rows[0]], lineterminator="\n")
         writer.writeheader()
@@ -168,7 +172,7 @@ def evaluate(arguments: Evaluate) -> None:
 
 
 def _of_words(arguments: Evaluate) -> tuple[list[dict[str, Any]], str]:
-    """The benchmarks' figures, and what they are of."""
+    """Returns the figures of the benchmarks, and a heading."""
     from jaxembed.evaluation import evaluate as measure
 
     vectors = arguments.load()
@@ -178,7 +182,7 @@ def _of_words(arguments: Evaluate) -> tuple[list[dict[str, Any]], str]:
 
 
 def _of_encoder(arguments: Evaluate) -> tuple[list[dict[str, Any]], str]:
-    """The figures of the task of an encoder's run, measured again, and what they are of."""
+    """Returns the figures of the task of an encoder's run, measured again, and a heading."""
     from jaxembed.study.judged import judged
 
     figures = judged(arguments.vectors, arguments.split)

@@ -1,4 +1,4 @@
-"""What the world gives, as arrays: datasets by name, texts as token ids, images as pixels."""
+"""Readers of data, which return arrays: datasets by name, texts as token ids, images as pixels."""
 
 from jaxembed.data.hub import Source, load, resolve
 from jaxembed.data.images import Images, read_images

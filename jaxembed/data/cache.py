@@ -1,4 +1,4 @@
-"""Where derived data is kept between runs. Everything in it can be made again: it may be deleted at any time."""
+"""The cache of derived data between runs. Everything in it can be made again, so it may be deleted at any time."""
 
 import atexit
 import errno
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 _BLOCK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: A file that cannot be read is not a damaged one: it is left where it is.
+#: These errors do not mean that a file is damaged, so it is left in place.
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def cache_folder() -> Path:
-    """The folder that JAXEMBED_CACHE names, otherwise `jaxembed` in XDG_CACHE_HOME, otherwise in ~/.cache.
+    """Returns the folder that JAXEMBED_CACHE names, otherwise `jaxembed` in XDG_CACHE_HOME, otherwise in ~/.cache.
 
-    A user who has no home, as a number without a name in a container, has it in the folder of temporary files.
+    For a user without a home, such as a number without a name in a container, it is in the folder of temporary files.
     """
     if chosen := os.environ.get("JAXEMBED_CACHE"):
         return Path(chosen).expanduser()
@@ -39,16 +39,16 @@ def cache_folder() -> Path:
 
 
 def can_be_written(folder: Path) -> bool:
-    """Whether a folder can be written, or made; nothing is."""
+    """Returns whether a folder can be written, or made; nothing is written."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def writable_folder(name: str) -> Path:
-    """The folder `name` of the cache, made if it is missing.
+    """Returns the folder `name` of the cache, and makes it if it is missing.
 
-    Where the cache cannot be written it is one of a temporary folder, which is removed when the process ends; a warning
-    says so once. Raises OSError where the disk is full.
+    If the cache cannot be written, this is a temporary folder, which is removed when the process ends; a warning says
+    so once. Raises OSError if the disk is full.
     """
     folder = cache_folder()
     try:
@@ -67,7 +67,7 @@ def writable_folder(name: str) -> Path:
 
 @cache
 def _spare(folder: Path, cause: str) -> Path:
-    """What stands in for a cache folder that cannot be written."""
+    """Returns a temporary folder in place of a cache folder that cannot be written, with a warning."""
     warnings.warn(
         f"the cache folder {folder} cannot be written ({cause}): what is kept there goes to a temporary folder, and is made "
         "again by the next process; JAXEMBED_CACHE names another folder",
@@ -139,7 +139,7 @@ def _build(entry: Path, build: Callable[[Path], object]) -> None:
 
 @contextmanager
 def disk_errors(folder: Path, what: str, variable: str) -> Iterator[None]:
-    """Turns what a full disk raises into one OSError that says where there was no room for `what`, and why.
+    """Turns the errors of a full disk into one OSError that names the folder without room for `what`, and the cause.
 
     `variable` is the environment variable that names another folder.
     """
@@ -156,13 +156,13 @@ def disk_errors(folder: Path, what: str, variable: str) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder(what: str) -> Iterator[Path]:
-    """A folder for files on the way to `what`, removed afterwards. Raises OSError, as `disk_errors` does, on a full disk."""
+    """A temporary folder for files needed to make `what`. Raises OSError, as `disk_errors` does, on a full disk."""
     with disk_errors(Path(tempfile.gettempdir()), what, "TMPDIR"), tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 def mapped_file(path: str | os.PathLike, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file of zeros, mapped to be written. Raises OSError where the disk has no room for all of it."""
+    """Makes a new .npy file of zeros, mapped for writing. Raises OSError if the disk has no room for all of it."""
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
     with open(path, "r+b") as file:
         reserve(file)
@@ -170,18 +170,19 @@ def mapped_file(path: str | os.PathLike, dtype: Any, shape: tuple[int, ...]) -> 
 
 
 def reserve(file: IO[bytes]) -> None:
-    """Takes room on the disk for all of a file, as long as it is now. Raises OSError where there is none.
+    """Allocates disk space for the whole current length of a file. Raises OSError if there is not enough.
 
-    A file that is made longer has no room of its own yet: to write into its map on a full disk ends the process (SIGBUS).
+    A file that was only extended has no space of its own yet: writing into its map on a full disk ends the process
+    (SIGBUS).
     """
     size = os.fstat(file.fileno()).st_size
     if sys.platform == "linux":
         try:
             return os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # what file systems say that cannot do it
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the errors of file systems that cannot do it
                 raise
-    for start in range(0, size, _BLOCK):  # what is written takes room, even if it was there before
+    for start in range(0, size, _BLOCK):  # writing takes space, and keeps what was there before
         file.seek(start)
         block = file.read(_BLOCK)
         file.seek(start)

@@ -1,4 +1,4 @@
-"""Columns of a dataset, named by the user: opened, checked, and read as plain Python and NumPy values."""
+"""Columns of a dataset that the user names: opened, checked, and read as plain Python and NumPy values."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from jaxembed.data.delimited import read_delimited, text_of
 if TYPE_CHECKING:
     import datasets
 
-#: Integer labels without names are counted up to here; what lies above is an identifier, not a class.
+#: Integer labels without names are classes up to this number; larger ones are identifiers.
 MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A split that is found but not yet read.
+    """A split that has been found but not yet read.
 
-    title: how messages call it. record: what a run writes down of it. fingerprint: of its content, None where that is
-    known only after reading. load: gives the rows.
+    title: its name in messages. record: the entries for the record of a run. fingerprint: that of its content, None if
+    it is known only after reading. load: returns the rows.
     """
 
     title: str
@@ -58,9 +58,9 @@ def open_split(
 def rows_of(
     opened: Opened, columns: Sequence[str], most: int = 0, hints: Mapping[str, str] | None = None
 ) -> "datasets.Dataset":
-    """The named columns of the first `most` rows (0: all), in Arrow's form; `hints` say what to do without a column.
+    """Returns the named columns of the first `most` rows (0: all), in Arrow's form; `hints` are advice for missing columns.
 
-    Raises ValueError for a column that is not there (those there are are named) and for a split without rows.
+    Raises ValueError for a missing column, naming those that exist, and for a split without rows.
     """
     dataset = opened.load()
     if absent := [column for column in columns if column not in dataset.column_names]:
@@ -265,17 +265,17 @@ def _parsed(texts: Any) -> Any:
 
 
 def digest(settings: Any, *texts: Sequence[str]) -> str:
-    """A hash of settings (JSON-ready) and of lists of texts: 32 hexadecimal digits."""
+    """Returns a hash of settings (JSON-ready) and of lists of texts: 32 hexadecimal digits."""
     pieces = lambda part: (json.dumps(part[start : start + (1 << 14)]) for start in range(0, len(part), 1 << 14))
     listed = (piece for part in texts for piece in chain([f"[{len(part)}]"], pieces(part)))
     return content_digest(json.dumps(settings), *listed)
 
 
 def read_values(dataset: "datasets.Dataset", column: str) -> list[Any]:
-    """A column as Python values; None for a missing one."""
+    """Returns a column as Python values; missing values are None."""
     return _arrow(dataset, column).to_pylist()
 
 
 def _arrow(dataset: "datasets.Dataset", column: str) -> Any:
-    """A column as Arrow has it; the others are not touched."""
+    """Returns a column as Arrow has it, without reading the others."""
     return dataset.select_columns([column])[:][column]  # pyright: ignore[reportArgumentType, reportCallIssue]

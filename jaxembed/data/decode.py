@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG, whatever Pillow opens) to one uint8 array, on all cores."""
+"""Decodes images (PNG, JPEG, whatever Pillow opens) to one uint8 array, on all cores."""
 
 import os
 from collections import Counter
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import datasets
     from PIL.Image import Image
 
-ROWS = 256  # read from the dataset at a time
-RUN = 16  # images that a thread decodes before it looks for more
+ROWS = 256  # number of rows read from the dataset at a time
+RUN = 16  # number of images that a thread decodes before it takes more
 
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", "I", "F", *_WIDE)
@@ -24,7 +24,7 @@ Content = bytes | str | None  # an encoded image, the path of a file that is mis
 
 
 class _Unlike(Exception):
-    """An image that does not fit among those before it."""
+    """An image that does not match those before it."""
 
 
 def decode_images(
@@ -45,10 +45,10 @@ def decode_images(
     from tqdm import tqdm
 
     Image.init()  # its registry of formats fills at the first use, which threads must not share
-    undecodable = f"none of the {len(dataset):,} images of {title} can be decoded"
+    undecodable = f"none of the {len(dataset):,} images of {title} can be decoded; row 0: {{}}"
     first = next((image for image in map(_opened, _encoded(dataset, column, title)) if image is not None), None)
     if first is None:
-        raise ValueError(undecodable)
+        raise ValueError(undecodable.format(_refusal(next(_encoded(dataset, column, title)))))
     height, width = size or (first.height, first.width)
     depth = channels or (1 if first.mode in _GREY else 3)
     out = allocate((len(dataset), height, width, depth))
@@ -57,9 +57,7 @@ def decode_images(
         failures = []
         for row, content in enumerate(rows, start):
             try:
-                if not isinstance(content, bytes):
-                    raise ValueError(f"there is no file {content}" if content else "there is no image")
-                image = upright(Image.open(BytesIO(content)))
+                image = _image(content)
                 if channels is None and depth == 1 and image.mode not in _GREY:
                     raise _Unlike("mode")
                 if size is None and image.size != (width, height):
@@ -72,6 +70,7 @@ def decode_images(
         return failures
 
     skipped: list[int] = []
+    first_reason = ""
     try:
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -89,13 +88,14 @@ def decode_images(
                         f"row {row} of {title} cannot be decoded: {why}; drop it or pass skip_corrupt=True"
                     )
                 skipped += [row for row, _ in failures]
+                first_reason = first_reason or (failures[0][1] if failures else "")
                 bar.update(len(rows))
     except _Unlike as unlike:
         if str(unlike) == "mode":  # grey until now: colour from the start
             return decode_images(dataset, column, title, size, 3, skip_corrupt, allocate)
         raise ValueError(_sizes(dataset, column, title)) from None
     if len(skipped) == len(dataset):
-        raise ValueError(undecodable)
+        raise ValueError(undecodable.format(first_reason))
     if skipped:
         kept = np.delete(np.arange(len(dataset)), skipped)
         for start in range(0, len(kept), ROWS):  # in place: images only move forward, and there may be more than memory
@@ -106,7 +106,7 @@ def decode_images(
 
 
 def _batches(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[tuple[int, list[Content]]]:
-    """The first row of each batch, and its encoded images."""
+    """Yields the first row of each batch, and its encoded images."""
     import pyarrow as pa
 
     kind = dataset.features.arrow_schema.field(column).type
@@ -125,7 +125,7 @@ def _encoded(dataset: "datasets.Dataset", column: str, title: str) -> Iterator[C
 
 
 def _content(row: Any) -> Content:
-    """The bytes of an image, from the file that the dataset names where it holds none itself; of a missing file the path."""
+    """Returns the bytes of an image, read from its file if the dataset holds only a path; the path if there is no such file."""
     if not isinstance(row, dict):
         return row
     path = row.get("path")
@@ -137,27 +137,43 @@ def _content(row: Any) -> Content:
         return file.read()
 
 
-def _opened(content: Content) -> "Image | None":
-    """The image, its pixels not yet decoded; None where not even its head can be read."""
+def _image(content: Content) -> "Image":
+    """The image, upright. Raises ValueError where there is none, and whatever Pillow raises where it cannot be opened."""
     from PIL import Image
 
+    if not isinstance(content, bytes):
+        raise ValueError(f"there is no file {content}" if content else "there is no image")
+    return upright(Image.open(BytesIO(content)))
+
+
+def _opened(content: Content) -> "Image | None":
+    """Returns the image, upright; None if it cannot be opened."""
     try:
-        return upright(Image.open(BytesIO(content))) if isinstance(content, bytes) else None
+        return _image(content)
     except Exception:  # see `run`
         return None
 
 
+def _refusal(content: Content) -> str:
+    """Returns why an image cannot be opened."""
+    try:
+        _image(content)
+    except Exception as error:  # see `run`
+        return reason(error)
+    return ""
+
+
 def upright(image: "Image") -> "Image":
-    """The image upright, where its EXIF data say how it was held."""
+    """Returns the image upright, according to its EXIF data."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image) if "exif" in image.info else image
 
 
 def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
-    """The image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
+    """Returns the image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
 
-    Raises ValueError for grey levels whose scale is not known; `narrowed` says which these are.
+    Raises ValueError for grey levels whose scale is unknown (see `narrowed`).
     """
     from PIL import Image
 
@@ -174,10 +190,10 @@ def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
 
 
 def narrowed(image: "Image") -> np.ndarray:
-    """Grey levels of more than 8 bits as uint8 [height, width]; Pillow itself would cut them off at 255.
+    """Returns grey levels of more than 8 bits as uint8 [height, width]; Pillow itself would cut them off at 255.
 
-    Of 16 bits the upper byte is taken; floats from 0 to 1 are scaled; whole numbers of 32 bits stay what they are where none
-    is above 255. Raises ValueError for all others, whose scale nobody can know.
+    16 bits are reduced to their upper byte, floats from 0 to 1 are scaled, and whole numbers of 32 bits are kept if
+    none is above 255. Raises ValueError for all others, whose scale cannot be known.
     """
     levels = np.asarray(image)
     low, high = levels.min(), levels.max()
@@ -199,18 +215,18 @@ def narrowed(image: "Image") -> np.ndarray:
 
 
 def _bits(image: "Image") -> int:
-    """Bits of a grey level, in the file where that is known: Pillow opens some files of 16 bits in its mode of 32."""
+    """Returns the bits of a grey level, from the file if possible: Pillow opens some files of 16 bits in its mode of 32."""
     from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
     if (
         image.mode in _WIDE or image.format == "PPM"
-    ):  # Pillow brings levels of a PGM file that has more than 8 bits to 16
+    ):  # Pillow scales the levels of a PGM file with more than 8 bits to 16
         return 16
     return image.tag_v2.get(BITSPERSAMPLE, (32,))[0] if isinstance(image, TiffImageFile) else 32
 
 
 def reason(error: Exception) -> str:
-    """Why an image cannot be decoded, for people."""
+    """Returns why an image cannot be decoded, for people."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
@@ -219,7 +235,7 @@ def reason(error: Exception) -> str:
 
 
 def _sizes(dataset: "datasets.Dataset", column: str, title: str) -> str:
-    """What to say of images of several sizes."""
+    """Returns the message about images of several sizes."""
     sizes = Counter(image.size for image in map(_opened, _encoded(dataset, column, title)) if image is not None)
     listed = ", ".join(f"{height}×{width} ({count:,})" for (width, height), count in sizes.most_common(4))
     more = f" and {len(sizes) - 4:,} more" if len(sizes) > 4 else ""

@@ -1,4 +1,4 @@
-"""Tables in text: CSV, and TSV with or without a line of names, plain or compressed."""
+"""Tables in text files: CSV, and TSV with or without a line of names, plain or compressed."""
 
 import codecs
 import csv

@@ -1,6 +1,6 @@
-"""Rows of categorical fields with a label, clicked or not: one numbering for the values of all fields, with offsets.
+"""Rows of categorical fields with a label, clicked or not. The values of all fields share one numbering, with offsets.
 
-A value that is met in the test part alone counts as its field's unknown one, which is never trained.
+A value that occurs only in the test part counts as the unknown value of its field, which is never trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,10 @@ _FORMAT = 1  # part of every fingerprint
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """fields: their names; values: of each field, the texts of its values. Value j of field f is row `offsets[f] + 1 + j`.
+    """Rows of categorical fields.
 
-    ids: int32 [n, fields], such rows, `offsets[f]` for an unknown value. label: float32 [n], 1 or 0.
+    fields: their names. values: the texts of the values of each field. Value j of field f is row `offsets[f] + 1 + j`.
+    ids: int32 [n, fields], these rows; `offsets[f]` is the unknown value. label: float32 [n], 1 or 0.
     """
 
     fields: tuple[str, ...]
@@ -41,17 +42,17 @@ class Fields:
 
     @property
     def offsets(self) -> np.ndarray:
-        """Where each field's rows begin, and the end of the last: int64 [fields + 1]."""
+        """The start of each field's rows, and the end of the last: int64 [fields + 1]."""
         return np.concatenate([[0], np.cumsum([1 + len(one) for one in self.values])])
 
     @property
     def rows(self) -> int:
-        """How many rows the table of all fields has."""
+        """The number of rows of the table of all fields."""
         return int(self.offsets[-1])
 
     @property
     def keys(self) -> list[str]:
-        """What each row is called: `field/value`, and `field/` for the unknown."""
+        """The name of each row: `field/value`, and `field/` for the unknown value."""
         return [f"{name}/{value}" for name, of in zip(self.fields, self.values, strict=True) for value in ("", *of)]
 
     @property
@@ -61,11 +62,11 @@ class Fields:
         return content_digest(named, np.ascontiguousarray(self.ids), np.ascontiguousarray(self.label))
 
     def take(self, rows: np.ndarray, part: str) -> "Fields":
-        """Some of the rows, as a part of that name."""
+        """Returns some of the rows, as a part of that name."""
         return replace(self, ids=self.ids[rows], label=self.label[rows], origin=self.origin | {"part": part})
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         sizes = {"rows": len(self), "values": self.rows, "positive": float(self.label.mean()) if len(self) else None}
         return {**self.origin, **sizes, "fields": list(self.fields), "fingerprint": self.fingerprint}
 
@@ -74,9 +75,10 @@ def read_fields(
     data: "str | os.PathLike | datasets.Dataset", fields: Sequence[str], label: str, *, split: str | None = None,
     config: str | None = None, revision: str | None = None, like: Fields | None = None,
 ) -> Fields:  # fmt: skip
-    """Reads the columns `fields` and the labels, 0 or 1. `like`: rows whose numbering of values is taken.
+    """Reads the columns `fields` and the labels, 0 or 1. `like`: rows whose numbering of values is used.
 
-    Raises ValueError as `read_table` and `read_ids` do, for a label that is neither 0 nor 1, and for one column twice.
+    Raises ValueError as `read_table` and `read_ids` do, for a label other than 0 and 1, and if one column is named
+    twice.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -99,7 +101,7 @@ def read_fields(
 
 
 def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
-    """Two parts: a `share` of the rows is set apart, by a hash of their places; None for none."""
+    """Splits rows into two parts: a `share` of them is held out by a hash of their positions; None if there are none."""
     x = np.arange(len(data), dtype=np.uint64)
     with np.errstate(over="ignore"):
         x = (x + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -114,7 +116,7 @@ def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
 
 @dataclass(frozen=True, eq=False)
 class FieldsInput:
-    """Rows `{field: value}` to the ids of a method, int32 `[n, fields]`; a value that was not met in training is unknown."""
+    """Turns rows `{field: value}` into ids, int32 `[n, fields]`; a value that is not in the training data is unknown."""
 
     fields: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
@@ -124,11 +126,11 @@ class FieldsInput:
     rank: ClassVar[int] = 2
 
     def blank(self, n: int, length: int = 1) -> np.ndarray:
-        """Rows of unknown values."""
+        """Returns rows of unknown values."""
         return np.tile(np.cumsum([0, *(1 + len(one) for one in self.values)])[:-1].astype(np.int32), (n, 1))
 
     def examples(self, rows: Sequence[Mapping[str, Any]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-        """Ids of rows. Raises ValueError for a row that lacks a field."""
+        """Returns the ids of rows. Raises ValueError for a row that lacks a field."""
         ids = self.blank(len(rows))
         for i, row in enumerate(rows):
             if absent := [name for name in self.fields if name not in row]:
@@ -142,10 +144,10 @@ class FieldsInput:
         return list(map(Places, self.values))
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """What `open` needs, as JSON values."""
+        """Returns what `open` needs, as JSON values."""
         return {"fields": list(self.fields), "values": [list(one) for one in self.values]}
 
     @classmethod
     def open(cls, folder: Path, fields: Sequence[str], values: Sequence[Sequence[str]]) -> "FieldsInput":
-        """From what `save` gave."""
+        """Opens the result of `save`."""
         return cls(tuple(fields), tuple(map(tuple, values)))

@@ -1,4 +1,4 @@
-"""What a recommender keeps of its data, so that it can be used without them: the ids, and what each user has already."""
+"""The data that a recommender keeps so that it can be used without its dataset: the ids, and the items of each user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _FILE = "interactions.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class HistoryInput:
-    """Lists of item ids to rows of the items, int32 `[n, l]`, -1 in front of shorter ones.
+    """Turns lists of item ids into rows of the items, int32 `[n, l]`, with -1 in front of shorter lists.
 
-    known: everything that the users have, by which they are recommended nothing twice.
-    trained: rows of the items that somebody has in training: the place of another in an order would be chance.
+    known: all items of the users; these are not recommended again. trained: rows of the items that somebody has in
+    training, since the rank of any other item would be random.
     """
 
     known: Interactions
@@ -30,11 +30,11 @@ class HistoryInput:
     rank: ClassVar[int] = 2
 
     def blank(self, n: int, length: int = 1) -> np.ndarray:
-        """Histories without an item."""
+        """Returns histories without items."""
         return np.full((n, length), -1, np.int32)
 
     def examples(self, histories: Sequence[Sequence[str | int]] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-        """Rows of the items of each history. Raises KeyError with near matches for an item that is not known."""
+        """Returns the rows of the items of each history. Raises KeyError, with near matches, for an unknown item."""
         rows = self.blank(len(histories), max([1, *map(len, histories)]))
         for row, history in zip(rows, histories, strict=True):
             if len(history):
@@ -74,7 +74,7 @@ class HistoryInput:
 
     @classmethod
     def open(cls, folder: Path) -> "HistoryInput":
-        """From what `save` wrote. Raises FileNotFoundError where it is not there."""
+        """Opens what `save` wrote. Raises FileNotFoundError if it is missing."""
         from safetensors.numpy import load_file
 
         if not (folder / _FILE).is_file():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BUILTIN = Path(__file__).parent / "builtin"
 
-REVISIONS = {  # commits of the hub, so that a run means the same tomorrow; others are resolved once and recorded
+REVISIONS = {  # commits of the hub, so that a run means the same later; other datasets are resolved once and recorded
     "Salesforce/wikitext": "b08601e04326c79dfdd32d625aee71d232d685c3",
     "fancyzhx/ag_news": "eb185aade064a813bc0b7f42de02595523103ca4",
     "nyu-mll/glue": "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
@@ -30,19 +30,19 @@ REVISIONS = {  # commits of the hub, so that a run means the same tomorrow; othe
 }
 
 
-#: What the name of a file ends in, and no dataset's does.
+#: Endings of the names of files, which no dataset's name has.
 FILES = (
     ".parquet", ".txt", ".text", ".tsv", ".csv", ".jsonl", ".json", ".md", ".gz", ".bz2", ".xz", ".zst", ".zip",
 )  # fmt: skip
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); ".text", "/text", "~/text", "a.txt" may not."""
+    """Returns whether `text` may name a dataset ("imdb", "Salesforce/wikitext"); ".text", "/text", "~/text", "a.txt" may not."""
     return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text) is not None and not text.lower().endswith(FILES)
 
 
 def is_dataset(source: Any) -> "TypeGuard[str | os.PathLike]":
-    """Whether this stands for a dataset: its name, or a folder of parquet files, or such a file, that is here."""
+    """Returns whether this is a dataset: its name, or an existing folder of parquet files, or such a file."""
     if not isinstance(source, str | os.PathLike) or not os.fspath(source):
         return False
     named = isinstance(source, str) and is_name(source) and not os.path.isfile(source)
@@ -51,11 +51,11 @@ def is_dataset(source: Any) -> "TypeGuard[str | os.PathLike]":
 
 @dataclass(frozen=True)
 class Source:
-    """Where a split of a dataset comes from, fixed: it loads the same content every time.
+    """Where a split of a dataset comes from; it always loads the same content.
 
-    origin: "JAXEMBED_DATA", "builtin", "path" (a folder or a file), "hub", or "hub cache" (no network, an earlier download).
-    revision: the hub's commit, None for files. fingerprint: BLAKE2b of the files, or the hub's commit.
-    paths: the files, parts of one table in their order; none for the hub.
+    origin: "JAXEMBED_DATA", "builtin", "path" (a folder or a file), "hub", or "hub cache" (an earlier download, without
+    network). revision: the hub's commit, None for files. fingerprint: BLAKE2b of the files, or the hub's commit. paths:
+    the files, parts of one table in order; none for the hub.
     """
 
     name: str
@@ -67,17 +67,17 @@ class Source:
     paths: tuple[Path, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """What a run's environment.json keeps, JSON-ready; the place on this machine is left out."""
+        """Returns what a run's environment.json records, JSON-ready, without paths of this machine."""
         return {key: value for key, value in asdict(self).items() if key not in ("paths", "fingerprint")} | {
             "data_fingerprint": self.fingerprint
         }
 
     def load(self) -> "datasets.Dataset":
-        """The dataset, memory-mapped. Raises as `jaxembed.data.load` does."""
+        """Loads the dataset, memory-mapped. Raises the errors of `jaxembed.data.load`."""
         return _read_parquet(self) if self.paths else _read_hub(self)
 
     def rows(self) -> Rows:
-        """The rows of a file on this machine, read where it lies: nothing is cached. OSError for a damaged file."""
+        """Returns the rows of a file on this machine without caching. Raises OSError for a damaged file."""
         import pyarrow as pa
 
         assert self.paths, "a dataset of the hub has no file here"
@@ -107,7 +107,7 @@ def load(
 def resolve(
     name: str | os.PathLike, split: str | None = None, *, config: str | None = None, revision: str | None = None
 ) -> Source:
-    """Finds a dataset as `load` does, without loading it: what to record of a run so that it can be repeated."""
+    """Finds a dataset as `load` does, without loading it; the result can be recorded, so that a run can be repeated."""
     name = os.fspath(name)
     if not name or not (is_name(name) or _tables(Path(name))):
         raise ValueError(
@@ -116,7 +116,7 @@ def resolve(
         )
     if revision is None or not is_name(name):
         tables: list[str] = []
-        # Local folders come first, so that a run means the same without a network; who names a revision wants the hub.
+        # Local folders come first, so that a run means the same without a network. Naming a revision asks for the hub.
         for origin, folder in _places(name):
             found = _tables(folder)
             wanted = _choose(found, config, split)
@@ -141,7 +141,7 @@ def resolve(
 
 
 def _places(name: str) -> Iterator[tuple[str, Path]]:
-    """Where a dataset may lie on this machine, in the order in which it is looked for."""
+    """Returns the folders of this machine that a dataset may be in, in the order in which they are searched."""
     if is_name(name):
         yield from ((origin, root / name) for origin, root in _roots())
     yield "path", Path(name)
@@ -155,12 +155,12 @@ def _roots() -> Iterator[tuple[str, Path]]:
     yield "builtin", BUILTIN
 
 
-_PART = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")  # a table that the hub keeps in several files
-_NUMBER = re.compile(r"0\d{3}")  # the same in the hub's own copies, one folder for each table
+_PART = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?")  # a table that the hub stores in several files
+_NUMBER = re.compile(r"0\d{3}")  # the same in the hub's own copies, with one folder for each table
 
 
 def _tables(place: Path) -> dict[str, list[Path]]:
-    """The parquet files of a dataset's folder by "split" or "config/split"; a single file is the split train."""
+    """Returns the parquet files of a dataset's folder by "split" or "config/split"; a single file is the split train."""
     if place.suffix == ".parquet" and place.is_file():
         return {"train": [place]}
     found: dict[str, list[Path]] = {}
@@ -178,7 +178,7 @@ def _tables(place: Path) -> dict[str, list[Path]]:
 
 
 def _whole(paths: list[Path]) -> tuple[Path, ...]:
-    """The files of a table. Raises FileNotFoundError where one of them is missing."""
+    """Returns the files of a table. Raises FileNotFoundError if one of them is missing."""
     parts = [part for path in paths if (part := _PART.fullmatch(path.stem))]
     if parts and (missing := int(parts[0][3]) - len(parts)):
         raise FileNotFoundError(
@@ -201,14 +201,14 @@ def _choose(tables: dict[str, list[Path]], config: str | None, split: str | None
 
 
 def local_names() -> list[str]:
-    """The datasets that can be loaded without a network: those under JAXEMBED_DATA and those that the package ships."""
+    """Returns the datasets that can be loaded without a network: those under JAXEMBED_DATA and those in the package."""
     files = (path.relative_to(root) for _, root in _roots() for path in root.glob("*/*.parquet"))
     of_hub = (path.relative_to(root).parent for _, root in _roots() for path in root.glob("*/data/*.parquet"))
     return sorted({path.parent.as_posix() for path in (*files, *of_hub)})
 
 
 def installed() -> Any:
-    """The `datasets` library, or None where it is not installed: local files are then read by `jaxembed.data.parquet`."""
+    """Returns the `datasets` library, or None if it is not installed. Then `jaxembed.data.parquet` reads local files."""
     try:
         import datasets
     except ImportError:
@@ -217,7 +217,7 @@ def installed() -> Any:
 
 
 def is_split(thing: Any) -> "TypeGuard[datasets.Dataset]":
-    """Whether this is one split of a dataset, as `load` gives it."""
+    """Returns whether this is one split of a dataset, as `load` returns it."""
     return isinstance(thing, Rows) or (installed() is not None and isinstance(thing, installed().Dataset))
 
 
@@ -241,7 +241,8 @@ def _read_parquet(source: Source) -> "datasets.Dataset":
                     raise ValueError(f"{source.name}/{source.split} has no rows")
                 loaded = datasets.Dataset.from_parquet(files, split=split, cache_dir=str(folder))
             except (pa.ArrowException, DatasetGenerationError) as error:
-                if isinstance(error.__cause__, OSError) and error.__cause__.errno:  # the disk's fault, not the file's
+                # the fault of the disk, not of the file
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                     raise error.__cause__ from None
                 raise _damaged(source, error) from error
     finally:
@@ -287,7 +288,7 @@ def _resolve_on_hub(name: str, split: str | None, config: str | None, revision: 
 
 
 def _cached_builder(name: str, config: str | None, revision: str | None) -> "datasets.DatasetBuilder | None":
-    """The builder of an earlier download, if there is one of that revision."""
+    """Returns the builder of an earlier download of that revision, if there is one."""
     from datasets.packaged_modules.cache.cache import Cache
 
     try:
@@ -305,7 +306,7 @@ def _read_hub(source: Source) -> "datasets.Dataset":
             builder = _cached_builder(source.name, source.config, source.revision)
         else:
             builder = datasets.load_dataset_builder(source.name, source.config, revision=source.revision)
-        if builder is None or builder.hash != source.revision:  # without network the library takes what it has
+        if builder is None or builder.hash != source.revision:  # without a network the library takes what it has
             raise ConnectionError(f"revision {source.revision} could not be fetched")
         _check_split(source, builder)  # before a long download where the card lists the splits, after it otherwise
         builder.download_and_prepare()
@@ -326,7 +327,7 @@ def _check_split(source: Source, builder: "datasets.DatasetBuilder") -> None:
 
 @contextmanager
 def _network(name: str) -> Iterator[None]:
-    """Turns whatever the HTTP libraries raise when the hub cannot be reached into one ConnectionError."""
+    """Turns the errors of the HTTP libraries, when the hub cannot be reached, into one ConnectionError."""
     try:
         yield
     except Exception as error:
@@ -342,18 +343,19 @@ def _network(name: str) -> Iterator[None]:
 def _is_network_failure(error: BaseException) -> bool:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    # An answer of the hub (no such dataset, no access) is no failure of the network; a server that is down or busy is.
+    # An answer of the hub (no such dataset, no access) is not a failure of the network; a server that is down or busy is.
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
         return True
-    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests"):  # the hub's client, by its version
+    # depends on the version of the hub's client
+    if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests"):
         return True
     return error.__cause__ is not None and _is_network_failure(error.__cause__)
 
 
 def _alternatives(name: str) -> str:
-    """What can be loaded here instead, the likely slip first."""
+    """Returns the datasets that can be loaded instead, the most similar name first."""
     local = local_names()
     near = near_matches(name, local)
     return (f"Did you mean {' or '.join(near)}? " if near else "") + f"On this machine: {', '.join(local)}"

@@ -18,18 +18,18 @@ from jaxembed.data.decode import decode_images
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 1  # part of every cache key: raise it when the meaning of a cached file changes
-DECODING = 2  # part of a cached file's place alone: raise it when some images come to be decoded in another way
+FORMAT = 1  # part of every cache key: increase it when the meaning of a cached file changes
+DECODING = 2  # part of a cached file's path only: increase it when some images are decoded differently
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images of one size and, where they have them, their classes.
+    """Images of one size and, if they have any, their classes.
 
-    images: uint8 [n, height, width, channels], memory-mapped where it comes from the cache.
+    images: uint8 [n, height, width, channels], memory-mapped if it comes from the cache.
     labels: int32 [n] or None; label i has the name `names[i]`.
-    fingerprint: 32 hexadecimal digits that depend on the content and the settings alone.
-    origin: where the images came from and how they were read, for the record of a run (JSON-ready).
+    fingerprint: 32 hexadecimal digits that depend only on the content and the settings.
+    origin: the source of the images and how they were read, for the record of a run (JSON-ready).
 
     Raises ValueError for arrays of other shapes or types, and for labels outside the range of the names.
     """
@@ -57,13 +57,13 @@ class Images:
         return len(self.images)
 
     def head(self, n: int) -> "Images":
-        """The first `n` images; all of them where `n` is 0 or more than there are. The names stay whole."""
+        """Returns the first `n` images, or all if `n` is 0 or too large. The names stay complete."""
         if n < 1 or n >= len(self):
             return self
         return self.take(slice(n), {"images": n})
 
     def take(self, rows: slice | np.ndarray, note: dict[str, Any]) -> "Images":
-        """The images at `rows`; `note`, which must distinguish these rows from others, joins the origin and the fingerprint."""
+        """Returns the images at `rows`; `note`, which must identify these rows, is added to the origin and the fingerprint."""
         return replace(
             self,
             images=self.images[rows],
@@ -73,24 +73,9 @@ class Images:
         )
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         sizes = {"images": len(self), "shape": list(self.images.shape[1:]), "classes": len(self.names)}
         return {**self.origin, **sizes, "fingerprint": self.fingerprint}
-
-
-def pieces(images: Images, bytes_limit: int) -> list[tuple[int, int]]:
-    """Ranges (start, stop) of equally many images, of at most `bytes_limit` bytes, that together cover them all.
-
-    As few pieces as will do. Where their number does not divide that of the images, neighbouring pieces overlap: fewer
-    images than there are pieces come twice. Raises ValueError where a single image is larger than the limit.
-    """
-    each = int(np.prod(images.images.shape[1:]))
-    if bytes_limit < each:
-        raise ValueError(f"an image takes {each:,} bytes, more than the limit of {bytes_limit:,} bytes a piece")
-    count = -(-len(images) * each // (bytes_limit // each * each))
-    size = -(-len(images) // count)
-    starts = [i * (len(images) - size) // max(count - 1, 1) for i in range(count)]
-    return [(start, start + size) for start in starts]
 
 
 def read_images(
@@ -149,7 +134,7 @@ def read_images(
 
 
 def _settings(column, label, names, size, channels, max_images, skip_corrupt) -> dict[str, Any]:
-    """What the outcome depends on beside the content, JSON-ready and checked."""
+    """Returns the settings that the result depends on besides the content, checked and JSON-ready."""
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1, 3 or None, not {channels!r}")
     shape = [size, size] if isinstance(size, int) else list(size) if size is not None else None
@@ -167,12 +152,12 @@ def _digest(start: str, settings: Any) -> str:
 
 
 def _decode(opened: Opened, settings: dict[str, Any], allocate: Callable[[tuple[int, ...]], np.ndarray]):
-    """Images, labels or None, their names and the rows left out."""
+    """Returns images, labels or None, their names and the rows left out."""
     column, label = settings["column"], settings["label"]
     hints = {} if label is None else {label: "; pass label=None to read without labels"}
     dataset = rows_of(opened, [column, *hints], settings.get("max_images", 0), hints)
     labels, names = None, ()
-    if label is not None:  # first: it takes a moment, and is as likely to be wrong
+    if label is not None:  # labels first: they take a moment, and are as likely to be wrong
         labels, names = read_labels(dataset, label, opened.title, settings.get("names"))
     skip = settings.get("skip_corrupt", False)
     size, channels = settings["size"], settings["channels"]
@@ -183,7 +168,7 @@ def _decode(opened: Opened, settings: dict[str, Any], allocate: Callable[[tuple[
 
 
 def _hold(opened: Opened, settings: dict[str, Any], key: str | None) -> Images:
-    """The images in memory; where `key` is None the fingerprint is that of what was decoded."""
+    """Returns the images in memory; if `key` is None, the fingerprint is that of the decoded images."""
     images, labels, names, skipped = _decode(opened, settings, partial(np.empty, dtype=np.uint8))
     if key is None:
         content = content_digest(images, b"" if labels is None else labels, size=64)
@@ -202,7 +187,7 @@ def _write(opened: Opened, settings: dict[str, Any], folder: Path) -> None:
 
 
 def _read(key: str, origin: dict[str, Any], folder: Path) -> Images:
-    """What `_write` wrote; OSError, EOFError, ValueError, KeyError or TypeError where it is not whole."""
+    """Reads what `_write` wrote. Raises OSError, EOFError, ValueError, KeyError or TypeError if it is not complete."""
     described = json.loads((folder / "images.json").read_text(encoding="utf-8"))
     images = np.load(folder / "images.npy", mmap_mode="r")[: described["images"]]
     labels = np.load(folder / "labels.npy") if described["labelled"] else None

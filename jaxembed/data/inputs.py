@@ -1,4 +1,4 @@
-"""Raw things to examples of a method: what a run keeps beside its weights, so that it can be used without its data."""
+"""Turns raw inputs into examples of a method. A run keeps these objects with its weights, so that it needs no data."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -18,28 +18,28 @@ from jaxembed.data.tokens import Tokenizer, read_tokenizer
 from jaxembed.data.triples import Triples
 from jaxembed.naming import unknown
 
-_AT_ONCE = 16  # pictures that are worth a thread
+_AT_ONCE = 16  # number of pictures for which threads are worthwhile
 _TOKENIZER = "tokenizer.json"
 _GRAPH = "graph.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class TextInput:
-    """Texts to token ids, int32 `[n, l]`, `l` that of the longest, 0 behind a text's end; those over `max_length` are cut."""
+    """Turns texts into token ids, int32 `[n, l]`, padded with 0 to the longest; texts over `max_length` are cut."""
 
     tokenizer: Tokenizer
-    max_length: int  # Tokens of a text, those at its ends included; 0 cuts none.
+    max_length: int  # Maximum number of tokens of a text, including those at its ends; 0 cuts none.
 
     kind: ClassVar[str] = "text"
     column: ClassVar[str] = "ids"
     rank: ClassVar[int] = 2
 
     def blank(self, n: int, length: int = 1) -> np.ndarray:
-        """Texts without a token, which others of up to `length` are laid into: of `max_length`, or else of a power of two."""
+        """Returns empty texts for padding a batch, of `max_length` or else of a power of two that `length` fits into."""
         return np.zeros((n, self.max_length or 1 << (length - 1).bit_length()), np.int32)
 
     def examples(self, texts: Sequence[str] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-        """Token ids of texts. Raises ValueError for a blank text and for what is no text; the first is numbered `first`."""
+        """Returns the token ids of texts. Raises ValueError for blank texts and other inputs; the first is number `first`."""
         for row, text in enumerate(texts, first):
             if kind_of(text) != self.kind:
                 raise ValueError(f"this model takes texts: number {row} is {described(text)}; give strings")
@@ -48,7 +48,7 @@ class TextInput:
         return {self.column: text_rows(texts, self.tokenizer, self.max_length)}
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Writes tokenizer.json; what else `read_inputs` needs, as JSON values."""
+        """Writes tokenizer.json; returns what else `read_inputs` needs, as JSON values."""
         self.tokenizer.save(folder / _TOKENIZER)
         one = self.tokenizer
         ends = {"pad": one.pad, "cls": one.cls, "sep": one.sep}
@@ -57,7 +57,7 @@ class TextInput:
 
     @classmethod
     def open(cls, folder: Path, max_length: int, ends: dict[str, str], buckets: int = 0) -> "TextInput":
-        """From what `save` wrote. Raises FileNotFoundError where there is no tokenizer."""
+        """Opens what `save` wrote. Raises FileNotFoundError if there is no tokenizer."""
         if not (folder / _TOKENIZER).is_file():
             raise FileNotFoundError(without_tokenizer(folder))
         return cls(read_tokenizer(folder, **ends).with_buckets(buckets), max_length)
@@ -65,10 +65,11 @@ class TextInput:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """Pictures to pixels, uint8 `[n, height, width, channels]`, as `jaxembed.data.read_images` makes them.
+    """Turns pictures into pixels, uint8 `[n, height, width, channels]`, as `jaxembed.data.read_images` does.
 
-    A picture is a file (`pathlib.Path`), a Pillow image or an array of uint8, `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. One of
-    another size is resized (bilinear, its proportions not kept), grey and colour are turned into each other.
+    A picture is a file (`pathlib.Path`), a Pillow image or an array of uint8, `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. A
+    picture of another size is resized (bilinear, without keeping its proportions); grey and colour are converted into
+    each other.
     """
 
     height: int
@@ -80,14 +81,14 @@ class ImageInput:
     rank: ClassVar[int] = 4
 
     def blank(self, n: int, length: int = 0) -> np.ndarray:
-        """Black pictures, which others are laid into; they have one size, whatever `length` is."""
+        """Returns black pictures for padding a batch; they all have one size, whatever `length` is."""
         return np.zeros((n, self.height, self.width, self.channels), np.uint8)
 
     def examples(self, images: Sequence[Any] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
-        """Pixels of pictures. Raises ValueError, naming it, for one that cannot be read, and for what is no picture."""
+        """Returns the pixels of pictures. Raises ValueError, naming the picture, if one cannot be read or is not a picture."""
         from PIL import Image
 
-        Image.init()  # its registry of formats fills at the first use, which threads must not share
+        Image.init()  # its registry of formats is filled at the first use, which threads must not share
         if len(images) < _AT_ONCE or isinstance(images[0], np.ndarray):
             rows = list(map(self._pixels, count(first), images))
         else:
@@ -119,18 +120,18 @@ class ImageInput:
         return as_pixels(upright(image), shape, self.channels)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """What `read_inputs` needs, as JSON values."""
+        """Returns what `read_inputs` needs, as JSON values."""
         return {"height": self.height, "width": self.width, "channels": self.channels}
 
     @classmethod
     def open(cls, folder: Path, **settings: int) -> "ImageInput":
-        """From what `save` gave."""
+        """Opens the result of `save`."""
         return cls(**settings)
 
 
 @dataclass(frozen=True, eq=False)
 class GraphInput:
-    """Names of entities and relations to their numbers, and the facts that are known."""
+    """Turns names of entities and relations into numbers, and holds the known facts."""
 
     graph: Triples
 
@@ -143,7 +144,7 @@ class GraphInput:
 
     @classmethod
     def open(cls, folder: Path) -> "GraphInput":
-        """From what `save` wrote. Raises FileNotFoundError where there is no graph."""
+        """Opens what `save` wrote. Raises FileNotFoundError if there is no graph."""
         if not (folder / _GRAPH).is_file():
             raise FileNotFoundError(f"{folder} has no {_GRAPH}, the names and facts of its graph: train it again")
         return cls(Triples.load(folder / _GRAPH))
@@ -158,7 +159,7 @@ _INPUTS: dict[str, type[Any]] = {
 
 
 def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The inputs of a run by their kinds, from its folder and what their `save` gave."""
+    """Returns the inputs of a run by kind, from its folder and the results of their `save`."""
     for kind in settings:
         if kind not in _INPUTS:
             raise unknown("input", kind, _INPUTS)
@@ -166,13 +167,13 @@ def read_inputs(folder: str | os.PathLike, settings: dict[str, dict[str, Any]]) 
 
 
 def without_tokenizer(folder: Path) -> str:
-    """What to say of a run whose tokenizer is not there."""
+    """Returns the message about a run whose tokenizer is missing."""
     again = "train it again, as `jaxembed reproduce RUN --output FOLDER` does"
     return f"{folder} has no {_TOKENIZER}, so that it cannot read texts: {again}"
 
 
 def kind_of(thing: Any) -> str | None:
-    """What something is: "text" (a string), "image" (a path, a Pillow image, an array of numbers), or None."""
+    """Returns the kind of an input: "text" (a string), "image" (a path, a Pillow image, an array of numbers), or None."""
     from PIL import Image
 
     if isinstance(thing, str):
@@ -182,15 +183,15 @@ def kind_of(thing: Any) -> str | None:
 
 
 def described(thing: Any) -> str:
-    """What something is, for people."""
+    """Describes an input, for people."""
     return {"text": "a text", "image": "a picture"}.get(kind_of(thing) or "", f"{thing!r:.40}")
 
 
 def listed(given: Any) -> tuple[Things, bool]:
-    """Things to encode as a sequence, and whether only one was given, by itself.
+    """Returns inputs as a sequence, and whether a single one was given.
 
-    An array `[h, w]`, `[h, w, 1]` or `[h, w, 3]` is one picture, `[n, h, w, c]` are several. Raises ValueError for
-    `[n, h, w]`, for something that cannot be encoded, and where there is nothing.
+    An array `[h, w]`, `[h, w, 1]` or `[h, w, 3]` is one picture, `[n, h, w, c]` are several. Raises ValueError for `[n,
+    h, w]`, for something that cannot be encoded, and for an empty input.
     """
     from PIL import Image
 

@@ -1,8 +1,8 @@
-"""Who had what: tables of users and items, from any dataset or text file, and how they are cut into parts.
+"""Interactions: tables of users and items, from any dataset or text file, and their division into parts.
 
-The rules, all of them counted in `Interactions.origin`: ids are whole numbers or texts of any size, kept as texts; a pair that
-comes twice counts once, where it stood first; a test pair that is a training pair too is left out; a user without training
-pairs, and an item that nobody has in training, keep their ids and are never trained.
+The rules, each of which `Interactions.origin` counts: ids are whole numbers or texts of any size, and are kept as
+texts; a pair that occurs twice counts once, at its first place; a test pair that is also a training pair is left out; a
+user without training pairs, and an item that nobody has in training, keep their ids and are never trained.
 """
 
 import os
@@ -23,7 +23,7 @@ _FORMAT = 1  # part of every fingerprint: raise it when a table comes to be read
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Pairs of a user and an item, each once, by user and then by time (or as they stood, where there is none).
+    """Distinct pairs of a user and an item, ordered by user and then by time (or as in the table, without times).
 
     users, items: the ids, shared by all parts of a table. user, item: int32 [n], rows of these. time: numbers [n], or None.
     features: what is known of the items, rows of `feature_names` for each, int32 [items, most], -1 for no more; None for nothing.
@@ -56,16 +56,16 @@ class Interactions:
 
     @property
     def offsets(self) -> np.ndarray:
-        """Where each user's pairs begin, and the end of the last: int64 [users + 1]."""
+        """The start of each user's pairs, and the end of the last: int64 [users + 1]."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=len(self.users)))])
 
     @property
     def counts(self) -> np.ndarray:
-        """How many users have each item: int64 [items]."""
+        """The number of users of each item: int64 [items]."""
         return np.bincount(self.item, minlength=len(self.items))
 
     def take(self, rows: np.ndarray, part: str) -> "Interactions":
-        """Some of the pairs, in their order, as a part of that name."""
+        """Returns some of the pairs, in their order, as a part of that name."""
         time = None if self.time is None else self.time[rows]
         origin = self.origin | {"part": part}
         return replace(self, user=self.user[rows], item=self.item[rows], time=time, origin=origin)
@@ -77,31 +77,31 @@ class Interactions:
         return replace(self, user=self.user[kept], item=self.item[kept], time=time)
 
     def joined(self, other: "Interactions") -> "Interactions":
-        """The pairs of both, which have the same ids."""
+        """Returns the pairs of both parts, which have the same ids."""
         times = None
         if self.time is not None and other.time is not None:
             times = np.concatenate([self.time, other.time])
         pairs = [np.concatenate(two) for two in ((self.user, other.user), (self.item, other.item))]
-        # The others come later where there is no time: what is set apart is what a user had last.
+        # Without times, the other pairs come later: what is set apart are a user's last items.
         order = np.lexsort([np.arange(len(pairs[0])), *([] if times is None else [times]), pairs[0]])
         return replace(self, user=pairs[0][order], item=pairs[1][order], time=None if times is None else times[order])
 
     def histories(self, length: int) -> np.ndarray:
-        """The last items of each user, the latest last, -1 before them: int32 [users, length]."""
+        """Returns the last items of each user, the latest last, padded with -1 in front: int32 [users, length]."""
         offsets = self.offsets
         at = offsets[1:, None] - np.arange(length, 0, -1)
         there = at >= offsets[:-1, None]
         return np.where(there, self.item[np.where(there, at, 0)] if len(self) else -1, -1).astype(np.int32)
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         sizes = {"pairs": len(self), "users": len(self.users), "items": len(self.items)}
         return {**self.origin, **sizes, "fingerprint": self.fingerprint}
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A table in parts with the same ids: what is trained on, what settings are chosen on (None for nothing), and the test."""
+    """A table in parts with the same ids: pairs to train on, to choose settings on (None if there are none), and to test on."""
 
     train: Interactions
     dev: Interactions | None
@@ -109,7 +109,7 @@ class Parts:
 
     @property
     def known(self) -> Interactions:
-        """Everything before the test: training and dev pairs."""
+        """All pairs before the test: training and dev pairs."""
         return self.train if self.dev is None else self.train.joined(self.dev)
 
 
@@ -148,7 +148,7 @@ def read_features(
 
 @dataclass(frozen=True, eq=False)
 class _Raw:
-    """Pairs as they are read, ids as texts."""
+    """Pairs as read, with ids as texts."""
 
     user: np.ndarray
     item: np.ndarray
@@ -184,14 +184,15 @@ def read_interactions(
     rating: str | None = None, time: str | None = None, least_rating: float = 0.0, hold: str = "share",
     validation: float = 0.1, test: float = 0.2,
 ) -> Parts:  # fmt: skip
-    """Reads a table of interactions by its columns, in parts.
+    """Reads a table of interactions by its columns, and divides it into parts.
 
-    rating: column of numbers, of which a pair needs `least_rating`. time: column of numbers or times.
-    test_split: the published test set; None cuts it off the same table. hold: how what is set apart is chosen, `"share"`:
-    `validation` (and `test`) of each user's pairs, by a hash of the ids, the same in every run; `"last"`: by time, a user's last
-    pair for the test and the one before for validation (leave-one-out), where there are three pairs or more.
+    rating: column of numbers; a pair counts if its rating is `least_rating` or more. time: column of numbers or times.
+    test_split: the published test set; None takes a test set from the same table. hold: how pairs are set apart.
+    `"share"` takes `validation` (and `test`) of each user's pairs by a hash of the ids, the same in every run. `"last"`
+    takes, by time, a user's last pair for the test and the one before for validation (leave-one-out), if the user has
+    three pairs or more.
 
-    Raises ValueError as `read_table` and `read_ids` do, for `"last"` without a time, and where a part is empty.
+    Raises ValueError as `read_table` and `read_ids` do, for `"last"` without a time, and if a part is empty.
     """
     if hold not in ("share", "last"):
         raise ValueError(f"hold must be 'share' or 'last', not {hold!r}")
@@ -265,7 +266,7 @@ def _sorted(
     users: tuple[str, ...], items: tuple[str, ...], user: np.ndarray, item: np.ndarray, time: np.ndarray | None,
     record: Mapping[str, Any],
 ) -> Interactions:  # fmt: skip
-    """Pairs by user and time, each once, where it stood first."""
+    """Sorts pairs by user and time, and keeps the first occurrence of each."""
     order = np.lexsort([np.arange(len(user)), *([] if time is None else [time]), user])
     pair = user[order].astype(np.int64) * len(items) + item[order]
     first = np.zeros(len(order), bool)
@@ -276,13 +277,13 @@ def _sorted(
 
 
 def _held(part: Interactions, hold: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the pairs that stay, and of those that are set apart; no user loses the last pair, nor all of them."""
+    """Returns the places of the pairs that stay, and of those set apart; at least one pair of each user stays."""
     offsets = part.offsets
     sizes = np.diff(offsets)
     if share == 0:
         return np.arange(len(part)), np.zeros(0, int)
     if hold == "last":
-        rank = offsets[1:][part.user] - 1 - np.arange(len(part))  # 0 for a user's last pair
+        rank = offsets[1:][part.user] - 1 - np.arange(len(part))  # 0 for the last pair of a user
         apart = (rank == 0) & (sizes[part.user] >= 2)
     else:
         count = np.minimum(np.floor(sizes * share + 0.5), sizes - 1)
@@ -294,7 +295,7 @@ def _held(part: Interactions, hold: str, share: float) -> tuple[np.ndarray, np.n
 
 
 def _hash(part: Interactions) -> np.ndarray:
-    """Well-mixed 64 bits of each pair (splitmix64: Steele et al. 2014), the same on every machine."""
+    """Returns well-mixed 64 bits of each pair (splitmix64: Steele et al. 2014), the same on every machine."""
     x = part.user.astype(np.uint64) * np.uint64(len(part.items)) + part.item.astype(np.uint64)
     with np.errstate(over="ignore"):
         x = x + np.uint64(0x9E3779B97F4A7C15)

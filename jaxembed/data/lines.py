@@ -9,7 +9,7 @@ from typing import IO
 
 from jaxembed.compression import reading
 
-MOST_WORDS = 10_000  # of a sentence, as gensim has it
+MOST_WORDS = 10_000  # words of a sentence, as in gensim
 
 
 class LineSentence:

@@ -1,4 +1,4 @@
-"""Things that belong together: texts that mean the same, scored pairs of texts, images and their texts."""
+"""Data that belong together: texts that mean the same, scored pairs of texts, images with their texts."""
 
 import hashlib
 import unicodedata
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 
 def text_ids(texts: Iterable[str]) -> np.ndarray:
-    """A number for each text, int32 [n], by first appearance.
+    """Returns a number for each text, int32 [n], by first appearance.
 
-    Texts have the same number where a reader would call them the same: they differ in case, in white space, or in how
-    Unicode composes a letter (NFC or NFD), and in nothing else.
+    Texts have the same number if a reader would call them the same: they differ only in case, in white space, or in how
+    Unicode composes a letter (NFC or NFD).
     """
     composed = lambda text: unicodedata.normalize("NFC", text)
     return numbered(composed(composed(" ".join(text.split())).casefold()) for text in texts)
 
 
 def row_ids(rows: np.ndarray) -> np.ndarray:
-    """A number for each row of an array [n, ...], int32 [n], by first appearance; rows of equal bytes have the same."""
+    """Returns a number for each row of an array [n, ...], int32 [n], by first appearance; rows with equal bytes share it."""
     return numbered(hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows)
 
 
 def numbered(keys: Iterable[Hashable]) -> np.ndarray:
-    """A number for each key, int32 [n], by first appearance."""
+    """Returns a number for each key, int32 [n], by first appearance."""
     seen: dict[Hashable, int] = {}
     return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class Sentences:
-    """Texts in groups; those of one group mean the same and are positives of each other.
+    """Texts in groups; texts of one group mean the same and are positives of each other.
 
-    texts: [n], group after group. group: int32 [n], ascending from 0. negatives: a text for each group that looks alike
-    and means something else, or () where there are none. fingerprint: 32 hexadecimal digits that depend on these alone.
-    origin: where the texts came from, for the record of a run (JSON-ready).
+    texts: [n], group after group. group: int32 [n], ascending from 0. negatives: for each group a text that looks
+    similar and means something else, or () if there are none. fingerprint: 32 hexadecimal digits that depend only on
+    these. origin: the source of the texts, for the record of a run (JSON-ready).
     """
 
     texts: tuple[str, ...]
@@ -61,12 +61,12 @@ class Sentences:
         negatives: Iterable[str] | None = None,
         origin: dict[str, Any] | None = None,
     ) -> "Sentences":
-        """From lists of texts that mean the same (lists of one text where none is known to).
+        """Builds groups from lists of texts that mean the same; a list may hold a single text.
 
-        Raises ValueError for an empty group or text, a text that is no string, a number of negatives other than that of
-        the groups, and where there is no group.
+        Raises ValueError for an empty group or text, a text that is not a string, if the numbers of negatives and
+        groups differ, and if there are no groups.
         """
-        groups = [(one,) if isinstance(one, str) else tuple(one) for one in groups]
+        groups = [tuple(one) if isinstance(one, Iterable) and not isinstance(one, str) else (one,) for one in groups]
         hard = () if negatives is None else tuple(negatives)
         if not groups:
             raise ValueError("there are no texts")
@@ -75,7 +75,7 @@ class Sentences:
         for row, one in enumerate(groups):
             parts = one + hard[row : row + 1]
             if not one or not all(isinstance(text, str) and text.strip() for text in parts):
-                raise ValueError(f"group {row} holds no text, an empty one, or one that is no string: {parts!r:.60}")
+                raise ValueError(f"group {row} holds no text, an empty one, or one that is not a string: {parts!r:.60}")
         texts = tuple(text for one in groups for text in one)
         sizes = [len(one) for one in groups]
         group = np.repeat(np.arange(len(groups), dtype=np.int32), sizes)
@@ -83,7 +83,7 @@ class Sentences:
 
     @property
     def groups(self) -> int:
-        """How many groups there are."""
+        """The number of groups."""
         return int(self.group[-1]) + 1
 
     @cached_property
@@ -95,7 +95,7 @@ class Sentences:
         return len(self.texts)
 
     def head(self, groups: int) -> "Sentences":
-        """The first `groups` groups; all where that is 0 or more than there are."""
+        """Returns the first `groups` groups, or all if that is 0 or too large."""
         if groups < 1 or groups >= self.groups:
             return self
         n = int(np.searchsorted(self.group, groups))
@@ -112,7 +112,7 @@ class Sentences:
         )
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data; `single` counts the groups of one text."""
+        """Returns what a run's environment.json records of its data; `single` counts the groups of one text."""
         sizes = np.bincount(self.group)
         counts = {"texts": len(self), "groups": self.groups, "single": int((sizes == 1).sum())}
         counts |= {"distinct": int(self.ids.max()) + 1, "negatives": len(self.negatives)}
@@ -157,7 +157,7 @@ def read_sentences(
 
 @dataclass(frozen=True, eq=False)
 class ScoredPairs:
-    """Pairs of texts and how alike people find them: a [n], b [n], scores float64 [n]."""
+    """Pairs of texts with human scores of their similarity: a [n], b [n], scores float64 [n]."""
 
     a: tuple[str, ...]
     b: tuple[str, ...]
@@ -169,7 +169,7 @@ class ScoredPairs:
         return len(self.scores)
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         return {**self.origin, "pairs": len(self), "fingerprint": self.fingerprint}
 
 
@@ -212,12 +212,12 @@ def read_scored_pairs(
 
 @dataclass(frozen=True, eq=False)
 class ImageTexts:
-    """Images and a text for each.
+    """Images with one text each.
 
     texts: [n]. ids: int32 [n], as `text_ids` numbers them, so that any image with the same text counts as right.
-    pictures: int32 [n], the same number for the same picture: a picture may stand once for each of its captions.
-    named: whether a column told pictures apart, and not their pixels.
-    fingerprint: 32 hexadecimal digits that depend on the images and texts alone, and on what a column says of them.
+    pictures: int32 [n], equal for the same picture; a picture may occur once for each of its captions. named: whether
+    pictures were identified by a column instead of their pixels. fingerprint: 32 hexadecimal digits that depend only on
+    the images, the texts, and that column.
     """
 
     images: Images
@@ -236,9 +236,9 @@ class ImageTexts:
         origin: dict[str, Any] | None = None,
         names: Iterable[Hashable] | None = None,
     ) -> "ImageTexts":
-        """From images and their texts; `names` tell pictures apart, by default their pixels do.
+        """Builds pairs from images and their texts; `names` identify pictures, by default their pixels do.
 
-        Raises ValueError where numbers differ, and for a text that is blank or missing.
+        Raises ValueError if the numbers differ, and for a text that is blank or missing.
         """
         texts = tuple(texts)
         if len(texts) != len(images):
@@ -259,21 +259,21 @@ class ImageTexts:
         return len(self.texts)
 
     def head(self, n: int) -> "ImageTexts":
-        """The first `n` pairs; all where that is 0 or more than there are."""
+        """Returns the first `n` pairs, or all if that is 0 or too large."""
         if n < 1 or n >= len(self):
             return self
         names = self.pictures[:n].tolist() if self.named else None
         return ImageTexts.build(self.images.head(n), self.texts[:n], self.origin | {"pairs": n}, names)
 
     def take(self, rows: np.ndarray, note: dict[str, Any]) -> "ImageTexts":
-        """The pairs at `rows`; `note`, which must tell these rows from others, joins the origin and the fingerprint."""
+        """Returns the pairs at `rows`; `note`, which must identify these rows, is added to the origin and the fingerprint."""
         names = self.pictures[rows].tolist() if self.named else None
         return ImageTexts.build(
             self.images.take(rows, note), [self.texts[row] for row in rows], self.origin | note, names
         )
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         sizes = {
             "pairs": len(self),
             "distinct_texts": int(self.ids.max()) + 1,
@@ -328,16 +328,18 @@ def read_image_texts(
 
 
 def _names(opened: Opened, column: str, most: int) -> list[Hashable]:
-    """What tells the picture of each row from others."""
+    """Returns the value that identifies the picture of each row."""
     values = read_values(rows_of(opened, [column], most), column)
     for row, value in enumerate(values):
         if value is None or not isinstance(value, Hashable):
-            raise ValueError(f"row {row} of {opened.title} has {value!r:.40} in {column!r}, which names no picture")
+            raise ValueError(
+                f"row {row} of {opened.title} has {value!r:.40} in {column!r}, which identifies no picture"
+            )
     return values
 
 
 def _captions(opened: Opened, text: str, most: int) -> list[str]:
-    """A text for each row, "" where there is none; `text` is a column or a template."""
+    """Returns a text for each row, "" if there is none; `text` is a column or a template."""
     if "{" not in text:
         return [_single(row[:1], text) for row in _texts(rows_of(opened, [text], most), text, opened.title)]
     try:
@@ -358,7 +360,7 @@ def _captions(opened: Opened, text: str, most: int) -> list[str]:
 
 
 class _Blank:
-    """A missing value in a template: nothing, whatever its format."""
+    """A missing value in a template: empty in any format."""
 
     def __format__(self, spec: str) -> str:
         return ""
@@ -369,7 +371,7 @@ def _is_blank(cell: Any) -> bool:
 
 
 def _texts(dataset: "datasets.Dataset", column: str, title: str) -> list[list[str]]:
-    """The texts of each row of a column of texts or of lists of texts, stripped; missing and blank ones are left out."""
+    """Returns the stripped texts of each row of a column of texts or of lists of texts, without missing and blank ones."""
     import pyarrow as pa
 
     kind = dataset.features.arrow_schema.field(column).type
@@ -382,7 +384,7 @@ def _texts(dataset: "datasets.Dataset", column: str, title: str) -> list[list[st
 
 
 def _single(row: list[str], column: str) -> str:
-    """The one text of a row, "" where there is none."""
+    """Returns the single text of a row, "" if there is none."""
     if len(row) > 1:
         raise ValueError(f"the column {column!r} holds lists of texts, expected one text a row")
     return row[0] if row else ""

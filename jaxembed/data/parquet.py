@@ -1,4 +1,4 @@
-"""A parquet file by pyarrow alone, for machines without the `datasets` library."""
+"""Reads parquet files with pyarrow alone, for machines without the `datasets` library."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import numpy as np
 
 
 class Rows:
-    """Rows of a file, with those members of a `datasets.Dataset` that the readers here use, which mean the same there.
+    """Rows of a file, with the members of `datasets.Dataset` that the readers here use; they mean the same.
 
-    Plain values come out as Python's, after `with_format("arrow")` as Arrow's.
+    Values are Python's, and Arrow's after `with_format("arrow")`.
     """
 
     info = SimpleNamespace(dataset_name="parquet")
@@ -22,50 +22,50 @@ class Rows:
 
     @classmethod
     def read(cls, *paths: Path) -> "Rows":
-        """The whole file, or files one after the other. Raises pyarrow's ArrowException where one is damaged."""
+        """Reads a file, or several files one after the other. Raises pyarrow's ArrowException if one is damaged."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        # Not `read_table`, which takes folders called name=value for columns.
+        # `read_table` would take folders called name=value for columns.
         return cls(pa.concat_tables([pq.ParquetFile(path, memory_map=True).read() for path in paths]))
 
     @property
     def column_names(self) -> list[str]:
-        """The columns in their order."""
+        """The columns in order."""
         return self.data.column_names
 
     @property
     def features(self) -> "Features":
-        """What is known of the columns."""
+        """The types of the columns."""
         return Features(self.data.schema)
 
     def __len__(self) -> int:
         return self.data.num_rows
 
     def select(self, rows: range) -> "Rows":
-        """Consecutive rows."""
+        """Returns consecutive rows."""
         return Rows(self.data.slice(rows.start, len(rows)), self.arrow)
 
     def select_columns(self, columns: list[str]) -> "Rows":
-        """Some of the columns."""
+        """Returns some of the columns."""
         return Rows(self.data.select(columns), self.arrow)
 
     def with_format(self, kind: str) -> "Rows":
-        """The same as Arrow's values ("arrow")."""
+        """Returns the same rows with Arrow's values ("arrow")."""
         return Rows(self.data, kind == "arrow")
 
     def __getitem__(self, which: Any) -> Any:
-        """A column by its name, or rows by a slice: `{column: values}`."""
+        """Returns a column by its name, or rows by a slice: `{column: values}`."""
         part = self.data[which]
         return part if self.arrow else part.to_pylist() if isinstance(which, str) else part.to_pydict()
 
     def iter(self, batch_size: int) -> Iterator[Any]:
-        """The rows, `batch_size` at a time."""
+        """Yields the rows, `batch_size` at a time."""
         return (self[start : start + batch_size] for start in range(0, len(self), batch_size))
 
 
 class Features:
-    """The columns' types, and the names of classes that `datasets` leaves in a file."""
+    """The types of the columns, and the names of classes that `datasets` stores in a file."""
 
     def __init__(self, schema: Any):
         self.arrow_schema = schema

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Corpus", "Vocabulary", "hold_out", "read_corpus"]
 
-_PART = 1 << 22  # tokens looked at together
+_PART = 1 << 22  # number of tokens processed together
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +45,16 @@ class Corpus:
 
     @property
     def documents(self) -> int:
-        """How many documents there are, empty ones included."""
+        """The number of documents, including empty ones."""
         return len(self.offsets) - 1
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         sizes = {"documents": self.documents, "tokens": len(self.tokens), "raw_words": self.raw_words}
         return {**self.origin, **sizes, "vocabulary": len(self.vocabulary), "fingerprint": self.fingerprint}
 
     def head(self, words: int) -> "Corpus":
-        """The first documents, up to the one that brings `words` tokens; the vocabulary stays whole."""
+        """Returns the first documents, up to the one that completes `words` tokens; the vocabulary stays complete."""
         last = int(np.searchsorted(self.offsets, words))
         if words < 1 or last >= self.documents:
             return self
@@ -71,9 +71,9 @@ class Corpus:
         )
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> "Corpus":
-        """The same text with other token ids: those of `vocabulary`, whose counts stay. Words that it lacks are left out.
+        """Returns the same text with the token ids of `vocabulary`, whose counts stay. Words that it lacks are left out.
 
-        Raises ValueError where none of its words is in the text.
+        Raises ValueError if none of its words occurs in the text.
         """
         lookup = np.array([vocabulary.index.get(word, -1) for word in self.vocabulary.words], np.int32)
         starts = range(0, len(self.tokens), _PART)  # there may be more than memory
@@ -148,7 +148,7 @@ def _open(
     config: str | None,
     revision: str | None,
 ) -> tuple[Source, dict[str, Any]]:
-    """What reads `source`, and what to write down about it."""
+    """Returns the reader of `source`, and the entries for its record."""
     if hub.is_dataset(source):
         found = hub.resolve(source, split, config=config, revision=revision)
         return TextColumn(found.load(), column), {**found.record(), "column": column}
@@ -165,7 +165,7 @@ def _open(
 
 
 def _read(folder: Path, origin: dict[str, Any], mmap: bool) -> Corpus:
-    """The corpus that `build` wrote; OSError, EOFError, ValueError, KeyError or TypeError where it is not whole."""
+    """Reads the corpus that `build` wrote. Raises OSError, EOFError, ValueError, KeyError or TypeError if it is incomplete."""
     described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     vocabulary = Vocabulary(described["words"], np.array(described["counts"], np.int64))
     tokens = np.load(folder / "tokens.npy", mmap_mode="r" if mmap else None)
@@ -221,7 +221,7 @@ def hold_out(corpus: Corpus, fraction: float = 0.01) -> tuple[Corpus, Corpus]:
 
 
 def _gather(tokens: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
-    """The spans [begin, end) of `tokens` one after the other, held as `tokens` is."""
+    """Returns the spans [begin, end) of `tokens` one after the other, in memory or in a file as `tokens` are."""
     spans = list(spans)
     out = _room_like(tokens, sum(int(end - begin) for begin, end in spans))
     place = 0
@@ -232,7 +232,7 @@ def _gather(tokens: np.ndarray, spans: Iterable[tuple[int, int]]) -> np.ndarray:
 
 
 def _room_like(tokens: np.ndarray, size: int) -> np.ndarray:
-    """Room for `size` tokens: a file without a name where `tokens` is memory-mapped. OSError where the disk is full."""
+    """Allocates space for `size` tokens, in an unnamed file if `tokens` is memory-mapped. Raises OSError on a full disk."""
     if not isinstance(tokens, np.memmap) or not size:
         return np.empty(size, np.int32)
     folder = writable_folder("corpora")

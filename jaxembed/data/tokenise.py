@@ -1,8 +1,8 @@
-"""Texts to token ids in two streaming passes; memory holds one chunk of text and the vocabulary.
+"""Turns texts into token ids in two streaming passes; memory holds one chunk of text and the vocabulary.
 
-The first pass numbers words as they appear and writes these provisional ids to a file; the second, when every count is
-known, drops the rare words and writes the final ids. Splitting and numbering inside a chunk are Arrow's compiled code;
-Python sees each distinct word of a chunk once.
+The first pass numbers words as they appear and writes these provisional ids to a file. The second pass, when all counts
+are known, drops the rare words and writes the final ids. Splitting and numbering within a chunk are done by Arrow's
+compiled code; Python sees each distinct word of a chunk once.
 """
 
 import codecs
@@ -38,14 +38,14 @@ class Chunk(NamedTuple):
 
 
 class Source(Protocol):
-    """Texts to be read, whatever they lie in. An empty word stands for nothing and is dropped."""
+    """A source of texts. An empty word stands for nothing and is dropped."""
 
     def digest(self) -> str | None:
-        """A hash of the content, or None where it is known only after reading."""
+        """Returns a hash of the content, or None if it is known only after reading."""
         ...
 
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
-        """The words in order, about `chunk_bytes` of text at a time."""
+        """Yields the words in order, about `chunk_bytes` of text at a time."""
         ...
 
 
@@ -83,24 +83,24 @@ def _encode(documents: Any) -> Chunk:
 
 
 class TextFile:
-    """A UTF-8 text file, plain or compressed (see `jaxembed.compression`): a line is a document."""
+    """A UTF-8 text file, plain or compressed (see `jaxembed.compression`), with one document per line."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"there is no text file {self.path}")
         if not self.path.is_file():
-            raise OSError(f"{self.path} is not a file: give one text file, a line a document")
+            raise OSError(f"{self.path} is not a file: give one text file with one document per line")
         named, suffix = SUFFIXES.get(self.path.suffix), self.path.suffix
         if named and compression(self.path) != named:
             raise OSError(f"{self.path} is not a {named} file: drop the {suffix} from its name if it is plain text")
 
     def digest(self) -> str:
-        """BLAKE2b of the bytes on disk."""
+        """Returns BLAKE2b of the bytes on disk."""
         return "file " + file_digest(self.path)
 
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
-        """Blocks cut at white space, so that lines longer than memory pass; see `Source`."""
+        """Yields blocks cut at white space, so that lines longer than memory are possible; see `Source`."""
         import pyarrow as pa
 
         read_bytes = read_lines = 0
@@ -126,7 +126,7 @@ class TextFile:
             yield Chunk([], np.zeros(0, np.int32), np.zeros(1, np.int64))
 
     def _blocks(self, size: int) -> Iterator[bytes]:
-        """The text in blocks that end with whole words."""
+        """Yields the text in blocks that end with whole words."""
         rest = b""
         try:
             with reading(self.path) as file:
@@ -140,14 +140,14 @@ class TextFile:
                         yield rest + read[:cut]
                         rest = b""
                     rest += read[cut:]
-        except ValueError as error:  # what was compressed is damaged
+        except ValueError as error:  # the compressed data are damaged
             raise OSError(str(error)) from error
         if rest:
             yield rest
 
 
 class TextFolder:
-    """The text files of a folder, in the order of their names: a line is a document. Hidden files are left out."""
+    """The text files of a folder, in the order of their names, with one document per line. Hidden files are left out."""
 
     def __init__(self, path: str | os.PathLike):
         files = sorted(file for file in Path(path).iterdir() if file.is_file() and not file.name.startswith("."))
@@ -156,7 +156,7 @@ class TextFolder:
         self.files = [TextFile(file) for file in files]
 
     def digest(self) -> str:
-        """A hash of the files' bytes on disk."""
+        """Returns a hash of the files' bytes on disk."""
         return "files " + content_digest(*(file.digest() for file in self.files))
 
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
@@ -172,7 +172,7 @@ def _is_text(kind: Any) -> bool:
 
 
 class TextColumn:
-    """A column of a `datasets.Dataset`, of texts or of lists of words: a row is a document."""
+    """A column of a `datasets.Dataset`, of texts or of lists of words, with one document per row."""
 
     def __init__(self, dataset: "datasets.Dataset", column: str):
         fields = {field.name: field.type for field in dataset.features.arrow_schema}
@@ -197,7 +197,7 @@ class TextColumn:
                 yield array.cast(pa.large_string()) if _is_text(array.type) else array
 
     def digest(self) -> str:
-        """BLAKE2b of the text and of its lengths, whatever chunks, files or selections of rows it lies in."""
+        """Returns BLAKE2b of the text and of its lengths, independent of chunks, files and selections of rows."""
         import pyarrow as pa
 
         content, lengths = hasher(), hasher()
@@ -220,13 +220,13 @@ class TextColumn:
 
 
 class Sentences:
-    """Lists of words, as gensim's `sentences`: a list is a document. Read once, so an iterator will do."""
+    """Lists of words, as gensim's `sentences`, with one document per list. They are read once, so an iterator is possible."""
 
     def __init__(self, sentences: Iterable[Sequence[str]]):
         self.sentences = sentences
 
     def digest(self) -> None:
-        """Unknown before the words are read."""
+        """Returns None: the hash is unknown before the words are read."""
 
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         """See `Source`."""
@@ -253,14 +253,14 @@ class Sentences:
 
 
 class Settings(NamedTuple):
-    """What the token ids depend on beside the text."""
+    """The settings that token ids depend on besides the text."""
 
     min_count: int = 5
     max_final_vocab: int | None = None
     lowercase: bool = False
 
     def key(self, digest: str) -> str:
-        """A hash of content and settings, 32 hexadecimal digits: the corpus's fingerprint and its name in the cache."""
+        """Returns a hash of content and settings, 32 hexadecimal digits: the corpus's fingerprint and its name in the cache."""
         return content_digest(repr((FORMAT, digest, *self)))
 
 

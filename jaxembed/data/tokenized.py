@@ -11,15 +11,15 @@ from jaxembed.data.tokens import Tokenizer, Tokens, encode
 
 @dataclass(frozen=True, eq=False)
 class TokenGroups:
-    """Sentences in groups of one meaning.
+    """Sentences in groups with one meaning.
 
-    ids: int32 `[n, g, l]`, 0 is padding; sizes: how many sentences each group has, int32 `[n]`; texts: int32 `[n, g]`, the
-    same number for the same token ids, below zero for a sentence that is like no other. negatives: `[n, l]`, a hard negative
-    for each group, or None; negative_texts: their numbers, int32 `[n]`, or None where they are like no other.
-    start: float32 `[vocabulary_size, d]`, token vectors to start from, or None; weights: `[vocabulary_size]`, logarithms of
-    what each token then counts. truncated: texts that were cut. max_length: what they were cut to. special: ids that are no
-    words (padding, ends, unknown). judged: `[m, l]`, ids of the texts that vectors are judged by, for what is not trained but
-    fitted to them; None where there are none.
+    ids: int32 `[n, g, l]`, 0 is padding. sizes: the number of sentences of each group, int32 `[n]`. texts: int32 `[n,
+    g]`, equal for equal token ids, negative for a sentence that equals no other. negatives: `[n, l]`, a hard negative
+    for each group, or None. negative_texts: their numbers, int32 `[n]`, or None if they equal no other. start: float32
+    `[vocabulary_size, d]`, token vectors to start from, or None. weights: `[vocabulary_size]`, logarithms of the
+    initial weights of tokens. truncated: the number of texts that were cut. max_length: the length that they were cut
+    to. special: ids that are not words (padding, ends, unknown). judged: `[m, l]`, ids of the texts that vectors are
+    judged by, for methods that are fitted to them without training; None if there are none.
     """
 
     ids: np.ndarray
@@ -40,8 +40,8 @@ class TokenGroups:
 class TokenizedImages:
     """Images and their texts: uint8 `[n, h, w, c]`, ids int32 `[n, l]`.
 
-    texts: int32 `[n]`, the same number for the same token ids. pictures: int32 `[n]`, the same number for the same picture,
-    or None where each stands once.
+    texts: int32 `[n]`, equal for equal token ids. pictures: int32 `[n]`, equal for the same picture, or None if each
+    picture occurs once.
     """
 
     images: np.ndarray
@@ -56,10 +56,11 @@ class TokenizedImages:
 def token_groups(
     sentences: Sentences, tokenizer: Tokenizer, max_length: int, start: np.ndarray | None = None
 ) -> TokenGroups:
-    """Groups of sentences as ids, each cut to `max_length`; `start [len(tokenizer), d]` as TokenGroups has it.
+    """Returns groups of sentences as ids, each cut to `max_length`; for `start [len(tokenizer), d]` see TokenGroups.
 
-    Sentences are numbered by their ids and not by their letters: two that an encoder cannot tell apart ("café" and "cafe"
-    where accents are dropped, texts that are alike up to `max_length`, texts of unknown words alone) are one.
+    Sentences are numbered by their ids and not by their letters: two that an encoder cannot distinguish ("café" and
+    "cafe" if accents are dropped, texts that are equal up to `max_length`, texts of unknown words only) have the same
+    number.
     """
     tokens = encode(tokenizer, [*sentences.texts, *sentences.negatives], max_length)
     ids = padded_by_zero(tokens, tokenizer)
@@ -80,7 +81,7 @@ def token_groups(
 
 
 def tokenized_images(pairs: ImageTexts, tokenizer: Tokenizer, max_length: int) -> TokenizedImages:
-    """Images with the ids of their texts, each cut to `max_length`; texts are numbered as in `token_groups`."""
+    """Returns images with the ids of their texts, each cut to `max_length`; texts are numbered as in `token_groups`."""
     tokens = encode(tokenizer, pairs.texts, max_length)
     ids = padded_by_zero(tokens, tokenizer)
     images, texts = pairs.images.images, row_ids(ids)
@@ -88,18 +89,18 @@ def tokenized_images(pairs: ImageTexts, tokenizer: Tokenizer, max_length: int) -
 
 
 def text_rows(texts: Iterable[str], tokenizer: Tokenizer, max_length: int) -> np.ndarray:
-    """Ids of texts, int32 `[n, l]`."""
+    """Returns the ids of texts, int32 `[n, l]`."""
     return padded_by_zero(encode(tokenizer, texts, max_length), tokenizer)
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of ids of unlike lengths under each other, int32 `[n, l]`."""
+    """Stacks rows of ids of different lengths, int32 `[n, l]`."""
     longest = max(part.shape[1] for part in parts)
     return np.concatenate([np.pad(part, ((0, 0), (0, longest - part.shape[1]))) for part in parts])
 
 
 def padded_by_zero(tokens: Tokens, tokenizer: Tokenizer) -> np.ndarray:
-    """Ids `[n, l]` in which 0 is padding and what was 0 has the padding's old number, since encoders mask by 0."""
+    """Returns ids `[n, l]` in which 0 is padding, since encoders mask by 0; the id 0 and the padding's change places."""
     if tokenizer.pad == 0:
         return tokens.ids
     swapped = np.where(tokens.ids == 0, tokenizer.pad, np.where(tokens.ids == tokenizer.pad, 0, tokens.ids))

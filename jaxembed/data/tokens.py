@@ -19,12 +19,12 @@ from jaxembed.naming import unknown
 if TYPE_CHECKING:
     import tokenizers
 
-FORMAT = 1  # part of every cache key: raise it when the same settings come to give another tokenizer
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # of those trained here, ids 0 to 3
+FORMAT = 1  # part of every cache key: increase it when the same settings give another tokenizer
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")  # of tokenizers trained here, ids 0 to 3
 RUN = 1 << 14  # texts encoded at a time
-MANY = 20_000  # texts whose ids are worth keeping
+MANY = 20_000  # number of texts from which on their ids are cached
 
-#: What other makers call the tokens that pad, begin and end a text.
+#: The usual names of the tokens that pad, begin and end a text.
 _NAMES = {
     "pad": ("[PAD]", "<pad>", "<|pad|>"),
     "cls": ("[CLS]", "<s>", "<cls>", "<bos>", "<|startoftext|>"),
@@ -62,13 +62,13 @@ class Tokenizer:
     buckets: int = 0
 
     def __len__(self) -> int:
-        """How many ids there are: the rows that a table of token vectors needs."""
+        """Returns the number of ids: the rows that a table of token vectors needs."""
         return len(vocabulary(self))
 
     def with_buckets(self, buckets: int) -> Self:
-        """The same with so many ids for words that are not in the vocabulary, so that a word is always the same one.
+        """Returns the same tokenizer with this many ids for words outside the vocabulary; a word always gets the same one.
 
-        Raises ValueError where nothing is outside the vocabulary.
+        Raises ValueError if no word is outside the vocabulary.
         """
         if not buckets:
             return self
@@ -82,7 +82,7 @@ class Tokenizer:
         self.core.save(os.fspath(path))
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of it."""
+        """Returns what a run's environment.json records of it."""
         return {**self.origin, "vocabulary": len(self), "fingerprint": self.fingerprint}
 
 
@@ -106,11 +106,11 @@ class Tokens:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """True where there is a token, False where there is padding: bool [n, L]."""
+        """True for tokens, False for padding: bool [n, L]."""
         return np.arange(self.ids.shape[1])[None, :] < self.lengths[:, None]
 
     def summary(self) -> dict[str, Any]:
-        """Sizes and counts for the record of a run."""
+        """Returns sizes and counts for the record of a run."""
         counts = {"truncated": self.truncated, "empty": self.empty, "unknown": self.unknown}
         return {"texts": len(self), "longest": self.ids.shape[1], "tokens": int(self.lengths.sum()), **counts}
 
@@ -165,7 +165,7 @@ def read_tokenizer(
 
 
 def tokenizer_for(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
-    """One trained on `texts` where `kind` is wordpiece, bpe or word, else the tokenizer.json of that path."""
+    """Returns a tokenizer trained on `texts` if `kind` is wordpiece, bpe or word, else the tokenizer.json of that path."""
     if kind in ("wordpiece", "bpe", "word"):
         return train_tokenizer(texts, vocab_size=vocab_size, kind=kind)
     return read_tokenizer(kind)
@@ -217,7 +217,7 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Toke
 
 
 def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
-    """The ids of each text, without ends."""
+    """Returns the ids of each text, without those at its ends."""
     core = tokenizer.core
     if not tokenizer.buckets:
         yield from (found.ids for found in core.encode_batch_fast(texts, add_special_tokens=False))
@@ -232,7 +232,7 @@ def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
 
 
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
-    """The token of each id; "" where a file leaves an id out, and for buckets."""
+    """Returns the token of each id; "" for ids that a file leaves out, and for buckets."""
     found = tokenizer.core.get_vocab(with_added_tokens=True)
     tokens = [""] * (max(found.values()) + 1 + tokenizer.buckets)
     for token, i in found.items():
@@ -264,7 +264,7 @@ def start_vectors(
 
 
 def _words(tokens: Sequence[str]) -> list[str]:
-    """The word that each token spells, "" for one that goes on with a word ("##ing"; "ing" beside "Ġking" or "▁king")."""
+    """Returns the word that each token spells, "" for a continuation ("##ing"; "ing" beside "Ġking" or "▁king")."""
     mark = next((mark for mark in "Ġ▁" if any(len(token) > 1 and token.startswith(mark) for token in tokens)), "")
     return ["" if token.startswith("##") or not token.startswith(mark) else token[len(mark) :] for token in tokens]
 
@@ -285,7 +285,7 @@ def _checked(texts: Iterable[str]) -> list[str]:
 
 
 def _train(core: "tokenizers.Tokenizer", trainer: Any, texts: Sequence[str]) -> dict[str, int]:
-    """The vocabulary that `trainer` finds."""
+    """Returns the vocabulary that `trainer` finds."""
     core.train_from_iterator(texts, trainer)
     return core.get_vocab(with_added_tokens=False)
 
@@ -347,7 +347,7 @@ def _room(vocab_size: int, needed: int, what: str) -> None:
 
 
 def _finish(core: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":
-    """Adds the special tokens, and the template by which other libraries place them."""
+    """Adds the special tokens, and the template that tells other libraries where to place them."""
     from tokenizers.processors import TemplateProcessing
 
     if core.get_vocab_size() == len(SPECIAL):
@@ -366,7 +366,7 @@ def _load(file: Path) -> "tokenizers.Tokenizer":
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises no narrower one
-        raise ValueError(f"{file} is no tokenizer.json of the tokenizers library: {error}") from error
+        raise ValueError(f"{file} is not a tokenizer.json of the tokenizers library: {error}") from error
 
 
 def _tokenizer(core: "tokenizers.Tokenizer", origin: dict[str, Any], **named: str | None) -> Tokenizer:

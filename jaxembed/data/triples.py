@@ -1,4 +1,4 @@
-"""Knowledge graphs: facts of a head, a relation and a tail, by number, in the splits that link prediction is judged on.
+"""Knowledge graphs: facts of a head, a relation and a tail, by number, in the splits for link prediction.
 
 What is done with what is odd: a fact that stands twice in a split counts once; a fact of validation or test that stands in train
 stays, and is counted; loops (head and tail the same) are facts like all others. An entity or relation that only validation or
@@ -48,10 +48,10 @@ class Triples:
     def build(
         cls, facts: Sequence[Sequence[Sequence[str]]], share: float = 0.0, origin: dict[str, Any] | None = None
     ) -> "Triples":
-        """From the columns (heads, relations, tails) of train, and of validation and test; () where there is no such split.
+        """Builds a graph from the columns (heads, relations, tails) of train, validation and test; () for a missing split.
 
-        Of the facts of train a `share` is set apart for each split that is not there, spread evenly; facts whose entities or
-        relation would then be missing in train stay there. Raises ValueError where nothing is left to train on.
+        For each missing split a `share` of the facts of train is set apart, spread evenly; facts whose entities or
+        relation would then be missing in train stay there. Raises ValueError if nothing is left to train on.
         """
         entities: dict[str, int] = {}
         relations: dict[str, int] = {}
@@ -59,7 +59,7 @@ class Triples:
         parts, twice = [], {}
         for split, columns in zip(SPLITS, facts, strict=True):
             heads, kinds, tails = columns or ((), (), ())
-            # Head and tail of a fact after one another: numbers are then in the order of reading.
+            # The head and the tail of each fact follow each other, so that numbers are in the order of reading.
             both = number([name for pair in zip(heads, tails, strict=True) for name in pair], entities)
             rows = np.array([both[::2], number(kinds, relations), both[1::2]], np.int32).T.reshape(-1, 3)
             found = _distinct(rows)
@@ -98,16 +98,16 @@ class Triples:
         return cls(**names, **facts, **about)
 
     def split(self, name: str) -> np.ndarray:
-        """The facts of "train", "validation" or "test", int32 [n, 3]."""
+        """Returns the facts of "train", "validation" or "test", int32 [n, 3]."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     @property
     def all(self) -> np.ndarray:
-        """The facts of all splits, int32 [n, 3]."""
+        """Returns the facts of all splits, int32 [n, 3]."""
         return np.concatenate([self.train, self.validation, self.test])
 
     def unseen(self, facts: np.ndarray) -> np.ndarray:
-        """Which of some facts [n, 3] have an entity or a relation that train lacks: bool [n]."""
+        """Returns which of some facts [n, 3] have an entity or a relation that train lacks: bool [n]."""
         seen = np.zeros(len(self.entities), bool)
         seen[self.train[:, [HEAD, TAIL]]] = True
         kinds = np.zeros(len(self.relations), bool)
@@ -115,7 +115,7 @@ class Triples:
         return ~(seen[facts[:, HEAD]] & kinds[facts[:, RELATION]] & seen[facts[:, TAIL]])
 
     def summary(self) -> dict[str, Any]:
-        """What a run's environment.json records of its data."""
+        """Returns what a run's environment.json records of its data."""
         known = {row.tobytes() for row in self.train}
         counts = {}
         for split in SPLITS:
@@ -164,10 +164,11 @@ def read_triples(
 
 
 def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Facts [n, 3] by what they ask: a head and relation for their tails, or (`back`) a relation and tail for their heads.
+    """Returns facts [n, 3] as questions: head and relation, asking for tails, or (`back`) relation and tail, asking for heads.
 
-    Returns the entity and the relation of each question, int32 [q, 2], up to `most` answers to it, int32 [q, most], and their
-    number, int32 [q]; a question with more answers comes several times. What lies behind the answers repeats the first.
+    Returns the entity and the relation of each question, int32 [q, 2], up to `most` answers to it, int32 [q, most], and
+    their number, int32 [q]. A question with more answers occurs several times. Unused places of the answers repeat the
+    first.
     """
     asked, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
     order = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, asked]))
@@ -185,7 +186,7 @@ def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.nd
 
 
 def _has_splits(data: Any) -> bool:
-    """Whether data may have several splits; a file and a table do not."""
+    """Returns whether data may have several splits; a file and a table do not."""
     return isinstance(data, str | os.PathLike) and not Path(data).is_file()
 
 
@@ -195,11 +196,11 @@ def _distinct(facts: np.ndarray) -> np.ndarray:
 
 
 def _set_apart(facts: np.ndarray, share: float, entities: int, relations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Facts to train on, and those set apart: none that holds the last of an entity or a relation."""
+    """Returns the facts to train on, and those set apart, of which none is the last with an entity or a relation."""
     of_entity = np.bincount(facts[:, [HEAD, TAIL]].ravel(), minlength=entities)
     of_relation = np.bincount(facts[:, RELATION], minlength=relations)
     wanted, apart = int(len(facts) * share), []
-    # Every k-th fact first, then those behind them, so that the choice is spread evenly and the same in every run.
+    # Every k-th fact comes first, then those after them, so that the choice is spread evenly and the same in every run.
     every = max(round(1 / share), 1)
     for place in np.concatenate([np.arange(start, len(facts), every) for start in range(every)]):
         head, relation, tail = facts[place]

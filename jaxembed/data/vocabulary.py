@@ -1,4 +1,4 @@
-"""Words and how often they occur, the most frequent first."""
+"""Words and their counts, the most frequent first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Vocabulary:
     def build(
         cls, words: Sequence[str], counts: np.ndarray, min_count: int = 5, max_final_vocab: int | None = None
     ) -> "Vocabulary":
-        """The words that occur `min_count` times or more, at most the `max_final_vocab` most frequent of them.
+        """Returns the words that occur at least `min_count` times, at most the `max_final_vocab` most frequent of them.
 
-        Words of equal count keep the order in which they are given, so the ids depend on the text alone.
-        Raises ValueError when nothing is left, saying which `min_count` would leave something.
+        Words with equal counts keep the order in which they are given, so the ids depend only on the text. Raises
+        ValueError if no word is left, with a `min_count` that would leave one.
         """
         if min_count < 0:
             raise ValueError(f"min_count must be 0 or more, not {min_count}")
@@ -49,11 +49,11 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """From word to id."""
+        """Ids by word."""
         return {word: i for i, word in enumerate(self.words)}
 
     def check_savable(self) -> None:
-        """Raises ValueError for a word that no file of vectors can hold: with a line break, or half of a surrogate pair."""
+        """Raises ValueError for a word that no file of vectors can hold: one with a line break, or half of a surrogate pair."""
         try:
             whole = "\n".join(self.words).encode()
         except UnicodeEncodeError:

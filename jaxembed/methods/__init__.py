@@ -1,1 +1,1 @@
-"""One file for each published method: it puts the parts together, and repeats nothing."""
+"""One file for each published method. A method puts the parts of the engine together and repeats none of them."""

@@ -12,15 +12,16 @@ from jaxembed.scores import dot, weighted_sums
 from jaxembed.training.method import Lookups, Loss
 from jaxembed.training.settings import Training
 
-LARGE, USUAL, MOST = 10_000_000, 5, 64  # words that need no repetition, usual passes, sweeps of a pass at most
+# corpora with this many words are not repeated; the usual number of passes; the most sweeps of a pass
+LARGE, USUAL, MOST = 10_000_000, 5, 64
 
 
 @dataclass(frozen=True)
 class CBOW(WordMethod):
-    """The neighbours' mean predicts the word, by any pairwise objective (Mikolov et al. 2013a).
+    """The mean of the neighbours predicts the word, by any pairwise objective (Mikolov et al. 2013a).
 
-    The gradient of a mean reaches each neighbour divided by their number: autodiff does by itself what word2vec.c forgets
-    (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).
+    The gradient of a mean reaches each neighbour divided by the number of neighbours. Automatic differentiation does
+    this by itself; word2vec.c leaves it out (Irsoy et al., Corrected CBOW Performs as well as Skip-gram, 2021).
     """
 
     cbow_mean: bool = True  # Whether the neighbours are averaged; otherwise they are added up.
@@ -29,11 +30,11 @@ class CBOW(WordMethod):
     shared_negatives: Count = 16
 
     def training_for(self, corpus: Corpus, training: Training) -> Training:
-        """More sweeps and more damping on small corpora, where the training leaves them open (0).
+        """Chooses more sweeps and more damping for small corpora, if the training leaves them open (0).
 
-        A small corpus needs more updates than a few passes bring, and steps that shrink sooner: nearly all of its words are
-        rare, and with the steps of a large corpus every further pass makes their vectors worse. The rules were fitted to
-        slices of 10 thousand to a million words, 5 to 50 passes (results/bench_passes has some).
+        A small corpus needs more updates than a few passes bring, and steps that shrink sooner: nearly all of its words
+        are rare, and with the steps of a large corpus every further pass makes their vectors worse. The rules were
+        fitted to slices of 10 thousand to a million words and 5 to 50 passes (results/bench_passes has some).
         """
         few = min(max(1.0, LARGE / max(len(corpus.tokens), 1)) ** 0.6, MOST)
         sweeps = training.sweeps or max(1, round(few * USUAL / max(training.epochs, USUAL)))
@@ -41,7 +42,7 @@ class CBOW(WordMethod):
         return replace(training, sweeps=sweeps, damping=damping)
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
-        """Neighbours from `in`; centres and candidates from `out`."""
+        """Looks up the neighbours in `in`, the centres and candidates in `out`."""
         neighbours = ("in", batch["tokens"])
         if "nodes" in batch:
             return {"neighbours": neighbours, "path": ("out", batch["nodes"])}
@@ -50,10 +51,10 @@ class CBOW(WordMethod):
         return {"neighbours": neighbours, "centres": centres, others: ("out", batch[others])}
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
-        """Sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
+        """Returns the sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
         weight = self.pair_weights(batch, self.band(self.cbow_mean))  # [B, tiles, L, T]
         present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
-        if self.cbow_mean:  # at the border of a document fewer neighbours share the mean
+        if self.cbow_mean:  # at the border of a document the mean is over fewer neighbours
             weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)
         context = weighted_sums(weight, self.halo_tiles(rows["neighbours"]))
         if "nodes" in batch:

@@ -1,4 +1,4 @@
-"""Click prediction from categorical fields: logistic regression, FM, DeepFM and DCN-v2, on one table for all fields."""
+"""Click prediction from categorical fields: logistic regression, FM, DeepFM and DCN-v2, with one table for all fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,38 +26,38 @@ _AT_ONCE = 1 << 16  # rows whose vectors are gathered together where many are ju
 
 @dataclass(frozen=True)
 class ClickMethod(Method):
-    """A row of the table holds a value's weight and, behind it, its vector; what is made of the vectors, a method says."""
+    """Methods of clicks: a row of the table holds the weight of a value and then its vector; a subclass combines the vectors."""
 
     vector_size: Count = 16  # Dimension of the vectors.
-    l2: NotNegative = 1e-4  # Weight of the squared entries of the rows that a step meets.
-    start: Positive = 0.01  # Standard deviation of the vectors at the start.
-    batch_size: Count = 512  # Rows in one step; fewer where a pass would have less than 20 steps.
+    l2: NotNegative = 1e-4  # Weight of the squared entries of the rows that a step looks up.
+    start: Positive = 0.01  # Standard deviation of the initial vectors.
+    batch_size: Count = 512  # Number of rows in one step; fewer if a pass would have fewer than 20 steps.
 
     traced = ("l2",)
 
     def suited_to(self, data: Fields) -> Self:
-        """With steps small enough that a pass has some of them."""
+        """Chooses steps small enough that a pass has several of them."""
         if not len(data):
-            raise ValueError("there is no row to train on")
+            raise ValueError("there are no rows to train on")
         size = self.batch_size
         while size > 32 and len(data) < 20 * size:
             size //= 2
         return replace(self, batch_size=size, **self._fields(len(data.fields)))
 
     def _fields(self, number: int) -> dict[str, Any]:
-        """Settings that the number of fields decides."""
+        """The settings that depend on the number of fields."""
         return {}
 
     def source(self, data: Fields) -> Source:
-        """All rows in one piece."""
+        """Returns all rows as one piece."""
         return Source.cut({"ids": data.ids, "label": data.label}, constants={"rows": Static(data.rows)})
 
     def nets(self) -> dict[str, Encoder]:
-        """Nets over the vectors of a row."""
+        """Returns the nets that read the vectors of a row."""
         return {}
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Weights of zero, normal vectors, fresh nets."""
+        """Starts with weights of zero, normal vectors and fresh nets."""
         keys = jax.random.split(key, 2)
         vectors = self.start * jax.random.normal(keys[0], (constants["rows"].value, self.vector_size), jnp.float32)
         nets = self.nets()
@@ -67,27 +67,27 @@ class ClickMethod(Method):
 
     @property
     def row_size(self) -> int:
-        """Columns of a row that are not padding."""
+        """The columns of a row that are not padding."""
         return self.vector_size + 1
 
     def prepare(self, shard: Shard, key: jax.Array) -> Rows:
-        """The order of a pass."""
+        """Draws the order of a pass."""
         return {"order": key}
 
     def steps(self, shard: Shard) -> int:
-        """Batches of a pass."""
+        """The number of batches in a pass."""
         return -(-random.shuffle_size(shard.columns["label"].shape[0]) // self.batch_size)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """Rows `ids [B, fields]`, `label, present [B]`."""
+        """Returns the rows `ids [B, fields]`, with `label, present [B]`."""
         return met(shard, ("ids", "label"), step, self.batch_size)
 
     def lookups(self, batch: Batch) -> Lookups:
-        """The rows of all fields."""
+        """Looks up the rows of all fields."""
         return {"fields": ("fields", batch["ids"])}
 
     def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean cross-entropy, with half the squared entries of the rows, weighted."""
+        """Returns the mean cross-entropy, plus half the squared entries of the rows times their weight."""
         own, present = rows["fields"], batch["present"]
         logits = self.logits_of(own, net, key)
         losses = softplus(jnp.where(batch["label"] > 0, -logits, logits)) * present
@@ -97,20 +97,20 @@ class ClickMethod(Method):
         return Loss(total / count + penalty, {"loss": total, "weight": jnp.sum(present)})
 
     def logits_of(self, rows: jax.Array, net: Any, key: jax.Array | None = None) -> jax.Array:
-        """Logits `[B]` of rows `[B, fields, columns]`; `key` is for dropout, in training."""
+        """Returns the logits `[B]` of rows `[B, fields, columns]`; `key` is for dropout in training."""
         linear = net["bias"] + jnp.sum(rows[..., 0], 1)
         return linear + self.interaction(rows[..., 1 : 1 + self.vector_size], net, key)
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """What the vectors `[B, fields, d]` of a row say together, `[B]`."""
+        """Combines the vectors `[B, fields, d]` of a row to a number, `[B]`."""
         raise NotImplementedError
 
     def logits(self, params: Params, ids: jax.Array) -> jax.Array:
-        """Logits `[n]` of rows of ids `[n, fields]`."""
+        """Returns the logits `[n]` of rows of ids `[n, fields]`."""
         return self.logits_of(params.tables["fields"][ids], params.net)
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
-        """The vectors of all values, `[rows, d]`."""
+        """Returns the vectors of all values, `[rows, d]`."""
         return params.tables["fields"][:, 1 : 1 + self.vector_size]
 
 
@@ -130,63 +130,64 @@ def _logits(method: ClickMethod, params: Params, ids: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class LogisticRegression(ClickMethod):
-    """Each value of a field has a weight, and no two meet; the vectors stay as they start."""
+    """Logistic regression: each value of a field has a weight, without interactions; the vectors stay as they are initialised."""
 
-    vector_size: Count = 1  # Dimension of the vectors, which are not used.
+    vector_size: Count = 1  # Dimension of the vectors, which have no effect.
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """Nothing."""
+        """Returns zeros, since no values interact."""
         return jnp.zeros(len(vectors))
 
 
 @dataclass(frozen=True)
 class FM(ClickMethod):
-    """Factorisation machine: each two values of a row count by the inner product of their vectors (Rendle 2010)."""
+    """Factorisation machine: each pair of values in a row contributes the inner product of their vectors (Rendle 2010)."""
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """Inner products of all pairs, in linear time (eq. 3)."""
+        """Returns the inner products of all pairs, computed in linear time (eq. 3)."""
         return 0.5 * jnp.sum(jnp.sum(vectors, 1) ** 2 - jnp.sum(vectors**2, 1), -1)
 
 
 @dataclass(frozen=True)
 class DeepFM(FM):
-    """FM, and a net over the same vectors, added up (Guo et al. 2017)."""
+    """DeepFM: the sum of FM and of a net over the same vectors (Guo et al. 2017)."""
 
-    hidden: tuple[Count, ...] = (128, 64)  # Widths inside the net.
-    dropout: ShareBelowOne = 0.3  # Share of the vectors' entries that the net does not see in training.
-    field_count: Count = 1  # How many fields a row has; the data decide.
+    hidden: tuple[Count, ...] = (128, 64)  # Widths of the net's hidden layers.
+    # Dropout of the net: the share of the vectors' entries that it does not see in training.
+    dropout: ShareBelowOne = 0.3
+    field_count: Count = 1  # Number of fields, which comes from the data.
 
     def _fields(self, number: int) -> dict[str, Any]:
         return {"field_count": number}
 
     def nets(self) -> dict[str, Encoder]:
-        """The deep part."""
+        """Returns the net."""
         return {"deep": encoder("head", sizes=(self.field_count * self.vector_size, *self.hidden, 1), norm="none")}
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """Both parts."""
+        """Returns the sum of both parts."""
         return super().interaction(vectors, net, key) + self.deep(vectors, net, key)
 
     def deep(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """The net's output, `[B]`."""
+        """Returns the net's output, `[B]`."""
         flat = dropout(vectors.reshape(len(vectors), -1), self.dropout, key)
         return self.nets()["deep"].apply(net["deep"], {}, flat)[0][:, 0]
 
 
 @dataclass(frozen=True)
 class DCN(DeepFM):
-    """Deep and cross network v2: layers that multiply by the input, beside a net (Wang et al. 2021, eq. 1, parallel)."""
+    """Deep and cross network v2: layers that multiply by the input, in parallel with a net (Wang et al. 2021, eq. 1)."""
 
-    crosses: Count = 2  # Layers that multiply.
+    crosses: Count = 2  # Number of layers that multiply.
 
     def nets(self) -> dict[str, Encoder]:
-        """The deep part, the crosses' maps and the map of their output."""
+        """Returns the net, the maps of the cross layers, and the map from their output."""
         width = self.field_count * self.vector_size
         maps = {f"cross_{i}": encoder("head", sizes=(width, width), norm="none") for i in range(self.crosses)}
         return {**super().nets(), **maps, "out": encoder("head", sizes=(width, 1), norm="none")}
 
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
-        """Both parts."""
+        """Returns the sum of both parts."""
         nets = self.nets()
         x = first = vectors.reshape(len(vectors), -1)
         for i in range(self.crosses):

@@ -1,4 +1,4 @@
-"""Recommenders without gradients: popularity, item-cosine, GF-CF, and iALS by exact alternating solves."""
+"""Recommenders without gradients: popularity, item-cosine, GF-CF, and iALS with exact alternating solves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jaxembed.ranges import Count, NotNegative, Positive
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source, Static
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp  # importing it takes a fifth of a second, which only those who train need pay
+    import scipy.sparse as sp  # importing it takes a fifth of a second, which is spent only where it is needed
 
 _ITERATIONS = 12  # of subspaces
 
 
 def matrix(data: Interactions) -> sp.csr_matrix:
-    """Who has what, 1 for each pair: float32 [users, items]."""
+    """Returns which user has which item, 1 for each pair: float32 [users, items]."""
     return _ones(data.item, data.offsets, len(data.items))
 
 
@@ -45,58 +45,58 @@ def _inverse_root(sums: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Baseline(Fixed, Recommender):
-    """Recommenders that are computed from the data once: `learned(data)` gives arrays, `users` and `items` among them."""
+    """Recommenders that are computed from the data once: `learned(data)` returns arrays, `users` and `items` among them."""
 
     def learned(self, data: Interactions) -> dict[str, np.ndarray]:
-        """What the method keeps."""
+        """Returns the arrays that the method keeps."""
         raise NotImplementedError
 
     def source(self, data: Interactions) -> Source:
-        """What was computed, as constants."""
+        """Returns the computed arrays as constants."""
         return Source.cut({"user": data.user[:1]}, constants=self.learned(data), size=len(data))
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """What was computed, which nothing changes."""
+        """Returns the computed arrays, which no step changes."""
         return Params({}, None, dict(constants))
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """Nothing that matters."""
+        """Returns a batch that nothing reads."""
         return shard.columns
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Users, then items."""
+        """Returns the vectors of the users, followed by those of the items."""
         return jnp.concatenate([params.kept["users"], params.kept["items"]])
 
 
 @dataclass(frozen=True)
 class Popularity(Baseline):
-    """The same for everybody: items by how many users have them."""
+    """Popularity: every user gets the items that most users have."""
 
     def learned(self, data: Interactions) -> dict[str, np.ndarray]:
-        """Counts, as vectors of one dimension."""
+        """Returns the counts as vectors of one dimension."""
         return {"users": np.ones((len(data.users), 1), np.float32), "items": data.counts[:, None].astype(np.float32)}
 
 
 @dataclass(frozen=True)
 class ItemCosine(Baseline):
-    """Items that are had by those who have what the user has: cosines of the items' columns, added up (Sarwar et al. 2001).
+    """Recommends items that users with the same items have: sums of cosines between the columns of items (Sarwar et al. 2001).
 
-    Its vectors are those columns, by the strongest directions alone; its scores are exact.
+    Scores are exact. The vectors are the columns projected onto their strongest directions.
     """
 
-    vector_size: Count = 64  # Dimension of the vectors that are kept for looking at.
+    vector_size: Count = 64  # Dimension of the vectors, which are kept for inspection only.
 
     from_history: ClassVar[bool] = True
 
     def learned(self, data: Interactions) -> dict[str, np.ndarray]:
-        """The matrix by its non-zero places, and the vectors."""
+        """Returns the non-zero entries of the matrix, and the vectors."""
         had = matrix(data)
         scaled = self._scaled(had)
         u, s, vt = _decomposed(scaled, self.vector_size)
         return {"users": u * s, "items": vt.T.copy(), "indptr": had.indptr.astype(np.int32), "indices": had.indices}
 
     def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
-        """The matrix whose columns are compared."""
+        """Returns the matrix whose columns are compared."""
         return had @ _diagonal(_inverse_root(np.asarray(had.sum(0)).ravel()))
 
     def _trained(self, params: Params) -> sp.csr_matrix:
@@ -104,7 +104,7 @@ class ItemCosine(Baseline):
         return _ones(indices, indptr, params.kept["items"].shape[0])
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
-        """`x S^T S` of rows x of what users have, S the matrix with columns of length 1."""
+        """Returns the scorer `x S^T S`, x a row of what a user has and S the matrix with columns of length 1."""
         scaled, had = self._scaled(self._trained(params)), matrix(known)
         similar = (scaled.T @ scaled).tocsr()
         return lambda users: (had[users] @ similar).toarray()
@@ -112,17 +112,17 @@ class ItemCosine(Baseline):
 
 @dataclass(frozen=True)
 class GFCF(ItemCosine):
-    """A filter of the graph of users and items: its neighbours, and its lowest frequencies (Shen et al. 2021, GF-CF).
+    """Filters the graph of users and items: neighbours, and lowest frequencies (Shen et al. 2021, GF-CF).
 
-    Scores are `x R^T R + alpha x D^-1/2 V V^T D^1/2`, R the matrix divided by the roots of both degrees, V its first right
-    singular vectors, D the items' degrees.
+    Scores are `x R^T R + alpha x D^-1/2 V V^T D^1/2`, where R is the matrix divided by the roots of both degrees, V its
+    first right singular vectors, and D the degrees of the items.
     """
 
-    vector_size: Count = 256  # How many singular vectors.
+    vector_size: Count = 256  # Number of singular vectors.
     alpha: NotNegative = 0.3  # Weight of the lowest frequencies.
 
     def learned(self, data: Interactions) -> dict[str, np.ndarray]:
-        """The matrix by its non-zero places, and the vectors of the lowest frequencies."""
+        """Returns the non-zero entries of the matrix, and the vectors of the lowest frequencies."""
         had = matrix(data)
         _, _, vt = _decomposed(self._scaled(had), self.vector_size)
         degree = np.asarray(had.sum(0)).ravel()
@@ -132,20 +132,20 @@ class GFCF(ItemCosine):
                 "indices": had.indices}  # fmt: skip
 
     def _scaled(self, had: sp.csr_matrix) -> sp.csr_matrix:
-        """The matrix whose columns are compared."""
+        """Returns the matrix whose columns are compared."""
         return _diagonal(_inverse_root(np.asarray(had.sum(1)).ravel())) @ super()._scaled(had)
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
-        """As the class says."""
+        """Returns the scorer that the class describes."""
         near, had = super().scorer(params, known), matrix(known)
         basis, back = (np.asarray(params.kept[name]) for name in ("basis", "items"))
         return lambda users: near(users) + self.alpha * ((had[users] @ basis) @ back.T)
 
 
 def _decomposed(a: Any, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first singular vectors and values, the largest first: u [n, r], s [r], vt [r, m]."""
+    """Returns the first singular vectors and values, the largest first: u [n, r], s [r], vt [r, m]."""
     size = min(rank + 64, *a.shape)
-    # Subspace iteration (Halko et al. 2011, algorithm 4.4): seconds where Lanczos takes minutes, and as good for a filter.
+    # Subspace iteration (Halko et al. 2011, algorithm 4.4) takes seconds where Lanczos takes minutes, and is as good here.
     q = np.random.default_rng(0).normal(size=(a.shape[1], size)).astype(np.float32)
     for _ in range(_ITERATIONS):
         q = np.linalg.qr(a.T @ (a @ q))[0]
@@ -163,23 +163,24 @@ class IALS(Recommender):
     """
 
     vector_size: Count = 128  # Dimension of the vectors.
-    unobserved: Positive = 0.1  # Weight of all pairs, had or not; a pair that is had has 1 on top.
-    reg: NotNegative = 0.003  # Weight of the squared lengths.
-    nu: NotNegative = 1.0  # How regularisation grows with the number of a row's pairs.
-    start: Positive = 0.1  # Standard deviation of the vectors' lengths at the start.
-    rows: Count = 256  # Users or items that are solved together.
+    # Weight of all pairs, also of those that no user has; a pair that a user has weighs 1 more.
+    unobserved: Positive = 0.1
+    reg: NotNegative = 0.003  # Weight of the squared lengths of vectors.
+    nu: NotNegative = 1.0  # Exponent with which the regularisation grows with the number of pairs of a user or item.
+    start: Positive = 0.1  # Standard deviation of the lengths of the initial vectors.
+    rows: Count = 256  # Number of users or items that are solved for together.
 
     traced: ClassVar[tuple[str, ...]] = ("unobserved", "reg", "nu")
 
     def source(self, data: Interactions) -> Source:
-        """The pairs, by user and by item, in blocks that are packed into equal chunks."""
+        """Returns the pairs by user and by item, in blocks that are packed into equal chunks."""
         had = matrix(data)
         sides = {"user": _packed(had, self.rows), "item": _packed(had.T.tocsr(), self.rows)}
         sizes = {"users": Static(len(data.users)), "items": Static(len(data.items))}
         return Source.cut({"user": data.user[:1]}, constants={**sides, **sizes}, size=len(data))
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Normal entries; they are solved for and no gradient moves them."""
+        """Starts with normal entries, which are solved for and have no gradient."""
         draw = lambda key, n: (
             self.start / self.vector_size**0.5 * jax.random.normal(key, (n, self.vector_size), jnp.float32)
         )
@@ -192,7 +193,7 @@ class IALS(Recommender):
         return 1
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """Nothing: a step sees everything."""
+        """Returns an empty batch, since a step sees all pairs."""
         return {}
 
     def loss_in(self, shard: Shard, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
@@ -201,7 +202,7 @@ class IALS(Recommender):
             return self.loss(rows, net, kept, {name: shard.constants[name] for name in ("user", "item")}, key)
 
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """The loss after a pass, for each pair that is had; what is kept are the new vectors."""
+        """Returns the loss per pair after a pass. The new vectors are what is kept."""
         users = self._solved(kept["items"], batch["user"], len(kept["users"]))
         items = self._solved(users, batch["item"], len(kept["items"]))
         return summed(self._objective(users, items, batch["item"]), 1, {"users": users, "items": items})
@@ -226,7 +227,7 @@ class IALS(Recommender):
         )
 
     def _objective(self, users: jax.Array, items: jax.Array, packed: dict[str, jax.Array]) -> jax.Array:
-        """The two sums of squares, a pair that is had."""
+        """Returns the two sums of squares, divided by the number of pairs."""
 
         def chunk(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
             own = items.at[part["row"]].get(mode="fill", fill_value=0)[part["slot"]]
@@ -239,15 +240,16 @@ class IALS(Recommender):
         return (jnp.sum(errors) + all_pairs) / jnp.sum(count)
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Users, then items."""
+        """Returns the vectors of the users, followed by those of the items."""
         return jnp.concatenate([params.kept["users"], params.kept["items"]])
 
 
 def _packed(had: Any, most: int, block: int = 32) -> dict[str, np.ndarray]:
-    """The rows of a matrix in chunks of `most` rows and equally many blocks: what each chunk's solve needs.
+    """Packs the rows of a matrix into chunks of `most` rows and equally many blocks, with what each chunk's solve needs.
 
-    ids: `[chunks, blocks, block]` of the other side (the number of columns for none), slot: of which of the chunk's rows a block
-    is. row: `[chunks, most]`, which rows these are (the number of rows for none). count: pairs of each.
+    ids: `[chunks, blocks, block]`, indices of the other side (the number of columns for none). slot: the row within the
+    chunk that a block belongs to. row: `[chunks, most]`, the rows of a chunk (the number of rows for none). count: the
+    number of pairs of each row.
     """
     n, columns = had.shape
     sizes = np.diff(had.indptr)

@@ -1,4 +1,4 @@
-"""What methods with encoders share: examples that stay on the device, batches without replacement, encoding in parts."""
+"""The common part of methods with encoders: examples on the device, batches without replacement, encoding in parts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,49 +19,49 @@ Examples = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class DenseMethod(ExampleMethod):
-    """Methods that train encoders: the functions of the engine's contract, derived from what such a method declares."""
+    """Methods that train encoders. The functions of the engine's contract follow from what such a method declares."""
 
-    # Examples in one step; a pass leaves out what does not fill its last batch, other examples each time.
-    batch_size: Annotated[int, Range(least=2, why="an example needs others to differ from")] = 256
-    # How many examples, the first of the data, have their vectors watched in training.
+    # Number of examples in one step. A pass leaves out what does not fill its last batch, other examples in each pass.
+    batch_size: Annotated[int, Range(least=2, why="an example is compared with the others of its batch")] = 256
+    # Number of examples, the first of the data, whose vectors are watched during training.
     watch: Annotated[int, Range(least=2)] = 1024
-    # Bytes on the device: larger data come in pieces of that size, the next one while the last is trained on.
+    # Number of bytes on the device. Larger data come in pieces of this size, and the next is read while one is trained on.
     device_bytes: Count = 2 << 30
-    # Rows encoded at a time, for batches whose activations do not fit (gradient caching); None encodes all at once.
+    # Number of rows that are encoded at a time, for batches whose activations do not fit (gradient caching); None encodes all.
     encode_chunk: Count | None = None
 
     # What a method declares.
 
     def examples(self, data: Any) -> dict[str, np.ndarray]:
-        """Arrays with a row for each example."""
+        """Returns arrays with one row per example."""
         raise NotImplementedError
 
     def nets(self) -> dict[str, Any]:
-        """The encoders and heads, `{name: Encoder}`."""
+        """Returns the encoders and heads, `{name: Encoder}`."""
         raise NotImplementedError
 
     def encode(self, net: Any, kept: Any, examples: Mapping[str, jax.Array]) -> jax.Array:
-        """Vectors of a batch of examples as they are used: without augmentation, dropout or head, `[b, vector_size]`."""
+        """Returns the vectors of a batch, `[b, vector_size]`, without augmentation, dropout or head."""
         raise NotImplementedError
 
     # The engine's contract.
 
     def suited_to(self, data: Any) -> Self:
-        """The same with batches no larger than the data."""
+        """Chooses batches no larger than the data."""
         n = len(next(iter(self.examples(data).values())))
         if n < 2:
-            raise ValueError(f"there is {n} example to train on: an example needs others to differ from")
+            raise ValueError(f"there is {n} example to train on: a batch needs two or more")
         return replace(self, batch_size=min(self.batch_size, n))
 
     def source(self, data: Any) -> Source:
-        """All examples in one piece, or in as many as keep each under `device_bytes`; the last is filled up from the start."""
+        """Returns all examples as one piece, or as pieces under `device_bytes`, of which the last is filled from the start."""
         examples = self.examples(data)
         pieces = max(1, -(-sum(column.nbytes for column in examples.values()) // self.device_bytes))
         watched = {name: np.ascontiguousarray(column[: self.watch]) for name, column in examples.items()}
         return Source.cut(examples, pieces, {"watch": watched}, refill=True)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Fresh encoders and heads, each from a key of its own."""
+        """Starts with fresh encoders and heads, each from its own key."""
         nets = self.nets()
         built = {
             name: net.init(one) for (name, net), one in zip(nets.items(), jax.random.split(key, len(nets)), strict=True)
@@ -71,7 +71,7 @@ class DenseMethod(ExampleMethod):
         )
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Vectors of the watched examples."""
+        """Returns the vectors of the watched examples."""
         return self.encode(params.net, params.kept, constants["watch"])
 
     def run(
@@ -84,49 +84,50 @@ class DenseMethod(ExampleMethod):
         key: jax.Array | None = None,
         **options: Any,
     ) -> tuple[jax.Array, dict]:
-        """What the net called `name` gives, and its statistics after; a file keeps no dictionary that is empty.
+        """Returns the output of the net called `name`, and its statistics afterwards.
 
-        In place of its parameters `net` may hold a module that is alive, as `jaxembed.trained.TrainedNet` does.
+        A file keeps no empty dictionaries. In place of its parameters, `net` may hold a live module, as in
+        `jaxembed.trained.TrainedNet`.
         """
         if callable(net.get(name)):
             return net[name](*inputs, **options), {}
         return self.nets()[name].apply(net.get(name, {}), kept.get(name, {}), *inputs, train=train, key=key, **options)
 
     def encoded(self, name: str, net: Any, kept: Any, inputs: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
-        """`run` of a batch in training, `encode_chunk` rows at a time where that is set."""
+        """Like `run` of a batch in training, with `encode_chunk` rows at a time if that is set."""
         if self.encode_chunk is None:
             return self.run(name, net, kept, inputs, train=True, key=key)
         if jax.tree.leaves(kept.get(name, {})):
             raise ValueError(
-                f"encode_chunk cuts the batch, of which {name} takes statistics: leave it out, or choose a ViT"
+                f"encode_chunk cuts the batch, but {name} needs statistics of the whole batch: leave it out, or choose a ViT"
             )
         encode = lambda rows, key: self.run(name, net, kept, rows, train=True, key=key)[0]
         return cached(encode, inputs, self.encode_chunk, key), kept.get(name, {})
 
 
 def summed(loss: jax.Array, examples: int, kept: Any) -> Loss:
-    """A mean loss with its metrics, which are sums over the examples."""
+    """Returns a mean loss with its metrics, which are sums over the examples."""
     return Loss(loss, {"loss": loss * examples, "weight": jnp.float32(examples)}, kept)
 
 
 def named_objective(name: str, temperature: float) -> Any:
-    """The pairwise objective of that name, with this temperature if it has one, so that nothing but the objective changes."""
+    """Returns the pairwise objective of that name, with this temperature if it has one."""
     objective = pairwise(name)
     return replace(objective, temperature=temperature) if hasattr(objective, "temperature") else objective
 
 
 @dataclass(frozen=True)
 class Fixed(Method):
-    """What is not trained: a single step, which changes nothing where a warm-up makes its rate 0 or no weight decays."""
+    """Methods without training: one step, which changes nothing, since a warm-up makes its rate 0 or no weights decay."""
 
     trained: ClassVar[bool] = False
 
     def steps(self, shard: Shard) -> int:
-        """A single step."""
+        """A pass is one step."""
         return 1
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Always zero."""
+        """Returns zero."""
         return summed(jnp.float32(0), len(next(iter(batch.values()))), kept)
 
 
@@ -135,7 +136,7 @@ def embed(
 ) -> np.ndarray:
     """Encodes all examples in batches of one shape, of which the last is filled up: vectors, float32 `[n, d]`.
 
-    `encode` replaces `method.encode`, for methods that have a tower for each kind of input.
+    `encode` takes the place of `method.encode`, for methods with one tower per kind of input.
     """
     n = len(next(iter(examples.values())))
     if n == 0:

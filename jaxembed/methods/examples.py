@@ -1,4 +1,4 @@
-"""What methods share whose examples stay on the device: a pass meets each of them once, in an order of its own."""
+"""The common part of methods whose examples stay on the device: a pass meets each example once, in an order of its own."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from jaxembed.training.method import Batch, Method, Shard
 
 
 def met(shard: Shard, names: tuple[str, ...], step: jax.Array, size: int) -> Batch:
-    """Rows of the columns `names` at place `step` of a pass, and `present [size]`: 1 for rows, 0 for what fills the last batch.
+    """Returns the rows of the columns `names` at place `step` of a pass, and `present [size]`, which is 0 for padding.
 
     The order is that of `random.shuffled` by the key `order`, without a table of all places.
     """
@@ -25,23 +25,23 @@ def met(shard: Shard, names: tuple[str, ...], step: jax.Array, size: int) -> Bat
 
 @dataclass(frozen=True)
 class ExampleMethod(Method):
-    """Methods whose source has a row for each example: batches are drawn without replacement.
+    """Methods whose source has one row per example: batches are drawn without replacement.
 
-    A pass leaves out what does not fill its last batch, other examples each time.
+    A pass leaves out what does not fill its last batch, other examples in each pass.
     """
 
-    batch_size: Count = 256  # Examples in one step.
+    batch_size: Count = 256  # Number of examples in one step.
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """The order in which a pass meets the examples."""
+        """Draws the order in which a pass meets the examples."""
         return {"order": jax.random.permutation(key, next(iter(shard.columns.values())).shape[0])}
 
     def steps(self, shard: Shard) -> int:
-        """Whole batches of a pass; at least one, of all examples."""
+        """The number of whole batches in a pass; at least one, with all examples."""
         return max(1, shard.own["order"].shape[0] // self.batch_size)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """The examples at place `step` of the order, `[batch_size, ...]` each."""
+        """Returns the examples at place `step` of the order, `[batch_size, ...]` each."""
         order = shard.own["order"]
         size = min(self.batch_size, order.shape[0])
         chosen = jax.lax.dynamic_slice_in_dim(order, step * size, size)

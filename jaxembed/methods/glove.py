@@ -1,4 +1,4 @@
-"""GloVe: logarithms of co-occurrence counts, factorised by weighted least squares (Pennington et al. 2014)."""
+"""GloVe: logarithms of co-occurrence counts are factorised by weighted least squares (Pennington et al. 2014)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,24 +22,25 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class GloVe(Method):
-    """Counts which words meet, and factorises the counts' logarithms (Pennington et al. 2014).
+    """Counts which words occur together, and factorises the logarithms of the counts (Pennington et al. 2014).
 
-    The matrix is symmetric and only its triangle is stored: an entry (i, j) is trained as (i, j) and as (j, i).
+    The matrix is symmetric and only its lower triangle is stored: an entry (i, j) is trained as (i, j) and as (j, i).
 
-    A row of either table holds a vector and, in the column behind it, its bias, so that one move of a row carries both.
+    A row of either table holds a vector and, in the column after it, its bias, so that one update of a row moves both.
     """
 
     vector_size: Count = 100  # Dimension of the vectors.
-    window: Count = 10  # Farthest co-occurrence that counts; a pair at distance d counts 1 / d.
+    window: Count = 10  # Largest distance of a co-occurrence that counts; a pair at distance d counts 1 / d.
     x_max: Positive = 10.0  # The weight of an entry is `min(1, count / x_max)^alpha`.
     alpha: NotNegative = 0.75  # See x_max.
     # "independence" starts the biases where `b_i + b_j` is the logarithm of the count that words i and j would have if they
     # met by chance, so that vectors are not spent on frequencies first; "random" is the reference's start.
     bias_start: Literal["independence", "random"] = "independence"
-    # Entries of the full matrix in one step; fewer where a pass would have less than 200 steps.
+    # Number of entries of the full matrix in one step; fewer if a pass would have fewer than 200 steps.
     step_entries: Count = 2048
-    shard_entries: Count = 1 << 23  # Entries of the triangle on the device at a time.
-    run: Count = 64  # Consecutive entries that stay together when a pass is shuffled; the counts come shuffled already.
+    shard_entries: Count = 1 << 23  # Number of entries of the triangle on the device at a time.
+    # Number of consecutive entries that stay together when a pass is shuffled; the counts are shuffled already.
+    run: Count = 64
 
     traced: ClassVar[tuple[str, ...]] = ("x_max", "alpha")
 
@@ -49,18 +50,18 @@ class GloVe(Method):
             raise ValueError(f"bias_start must be 'independence' or 'random', not {self.bias_start!r}")
 
     def read(self, data: Corpus | Cooccurrences) -> Cooccurrences:
-        """The counts of a corpus, or counts as they are."""
+        """Counts the co-occurrences of a corpus; counts are returned as they are."""
         return data if isinstance(data, Cooccurrences) else count_cooccurrences(data, self.window)
 
     def suited_to(self, counts: Cooccurrences) -> Self:
-        """With steps small enough that a pass has a few hundred of them."""
+        """Chooses steps small enough that a pass has a few hundred of them."""
         steps = self.step_entries
         while steps > 2 * self.run and 2 * counts.nnz_full < 200 * steps:
             steps //= 2
         return replace(self, step_entries=steps)
 
     def source(self, counts: Cooccurrences) -> Source:
-        """The entries in pieces of `shard_entries`; a pass is as many examples as the full matrix has entries."""
+        """Returns the entries in pieces of `shard_entries`; a pass has as many examples as the full matrix has entries."""
         entries = len(counts.counts)
         if not entries:
             raise ValueError("there are no co-occurrences to train on: the corpus has no two words within the window")
@@ -71,11 +72,11 @@ class GloVe(Method):
 
     @property
     def row_size(self) -> int:
-        """Columns of a row that are not padding."""
+        """The columns of a row that are not padding."""
         return self.vector_size + 1
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Those of `GloVeModel`, a vector and its bias in a row, padded to whole lanes."""
+        """Starts as `GloVeModel` does: a vector and its bias in a row, padded to whole lanes."""
         biases = constants["biases"] if self.bias_start == "independence" else None
         model = GloVeModel(constants["biases"].shape[0], self.vector_size, key=key, biases=biases)
         row = lambda table, bias: lanes(jnp.concatenate([table.embedding[...], bias[...][:, None]], 1))
@@ -83,7 +84,7 @@ class GloVe(Method):
         return Params({"word": word, "context": context})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """The order of a pass."""
+        """Draws the order of a pass."""
         return {"order": key}
 
     @property
@@ -94,11 +95,11 @@ class GloVe(Method):
         return random.shuffle_size(-(-shard.columns["counts"].shape[0] // self.run))
 
     def steps(self, shard: Shard) -> int:
-        """Batches in a shard."""
+        """The number of batches in a shard."""
         return -(-self._places(shard) // self._runs)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Runs of entries in shuffled order: `rows, columns, counts [E]`; a count of 0 marks padding."""
+        """Returns runs of entries in shuffled order: `rows, columns, counts [E]`; a count of 0 marks padding."""
         places, size = self._places(shard), shard.columns["counts"].shape[0]
         turn = step * self._runs + jnp.arange(self._runs)
         start = random.shuffled(shard.own["order"], places, jnp.minimum(turn, places - 1)) * self.run
@@ -110,7 +111,7 @@ class GloVe(Method):
         return {name: take(name) for name in ("rows", "columns", "counts")}
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
-        """Both directions of each entry."""
+        """Looks up both directions of each entry."""
         rows, columns = batch["rows"], batch["columns"]
         return {
             "words": ("word", jnp.concatenate([rows, columns])),
@@ -118,7 +119,7 @@ class GloVe(Method):
         }
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
-        """Half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
+        """Returns half the weighted squared error of `w . c + b + b' - log count`, summed; `weight` counts the entries."""
         count, word, context = batch["counts"], rows["words"], rows["contexts"]
         # The columns are selected by masks, not slices: autodiff would pad a slice's gradient back, a pass over all rows.
         column = jnp.arange(word.shape[-1])
@@ -132,14 +133,14 @@ class GloVe(Method):
         return Loss(total, {"loss": total, "weight": jnp.sum((weight > 0).astype(jnp.float32))})
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
-        """Words and contexts added up (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
+        """Returns the sums of word and context vectors (Pennington et al. 2014, section 4.2): `[V, vector_size]`."""
         return (params.tables["word"] + params.tables["context"])[:, : self.vector_size]
 
 
 def _chance_biases(counts: Cooccurrences) -> np.ndarray:
-    """`log(X_i / sqrt(X))` of each word: two of them add up to the logarithm of `X_i X_j / X`. Float32 `[V]`.
+    """Returns `log(X_i / sqrt(X))` of each word; the sum of two is the logarithm of `X_i X_j / X`. Float32 `[V]`.
 
-    A word that met no other gets 0; none of its biases is ever trained.
+    A word without co-occurrences gets 0, and its biases are never trained.
     """
     size = len(counts.vocabulary.words)
     sums = np.zeros(size)

@@ -1,4 +1,4 @@
-"""CLIP and SigLIP: images and their texts meet in one space."""
+"""CLIP and SigLIP: images and their texts are encoded into one space."""
 
 import math
 from collections.abc import Mapping
@@ -27,20 +27,21 @@ LARGEST_SCALE = 100.0  # of cosines (Radford et al. 2021, section 2.5)
 
 @dataclass(frozen=True)
 class CLIP(DenseMethod):
-    """Two towers; an image must find its text among those of the batch, and back (Radford et al. 2021)."""
+    """CLIP: two towers; images are matched with their texts within a batch, in both directions (Radford et al. 2021)."""
 
     image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # Encoder of the images.
     text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # Encoder of the texts.
-    vector_size: Count = 128  # Dimension of the space that both are projected into, linearly.
-    objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale cosine + bias`, or its name.
-    # Start of the scale of the scores, which is learned, up to 100.
+    vector_size: Count = 128  # Dimension of the common space, into which both are projected linearly.
+    # Any pairwise objective over `scale * cosine + bias`, or its name.
+    objective: Any = field(default_factory=InfoNCE)
+    # Initial scale of the scores, which is learned, up to 100.
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
-    # Start of the bias of the scores, which is learned too (SigLIP: Zhai et al. 2023); none leaves it out.
+    # Initial bias of the scores, which is learned too (SigLIP: Zhai et al. 2023); None leaves it out.
     bias: Finite | None = None
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
-    # How pairs count that share their text or their picture: as "positive", or "exclude" them from the negatives.
+    # How pairs with the same text or picture count: as "positive", or "exclude", which takes them out of the negatives.
     same_text: str = "exclude"
-    chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
+    chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
 
     def __post_init__(self):
         super().__post_init__()
@@ -50,7 +51,7 @@ class CLIP(DenseMethod):
             raise ValueError(f"same_text must be 'exclude' or 'positive', not {self.same_text!r}")
 
     def suited_to(self, data: "TokenizedImages") -> Self:
-        """The same for images and a vocabulary such as the data's, with batches no larger than the data."""
+        """Adapts the encoders to the images and the vocabulary of the data, with batches no larger than the data."""
         length = max(data.ids.shape[-1], data.max_length)
         return replace(
             super().suited_to(data),
@@ -59,12 +60,12 @@ class CLIP(DenseMethod):
         )
 
     def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:
-        """Pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and numbers by which equal texts and pictures are known, `[n]`."""
+        """Returns pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and the same number for equal texts and pictures, `[n]`."""
         pictures = np.arange(len(data.images), dtype=np.int32) if data.pictures is None else data.pictures
         return {"images": data.images, "ids": data.ids, "texts": data.texts, "pictures": pictures}
 
     def nets(self) -> dict[str, Encoder]:
-        """Both towers and their projections."""
+        """Returns both towers and their projections."""
         head = lambda tower: encoder("head", sizes=(tower.vector_size, self.vector_size), norm="none")
         return {
             "image": self.image_encoder,
@@ -74,7 +75,7 @@ class CLIP(DenseMethod):
         }
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Fresh towers, the scale (its logarithm) and the bias."""
+        """Starts with fresh towers, the logarithm of the scale, and the bias."""
         params = super().init(key, constants)
         learned = {"log_scale": jnp.float32(math.log(self.scale))}
         if self.bias is not None:
@@ -82,30 +83,30 @@ class CLIP(DenseMethod):
         return params._replace(net={**params.net, **learned})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """Images in the common space, of length 1; texts where the examples have no images."""
+        """Encodes images into the common space, with length 1; or texts, if the examples have no images."""
         if "images" not in examples:
             return self.encode_text(net, kept, examples)
         encoded = self.run("image", net, kept, self.augmentation.plain(examples["images"]))[0]
         return normalized(self.run("image_head", net, kept, encoded)[0])
 
     def encode_text(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """Texts in the common space, of length 1."""
+        """Encodes texts into the common space, with length 1."""
         return normalized(self.run("text_head", net, kept, self.run("text", net, kept, examples["ids"])[0])[0])
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Of the watched examples, first all images and then all texts: `[2 watch, vector_size]`."""
+        """Returns the vectors of the watched examples, first of all images and then of all texts: `[2 watch, vector_size]`."""
         both = (self.encode, self.encode_text)
         return jnp.concatenate([encode(params.net, params.kept, constants["watch"]) for encode in both])
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean loss of both directions."""
+        """Returns the mean loss of both directions."""
         augment, drop_image, drop_text = jax.random.split(key, 3)
         n = len(batch["images"])
         images = self.augmentation(jax.random.split(augment, n), batch["images"])
         image, of_image = self.encoded("image", net, kept, images, drop_image)
         text, of_text = self.encoded("text", net, kept, batch["ids"], drop_text)
         a, b = (self.run(f"{name}_head", net, kept, x)[0] for name, x in (("image", image), ("text", text)))
-        # The bound holds the scale and not its gradient: what has come to it can come back.
+        # The bound applies to the scale and not to its gradient, so that a scale that has reached the bound can decrease again.
         log_scale = net["log_scale"]
         bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(LARGEST_SCALE)) - log_scale)
         options = {
@@ -113,7 +114,7 @@ class CLIP(DenseMethod):
             "bias": net.get("bias", 0.0),
             "chunk": self.chunk,
         }
-        # Pairs of one text match each other, and so do pairs of one picture: none of these is a negative.
+        # Pairs with the same text match each other, and so do pairs with the same picture: none of these is a negative.
         ids = (batch["texts"], batch["pictures"])
         if self.same_text == "positive":
             options["positive"] = [Same(one, one) for one in ids]
@@ -123,7 +124,7 @@ class CLIP(DenseMethod):
 
 @dataclass(frozen=True)
 class SigLIP(CLIP):
-    """CLIP by a logistic loss of every pair on its own, with a learned bias (Zhai et al. 2023)."""
+    """SigLIP: CLIP with a logistic loss for every pair on its own, and a learned bias (Zhai et al. 2023)."""
 
     objective: Any = field(default_factory=Logistic)
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 10.0
@@ -133,4 +134,4 @@ class SigLIP(CLIP):
 
 @dataclass(frozen=True)
 class UntrainedTowers(Fixed, CLIP):
-    """The towers as they start."""
+    """Two towers with their initial weights."""

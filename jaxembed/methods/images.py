@@ -1,4 +1,4 @@
-"""Methods that learn image encoders from two views of each image: all of them differ in how the views are compared."""
+"""Methods that learn image encoders from two views of each image; they differ in how the views are compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encoder:
-    """An encoder for views of images `[n, h, w, c]` as `augmentation` makes them."""
+    """Returns an encoder for views of images `[n, h, w, c]` as `augmentation` makes them."""
     size = augmentation.size or images.shape[1:3]
     height, width = (size, size) if isinstance(size, int) else size
     settings: dict[str, Any] = {"channels": images.shape[3]}
@@ -35,9 +35,9 @@ def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encod
 
 @dataclass(frozen=True)
 class ImageMethod(DenseMethod):
-    """What the methods share: an encoder, an augmentation, and a head that is trained with it and then left out."""
+    """Methods of images: an encoder, an augmentation, and a head that is trained with the encoder and then left out."""
 
-    # Encoder of the images; their size and channels come from the data.
+    # Encoder of the images; their size and number of channels come from the data.
     encoder: Encoder = field(default_factory=lambda: encoder("vit"))
     augmentation: Augmentation = field(default_factory=Augmentation)
     projection: tuple[Count, ...] = (512, 128)  # Widths of the head's layers.
@@ -48,42 +48,42 @@ class ImageMethod(DenseMethod):
         return self.encoder.vector_size
 
     def suited_to(self, data: "Images") -> Self:
-        """The same for images of this size, with batches no larger than the data."""
+        """Adapts the encoder to the size of the images, with batches no larger than the data."""
         return replace(super().suited_to(data), encoder=sized(self.encoder, data.images, self.augmentation))
 
     def examples(self, data: "Images") -> dict[str, np.ndarray]:
-        """Pixels, uint8 `[n, h, w, c]`, and labels (places where there are none)."""
+        """Returns pixels, uint8 `[n, h, w, c]`, and labels (the indices of the images if there are none)."""
         labels = data.labels if data.labels is not None else np.arange(len(data.images))
         return {"images": data.images, "labels": np.asarray(labels, np.int32)}
 
     def nets(self) -> dict[str, Encoder]:
-        """The encoder and its head."""
+        """Returns the encoder and its head."""
         return {"encoder": self.encoder, "head": self._head(self.vector_size, *self.projection)}
 
     def _head(self, *sizes: int) -> Encoder:
         return encoder("head", sizes=sizes, norm="batch")
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """The encoder's output for whole images."""
+        """Returns the encoder's output for whole images."""
         return self.run("encoder", net, kept, self.augmentation.plain(examples["images"]))[0]
 
     def views(self, batch: Batch, key: jax.Array) -> jax.Array:
-        """Two views of each image, those of the first view in front: `[2 b, h, w, c]`."""
+        """Returns two views of each image, the first views before the second: `[2 b, h, w, c]`."""
         images = jnp.concatenate([batch["images"]] * 2)
         return self.augmentation(jax.random.split(key, len(images)), images)
 
     def projected(self, net: Any, kept: Any, views: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
-        """What the head makes of the views `[2 b, d]`, and the statistics after."""
+        """Returns the head's output for the views, `[2 b, d]`, and the statistics afterwards."""
         encoded, of_encoder = self.encoded("encoder", net, kept, views, key)
         z, of_head = self.run("head", net, kept, encoded, train=True)
         return z, {**kept, "encoder": of_encoder, "head": of_head}
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
-        """The loss of the two views' projections: `[2 b]`, or a scalar for the batch."""
+        """Returns the loss of the projections of both views: `[2 b]`, or a scalar for the batch."""
         raise NotImplementedError
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean loss of the batch; statistics of the nets are carried along."""
+        """Returns the mean loss of the batch; the statistics of the nets are carried along."""
         augment, drop = jax.random.split(key)
         z, kept = self.projected(net, kept, self.views(batch, augment), drop)
         return summed(jnp.mean(self.compare(z, batch)), len(z) // 2, kept)
@@ -91,13 +91,13 @@ class ImageMethod(DenseMethod):
 
 @dataclass(frozen=True)
 class SimCLR(ImageMethod):
-    """Each view must find the other of its image among all views of the batch (Chen et al. 2020)."""
+    """SimCLR: each view is matched with the other view of its image among all views of the batch (Chen et al. 2020)."""
 
-    # Any pairwise objective, or the name of one, which then has the temperature .2 if it has any; infonce is NT-Xent.
+    # Any pairwise objective, or its name, which sets the temperature .2 if the objective has one; infonce is NT-Xent.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.2))
-    # How pairs of one label count: "ignore" the labels, "exclude" such pairs from the negatives, or take them as "positive".
+    # How pairs with the same label count: "ignore" labels, "exclude" such pairs from the negatives, or make them "positive".
     labels: str = "ignore"
-    chunk: CountOrZero = 0  # Anchors compared at a time, for large batches; 0 compares all at once.
+    chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
 
@@ -109,13 +109,13 @@ class SimCLR(ImageMethod):
             raise ValueError(f"labels must be 'ignore', 'exclude' or 'positive', not {self.labels!r}")
 
     def suited_to(self, data: "Images") -> Self:
-        """As ImageMethod's. Raises ValueError where labels are needed and there are none."""
+        """Like ImageMethod's. Raises ValueError if labels are needed and there are none."""
         if self.labels != "ignore" and data.labels is None:
             raise ValueError(f"{type(self).__name__} needs labels: name their column, or choose SimCLR")
         return super().suited_to(data)
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
-        """The objective of each view: `[2 b]`."""
+        """Returns the objective of each view: `[2 b]`."""
         labels = batch["labels"] if self.labels != "ignore" else None
         supervised = self.labels == "positive"
         return two_views(self.objective, *jnp.split(z, 2), labels=labels, supervised=supervised, chunk=self.chunk)
@@ -123,7 +123,7 @@ class SimCLR(ImageMethod):
 
 @dataclass(frozen=True)
 class SupCon(SimCLR):
-    """SimCLR in which all views of a class belong together (Khosla et al. 2020, L_out): it needs labels."""
+    """SupCon: SimCLR with labels, in which all views of a class are positives of each other (Khosla et al. 2020, L_out)."""
 
     objective: Any = field(default_factory=lambda: Softmax(temperature=0.1))
     labels: str = "positive"
@@ -131,38 +131,38 @@ class SupCon(SimCLR):
 
 @dataclass(frozen=True)
 class Decorrelating(ImageMethod):
-    """The two views must agree, and the dimensions of the projections differ; no negatives."""
+    """Methods in which the views must agree and the dimensions of the projections must differ, without negatives."""
 
     objective: Any = field(default_factory=VICRegLoss)  # An objective of the decorrelation family.
     projection: tuple[Count, ...] = (512, 512, 512)
 
     def compare(self, z: jax.Array, batch: Batch) -> jax.Array:
-        """The objective of the batch: a scalar."""
+        """Returns the objective of the batch: a scalar."""
         return self.objective(*jnp.split(z, 2))
 
 
 @dataclass(frozen=True)
 class VICReg(Decorrelating):
-    """Variance, invariance and covariance of the projections (Bardes et al. 2022)."""
+    """VICReg: the variance, invariance and covariance of the projections are regularised (Bardes et al. 2022)."""
 
 
 @dataclass(frozen=True)
 class BarlowTwins(Decorrelating):
-    """The views' cross-correlation is to be the identity (Zbontar et al. 2021)."""
+    """Barlow Twins: the cross-correlation of the views' projections is pulled towards the identity (Zbontar et al. 2021)."""
 
     objective: Any = field(default_factory=BarlowTwinsLoss)
 
 
 @dataclass(frozen=True)
 class SimSiam(ImageMethod):
-    """From one view, a predictor tells the other's projection, which takes no gradient (Chen and He 2021)."""
+    """SimSiam: a predictor of one view predicts the projection of the other, which has no gradient (Chen and He 2021)."""
 
     projection: tuple[Count, ...] = (512, 512)
     prediction: tuple[Count, ...] = (128,)  # Widths of the predictor's hidden layers.
     objective: Any = field(default_factory=Regression)  # An objective of the prediction family.
 
     def nets(self) -> dict[str, Encoder]:
-        """The encoder, its head and the predictor."""
+        """Returns the encoder, its head and the predictor."""
         out = self.projection[-1]
         last = encoder("head", sizes=(self.vector_size, *self.projection), norm="batch", final_norm=True)
         return {**super().nets(), "head": last, "predictor": self._head(out, *self.prediction, out)}
@@ -172,7 +172,7 @@ class SimSiam(ImageMethod):
         return prediction, {**kept, "predictor": of_predictor}
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean of both directions."""
+        """Returns the mean of both directions."""
         augment, drop = jax.random.split(key)
         views = self.views(batch, augment)
         z, kept = self.projected(net, kept, views, drop)
@@ -182,31 +182,31 @@ class SimSiam(ImageMethod):
         return summed(loss, len(views) // 2, kept)
 
     def targets(self, z: jax.Array, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
-        """What is to be predicted: the projections themselves."""
+        """Returns the targets of the prediction, the projections themselves."""
         return z
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """A second net that follows the trained one: `target = momentum target + (1 - momentum) net` after each step."""
+    """Methods with a second net that follows the trained one: `target = momentum target + (1 - momentum) net` after each step."""
 
-    momentum: Share = 0.99  # Share of the second net that stays at each step: how slowly it follows the first.
+    momentum: Share = 0.99  # Share of the second net that stays at each step; the higher, the more slowly it follows.
 
     followed: ClassVar[tuple[str, ...]] = ("encoder", "head")
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Net and target start from the same."""
+        """Starts the net and the target with the same weights."""
         params: Params = super().init(key, constants)  # pyright: ignore[reportAttributeAccessIssue]
         target = jax.tree.map(jnp.array, {name: params.net[name] for name in self.followed})
         return params._replace(kept={**params.kept, "target": target})
 
     def keep(self, kept: dict, net: Any) -> dict:
-        """The target one step on."""
+        """Returns the target after the next step."""
         follow = lambda old, new: self.momentum * old + (1 - self.momentum) * new
         return {**kept, "target": jax.tree.map(follow, kept["target"], {name: net[name] for name in self.followed})}
 
     def target(self, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
-        """The target's projections, without gradient, by the statistics of the batch; `key` is for dropout."""
+        """Returns the target's projections without gradient, by the statistics of the batch; `key` is for dropout."""
         encoded, _ = self.encoded("encoder", kept["target"], kept, views, key)  # pyright: ignore[reportAttributeAccessIssue]
         z, _ = self.run("head", kept["target"], kept, encoded, train=True)  # pyright: ignore[reportAttributeAccessIssue]
         return jax.lax.stop_gradient(z)
@@ -214,23 +214,23 @@ class Averaged:
 
 @dataclass(frozen=True)
 class BYOL(Averaged, SimSiam):
-    """SimSiam whose targets come from an average of the net over its past (Grill et al. 2020)."""
+    """BYOL: SimSiam whose targets come from a moving average of the net (Grill et al. 2020)."""
 
     def nets(self) -> dict[str, Encoder]:
-        """As SimSiam's, but the projections are not normalised at the end."""
+        """Returns SimSiam's nets, but without normalisation at the end of the projections."""
         return {**super().nets(), "head": self._head(self.vector_size, *self.projection)}
 
     def targets(self, z: jax.Array, kept: dict, views: jax.Array, key: jax.Array) -> jax.Array:
-        """The average net's projections."""
+        """Returns the projections of the averaged net."""
         return self.target(kept, views, jax.random.fold_in(key, 1))
 
 
 @dataclass(frozen=True)
 class MoCo(Averaged, SimCLR):
-    """A view must find the other's projection by an averaged net among those of many earlier images (He et al. 2020).
+    """MoCo: a view is matched with the other view, encoded by an averaged net, among a queue of earlier images (He et al. 2020).
 
-    The head takes no batch statistics, which would distinguish a view from the queue (ibid., section 3.3). Neither should the
-    encoder: a ResNet's statistics are not shuffled here.
+    The head uses no batch statistics, which would distinguish a view from the queue (ibid., section 3.3). Neither
+    should the encoder: the statistics of a ResNet are not shuffled here.
     """
 
     queue: Count = 4096  # Number of earlier images in the queue; a multiple of the batch.
@@ -238,21 +238,23 @@ class MoCo(Averaged, SimCLR):
     def __post_init__(self):
         super().__post_init__()
         if self.labels != "ignore" or self.chunk:
-            raise ValueError("MoCo's negatives are its queue: it takes neither labels nor chunk")
+            raise ValueError("MoCo's negatives are its queue: leave labels and chunk out")
         if wants_everybody(self.objective):
-            raise ValueError("MoCo's negatives are others than the positive: softmax, which counts it, is InfoNCE here")
+            raise ValueError(
+                "softmax counts the positive among the negatives, which MoCo's queue does not hold: choose infonce"
+            )
 
     def _head(self, *sizes: int) -> Encoder:
         return encoder("head", sizes=sizes, norm="none")
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """The queue starts with random directions."""
+        """Starts the queue with random directions."""
         params = super().init(key, constants)
         queue = normalized(jax.random.normal(jax.random.fold_in(key, 1), (self.queue, self.projection[-1])))
         return params._replace(kept={**params.kept, "queue": queue})
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean over the first views; the second join the queue, in place of the oldest."""
+        """Returns the mean over the first views. The second views join the queue, in place of the oldest."""
         augment, drop = jax.random.split(key)
         first, second = jnp.split(self.views(batch, augment), 2)
         z, kept = self.projected(net, kept, first, drop)
@@ -267,26 +269,26 @@ class MoCo(Averaged, SimCLR):
         return summed(jnp.mean(self.objective(pos, 1.0, neg, 1.0)), len(first), kept)
 
 
-# These are not trained: the others should be better.
+# Baselines without training, which the other methods should surpass.
 
 
 @dataclass(frozen=True)
 class Untrained(Fixed, ImageMethod):
-    """The encoder as it starts."""
+    """The encoder with its initial weights."""
 
 
 @dataclass(frozen=True)
 class Pixels(Untrained):
-    """No encoder: the pixels themselves, between 0 and 1."""
+    """The pixels themselves, between 0 and 1, without an encoder."""
 
     def nets(self) -> dict[str, Encoder]:
-        """No nets."""
+        """Returns no nets."""
         return {}
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """A number that nothing uses."""
+        """Returns a number that nothing uses."""
         return Params({}, {"nothing": jnp.zeros(())}, {})
 
     def encode(self, net: Any, kept: Any, examples: Any) -> jax.Array:
-        """The pixels, `[b, h w c]`."""
+        """Returns the pixels, `[b, h w c]`."""
         return examples["images"].reshape(len(examples["images"]), -1).astype(jnp.float32) / 255

@@ -1,7 +1,7 @@
-"""Knowledge graphs: a fact's relation leads from its head to its tail, among all entities (TransE, DistMult, ComplEx, RotatE).
+"""Knowledge graphs: a relation maps the head of a fact to its tail among all entities (TransE, DistMult, ComplEx, RotatE).
 
-A fact asks twice: for its tail, given head and relation, and for its head. Questions that are the same share a row of a batch,
-with up to `answers` right ones, and all questions of a batch share their candidates.
+A fact is two questions: for its tail, given head and relation, and for its head. Equal questions share a row of a
+batch, with up to `answers` right ones, and all questions of a batch share their candidates.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from jaxembed.scores import TRIPLE_SCORES, TripleScore, normalized
 from jaxembed.tables import LANE, gather
 from jaxembed.training.method import Batch, Lookups, Loss, Params, Shard, Source, Static
 
-SMALLEST, FEWEST = 16, 100  # questions of a step, and steps of a pass that it is made smaller for
+SMALLEST, FEWEST = 16, 100  # questions in a step, and the number of steps in a pass below which it is made smaller
 
 _ADAGRAD: Mapping[str, Any] = {
     "optimizer": "adagrad", "learning_rate": 0.1, "final_rate": 0.1, "initial_accumulator": 0.0, "eps": 1e-10,
@@ -32,37 +32,35 @@ _ADAGRAD: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class KnowledgeMethod(ExampleMethod):
-    """Methods that give each entity and each relation of a knowledge graph a vector."""
+    """Methods that learn a vector for each entity and each relation of a knowledge graph."""
 
-    batch_size: Count = 512  # Questions in one step; fewer where a pass would have less than 100 steps.
-    # Numbers of an entity's vector. For ComplEx and RotatE it is even: two make a complex number, so that rank 100 is 200.
+    batch_size: Count = 512  # Number of questions in one step; fewer if a pass would have fewer than 100 steps.
+    # Dimension of an entity's vector. It is even for ComplEx and RotatE, where two numbers make a complex one: rank 100 is 200.
     vector_size: Count = 200
     answers: Count = (
-        8  # Most right answers to a question that stand in one row of a batch; others stand in further rows.
+        8  # Maximum number of right answers to a question in one row of a batch; further answers are in further rows.
     )
-    objective: Any = field(
-        default_factory=InfoNCE
-    )  # Any pairwise objective, or the name of one; softmax scores all entities.
-    candidates: Count = 1024  # Entities drawn in each step, as wrong answers to all of its questions.
-    # How they are drawn, and how much each side counts: uniform, bernoulli (a side with many right answers counts less), or
+    objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective, or its name; softmax scores all entities.
+    candidates: Count = 1024  # Number of entities drawn in each step, as wrong answers to all of its questions.
+    # How they are drawn and weighted: uniform, bernoulli (a side with many right answers has less weight), or
     # frequency (entities with many facts are drawn more often).
     corruption: str = "uniform"
-    # What the wrong answers of a right one count together, for objectives that tell right from wrong (negative_sampling, margin,
-    # bpr).
+    # For objectives with sampled negatives (negative_sampling, margin, bpr): the total weight of the wrong answers per right one.
     negative: Positive = 1.0
-    # How much more the wrong answers count that score high: their shares are a softmax of so many times their scores (RotatE's
-    # self-adversarial sampling). 0 lets all count alike.
+    # Self-adversarial sampling (RotatE): wrong answers are weighted by a softmax of their scores times this; 0 weights all
+    # equally.
     adversarial: NotNegative = 0.0
-    gamma: Finite = 0.0  # Added to all scores, so that a logistic objective may call a distance small: RotatE's margin.
-    # Whether a question for a head has a relation of its own, the reciprocal, instead of the same relation backwards.
+    # Added to all scores, so that a logistic objective can accept small distances: RotatE's margin.
+    gamma: Finite = 0.0
+    # Learn a reciprocal relation for the questions for heads; otherwise the same relation is used backwards.
     reciprocal: bool = True
-    # What keeps vectors small: n3 (sums of cubed moduli: Lacroix et al. 2018), l2 (of squares), or none.
+    # Regulariser of the vectors: n3 (sums of cubed moduli: Lacroix et al. 2018), l2 (of squares), or none.
     regularizer: Literal["none", "n3", "l2"] = "none"
-    regularization: NotNegative = 0.0  # How much of it is added for each fact.
-    normalize: bool = False  # Whether entities are scaled to length 1.
-    # How much it counts that the relation is found among all relations, given head and tail (Chen et al. 2021); not for RotatE.
+    regularization: NotNegative = 0.0  # Weight of the regulariser for each fact.
+    normalize: bool = False  # Scale entities to length 1.
+    # Weight of predicting the relation among all relations, given head and tail (Chen et al. 2021); not for RotatE.
     relation_weight: NotNegative = 0.0
-    start: Positive = 1e-3  # Standard deviation of vectors as they start; RotatE's angles start anywhere.
+    start: Positive = 1e-3  # Standard deviation of the initial vectors; RotatE's angles start uniformly.
 
     traced: ClassVar[tuple[str, ...]] = (
         "negative", "adversarial", "gamma", "regularization", "objective.temperature", "objective.margin",
@@ -75,7 +73,7 @@ class KnowledgeMethod(ExampleMethod):
         objective: Any = self.objective
         if objective.negatives == "path":
             raise ValueError(
-                "hierarchical_softmax needs a tree of entities, which there is not: choose softmax, or infonce"
+                "hierarchical_softmax needs a tree of entities, and there is none: choose softmax or infonce"
             )
         if self.corruption not in CORRUPTIONS:
             raise unknown("corruption", self.corruption, CORRUPTIONS)
@@ -84,24 +82,24 @@ class KnowledgeMethod(ExampleMethod):
         if self.score.is_complex and self.vector_size % 2:
             raise ValueError(f"vector_size must be even, since two numbers make a complex one, not {self.vector_size}")
         if self.relation_weight and self.score.between is None:
-            raise ValueError(f"{type(self).__name__} cannot tell all relations at once: leave relation_weight at 0")
+            raise ValueError(f"{type(self).__name__} cannot score all relations at once: leave relation_weight at 0")
 
     @property
     def score(self) -> TripleScore:
-        """How a fact is scored."""
+        """The score of a fact."""
         raise NotImplementedError
 
     def suited_to(self, data: Triples) -> Self:
-        """With steps small enough that a pass has a hundred of them, and no more candidates than there are entities."""
+        """Chooses steps small enough that a pass has a hundred of them, and no more candidates than there are entities."""
         if len(data.entities) < 2:
-            raise ValueError("there is one entity alone: a fact needs others, which are wrong in its place")
+            raise ValueError("there is only one entity: training needs others as wrong answers")
         rows, size = 2 * len(data.train), self.batch_size
         while size > SMALLEST and rows < FEWEST * size:
             size //= 2
         return replace(self, batch_size=size, candidates=min(self.candidates, len(data.entities)))
 
     def source(self, data: Triples) -> Source:
-        """A row for each question: `query [2]` (entity, relation), `back`, `answers`, their `count`, and what it counts."""
+        """Returns one row per question: `query [2]` (entity, relation), `back`, `answers`, their `count`, and a weight."""
         entities, relations = len(data.entities), len(data.relations)
         drawn = CORRUPTIONS[self.corruption](data.train, entities, relations)
         columns = []
@@ -119,7 +117,7 @@ class KnowledgeMethod(ExampleMethod):
         return Source.cut(both, constants=sizes | table, size=len(data.train))
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Normal numbers, and the angles of RotatE uniform; columns of padding are 0."""
+        """Starts with normal numbers, and with uniform angles for RotatE; columns of padding are 0."""
         of_entity, of_relation = jax.random.split(key)
         shape = lambda name, size: (constants[name].value, len(self._stored(size)))
         entities = shape("entities", self.vector_size)
@@ -136,24 +134,24 @@ class KnowledgeMethod(ExampleMethod):
         })  # fmt: skip
 
     def _stored(self, size: int) -> np.ndarray:
-        """Which columns of a stored row are not padding, float32: complex numbers have theirs behind each of the halves."""
+        """Returns which columns of a stored row are not padding, float32; complex numbers have padding after each half."""
         parts = 2 if self.score.is_complex and size == self.vector_size else 1
-        lane = LANE // 2 if self.score.is_complex else LANE  # halves and angles have the same
+        lane = LANE // 2 if self.score.is_complex else LANE  # both halves, and angles, have the same padding
         each = -(-size // parts // lane) * lane
         return np.tile(np.arange(each) < size // parts, parts).astype(np.float32)
 
     @property
     def row_size(self) -> int:
-        """Columns of an entity that are not padding."""
+        """The columns of an entity that are not padding."""
         return self.vector_size
 
     @property
     def row_sizes(self) -> Mapping[str, int]:
-        """RotatE's relations are half as wide."""
+        """The same by table: RotatE's relations are half as wide."""
         return {"relation": self.score.width(self.vector_size)}
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """Questions with their answers, and the candidates that they share, `[candidates]` or all."""
+        """Returns questions with their answers, and the candidates that they share, `[candidates]` or all entities."""
         batch, constants = super().batch(shard, step, key), shard.constants
         if self.relation_weight:
             batch["relations"] = jnp.arange(constants["relations"].value, dtype=jnp.int32)
@@ -164,7 +162,7 @@ class KnowledgeMethod(ExampleMethod):
         return {**batch, "candidates": drawn, "log_probability": table.log_probability[drawn]}
 
     def lookups(self, batch: Batch) -> Lookups:
-        """The entity and relation that each question names, its answers, and the candidates."""
+        """Looks up the entity and relation of each question, its answers, and the candidates."""
         others = "everybody" if "everybody" in batch else "candidates"
         found = {
             "asked": ("entity", batch["query"][:, 0]),
@@ -175,7 +173,7 @@ class KnowledgeMethod(ExampleMethod):
         return found | ({"relations": ("relation", batch["relations"])} if self.relation_weight else {})
 
     def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Sum of the objective over the questions of the batch; `weight` is what their answers count."""
+        """Returns the sum of the objective over the questions of the batch; `weight` is the sum of the answers' weights."""
         asked, answers, candidates = (self._entities(rows[name]) for name in ("asked", "answers", "candidates"))
         place = jnp.arange(answers.shape[1], dtype=jnp.int32)[None, :]
         weight = batch["weight"][:, None] * (place < batch["count"][:, None])  # [B, T]
@@ -192,20 +190,20 @@ class KnowledgeMethod(ExampleMethod):
         return normalized(rows) if self.normalize else rows
 
     def _query(self, asked: jax.Array, relation: jax.Array, back: jax.Array) -> jax.Array:
-        """Where the relations lead from the entities, `[B, d]`."""
+        """Returns the entities after the relations have moved them, `[B, d]`."""
         there = self.score.move(asked, relation, False)
         return there if self.reciprocal else jnp.where(back[:, None], self.score.move(asked, relation, True), there)
 
     def _weights(self, batch: Batch, neg: jax.Array, positives: jax.Array) -> Any:
-        """What the wrong answers count, `[B, N]` or what broadcasts against it; `positives [B, 1]`."""
+        """Returns the weights of the wrong answers, `[B, N]` or broadcastable to it; `positives [B, 1]`."""
         if self.objective.negatives == "everybody":
             return 1.0
-        if self.objective.negatives == "importance":  # the draws stand for everybody
+        if self.objective.negatives == "importance":  # the drawn entities stand for all
             return jnp.exp(-batch["log_probability"])[None, :] / self.candidates
         return self.negative * positives * jax.nn.softmax(jax.lax.stop_gradient(self.adversarial * neg), -1)
 
     def _regularization(self, rows: dict[str, jax.Array], weight: jax.Array) -> jax.Array | float:
-        """Of the head, relation and tail of each fact, by what it counts."""
+        """Returns the regulariser of the head, relation and tail of each fact, times its weight."""
         if self.regularizer == "none":
             return 0.0
         of_question = self._size(rows["asked"])
@@ -214,7 +212,7 @@ class KnowledgeMethod(ExampleMethod):
         return self.regularization * jnp.sum(weight * (of_question[:, None] + self._size(rows["answers"])))
 
     def _size(self, rows: jax.Array) -> jax.Array:
-        """The regulariser of rows `[..., d]`: `[...]`."""
+        """Returns the regulariser of rows `[..., d]`: `[...]`."""
         if self.regularizer == "l2":
             return jnp.sum(rows * rows, -1)
         square = sum(half * half for half in jnp.split(rows, 2, -1)) if self.score.is_complex else rows * rows
@@ -235,11 +233,11 @@ class KnowledgeMethod(ExampleMethod):
         return -jnp.sum(jnp.sum(weight, -1) * found)
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
-        """The entities, `[E, vector_size]`: of complex numbers first all real parts, then all imaginary ones."""
+        """Returns the entities, `[E, vector_size]`; of complex numbers first all real parts, then all imaginary ones."""
         return self._entities(params.tables["entity"][:, np.flatnonzero(self._stored(self.vector_size))])
 
     def answer(self, params: Params, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
-        """Scores `[q, E]` of all entities as tails of (asked, relation) or, `back`, as heads of (relation, asked); ids `[q]`."""
+        """Returns the scores `[q, E]` of all entities as tails of (asked, relation) or as heads of (relation, asked) (`back`)."""
         everybody = self._entities(params.tables["entity"])
         if back and self.reciprocal:
             relations = relations + params.tables["relation"].shape[0] // 2
@@ -255,9 +253,9 @@ def one_of(key: jax.Array, count: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class TransE(KnowledgeMethod):
-    """A relation leads from head to tail as a step, by any pairwise objective of distances (Bordes et al. 2013)."""
+    """TransE: a relation is a translation from head to tail, by any pairwise objective of distances (Bordes et al. 2013)."""
 
-    norm: Literal[1, 2] = 2  # Whether distances are sums of absolute differences (1) or Euclidean (2).
+    norm: Literal[1, 2] = 2  # Distance: 1 is the sum of absolute differences, 2 is Euclidean.
     objective: Any = field(
         default_factory=lambda: InfoNCE(temperature=0.25)
     )  # Any pairwise objective, or the name of one.
@@ -272,19 +270,19 @@ class TransE(KnowledgeMethod):
 
 @dataclass(frozen=True)
 class Bilinear(KnowledgeMethod):
-    """Methods that score by products, which would grow without bounds."""
+    """Methods that score by products, whose vectors would grow without bounds if they were not regularised."""
 
     regularizer: Literal["none", "n3", "l2"] = (
-        "n3"  # What keeps vectors small: n3 (cubed moduli), l2 (squares), or none.
+        "n3"  # Regulariser of the vectors: n3 (cubed moduli), l2 (squares), or none.
     )
-    regularization: NotNegative = 0.05  # How much of it is added for each fact.
+    regularization: NotNegative = 0.05  # Weight of the regulariser for each fact.
 
     training: ClassVar[Mapping[str, Any]] = _ADAGRAD
 
 
 @dataclass(frozen=True)
 class DistMult(Bilinear):
-    """A relation weighs the products of head and tail, the same both ways (Yang et al. 2015)."""
+    """DistMult: a relation weights the products of head and tail, the same in both directions (Yang et al. 2015)."""
 
     @property
     def score(self) -> TripleScore:
@@ -294,7 +292,7 @@ class DistMult(Bilinear):
 
 @dataclass(frozen=True)
 class ComplEx(Bilinear):
-    """DistMult with complex numbers, whose products tell head from tail (Trouillon et al. 2016; N3: Lacroix et al. 2018)."""
+    """ComplEx: DistMult with complex numbers, whose products are directed (Trouillon et al. 2016; N3: Lacroix et al. 2018)."""
 
     @property
     def score(self) -> TripleScore:
@@ -304,13 +302,15 @@ class ComplEx(Bilinear):
 
 @dataclass(frozen=True)
 class RotatE(KnowledgeMethod):
-    """A relation turns the complex numbers of the head into those of the tail (Sun et al. 2019)."""
+    """RotatE: a relation rotates the complex numbers of the head into those of the tail (Sun et al. 2019)."""
 
     objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
-    adversarial: NotNegative = 1.0  # How much more the wrong answers count that score high; 0 lets all count alike.
-    gamma: Finite = 9.0  # Added to all scores, so that a logistic objective may call a distance small.
-    candidates: Count = 256  # Entities drawn in each step; a distance of complex vectors costs more than a product.
-    reciprocal: bool = False  # Whether a question for a head has a relation of its own.
+    # Self-adversarial sampling: the factor of the scores in the weights of wrong answers; 0 weights all equally.
+    adversarial: NotNegative = 1.0
+    gamma: Finite = 9.0  # Added to all scores, so that a logistic objective can accept small distances.
+    # Number of entities drawn in each step; a distance of complex vectors takes longer than a product.
+    candidates: Count = 256
+    reciprocal: bool = False  # Learn a reciprocal relation for the questions for heads.
 
     training: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.1, "final_rate": 0.1}
 

@@ -1,4 +1,4 @@
-"""LightGCN: the vectors of users and items are averages over their neighbourhoods in the graph of who has what."""
+"""LightGCN: the vectors of users and items are averages over their neighbourhoods in the graph of interactions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ from jaxembed.training.method import Batch, Loss, Params, Shard, Source
 
 @dataclass(frozen=True)
 class LightGCN(PairMethod):
-    """Vectors that are spread over the graph of users and items, without weights or activations (He et al. 2020).
+    """LightGCN: vectors are propagated over the graph of users and items, without weights or activations (He et al. 2020).
 
-    Each layer averages over neighbours, divided by the roots of both degrees; what counts is the mean over the layers. All
-    vectors move in each step, so that they are trained as a net is, and not as rows of a table.
+    Each layer averages over neighbours, divided by the roots of both degrees; the result is the mean over the layers.
+    All vectors move in each step, so they are trained like a net and not like the rows of a table.
     """
 
     vector_size: Count = 64  # Dimension of the vectors.
-    layers: CountOrZero = 2  # How far vectors are spread; 0 is matrix factorisation.
+    layers: CountOrZero = 2  # Number of layers; 0 is matrix factorisation.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.1))  # Any pairwise objective, or its name.
 
     def source(self, data: Interactions) -> Source:
-        """The pairs, and the graph: symmetric, in rows of users, then of items."""
+        """Returns the pairs, and the symmetric graph, by rows: users, then items."""
         source, users = super().source(data), len(data.users)
         degrees = [np.bincount(data.user, minlength=users), data.counts]
         value = 1 / np.sqrt(degrees[0][data.user] * degrees[1][data.item])
@@ -41,17 +41,17 @@ class LightGCN(PairMethod):
         return source
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Normal entries."""
+        """Starts with normal entries."""
         n = constants["users"].value + constants["items"].value
         return Params({}, {"nodes": self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)})
 
     def loss_in(self, shard: Shard, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """As `loss`, with the graph, and with items numbered behind the users."""
+        """Like `loss`, with the graph, and with items numbered after the users."""
         graph = {"graph": shard.constants["graph"], "first_item": jnp.int32(shard.constants["users"].value)}
         return self.loss(rows, net, kept, batch | graph, key)
 
     def loss(self, rows: Rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Sum of the objective over the pairs, of vectors that are spread over the whole graph."""
+        """Returns the sum of the objective over the pairs; the vectors are propagated over the whole graph."""
         nodes, first = self._spread(net["nodes"], batch["graph"]), batch["first_item"]
         return self.compared(
             nodes[batch["user"]], nodes[first + batch["item"]], nodes[first + batch["negatives"]], batch
@@ -65,7 +65,7 @@ class LightGCN(PairMethod):
         return total / (1 + self.layers)
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Users, then items, spread over the graph."""
+        """Returns the propagated vectors of the users, followed by those of the items."""
         nodes = self._spread(params.net["nodes"], constants["graph"])
         users = constants["users"].value
         return self.scored(nodes[:users], nodes[users:])
@@ -73,9 +73,10 @@ class LightGCN(PairMethod):
 
 @jax.custom_vjp
 def spread(nodes: jax.Array, value: jax.Array, column: jax.Array, indptr: jax.Array) -> jax.Array:
-    """The product of a symmetric sparse matrix, by rows, and `nodes` [n, d]; its derivative is the same product.
+    """Returns the product of a symmetric sparse matrix, by rows, and `nodes` [n, d]; its derivative is the same product.
 
-    Autodiff would transpose the matrix, which XLA computes by scattering: several times as slow on a CPU.
+    Automatic differentiation would transpose the matrix, which XLA computes by scattering, several times as slow on a
+    CPU.
     """
     from jax.experimental import sparse  # which imports scipy, in a third of a second
 

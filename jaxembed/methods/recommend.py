@@ -1,4 +1,4 @@
-"""What recommenders share, and matrix factorisation: pairs of users and items, with negatives that a batch shares."""
+"""The common part of recommenders, and matrix factorisation: pairs of users and items, with negatives that a batch shares."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,23 +18,23 @@ from jaxembed.tables import lanes
 from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source, Static
 
 Rows = dict[str, jax.Array]
-#: Scores `[q, items]` of users, by their rows `[q]`; it runs on the host.
+#: Returns the scores `[q, items]` of users, given their rows `[q]`; it runs on the host.
 Scorer = Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True)
 class Recommender(Method):
-    """Methods that order items for users. `vectors` gives `[users + items, d]`: a score is an inner product.
+    """Methods that order items for users. `vectors` returns `[users + items, d]`, and a score is an inner product.
 
-    from_history: whether `scorer` makes a user from what the user has, also one who was not in the training data; else the
-        vectors are those of the users of the training data.
+    from_history: whether `scorer` computes a user from the user's items, so that a user need not be in the training
+    data; otherwise the vectors are those of the users of the training data.
     """
 
     from_history: ClassVar[bool] = False
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
-        """What scores users by what they have of `known`, where the method is `from_history`."""
-        raise ValueError(f"{type(self).__name__} knows the users that it was trained with alone: name one of them")
+        """Returns a function that scores users by their items in `known`, for methods that are `from_history`."""
+        raise ValueError(f"{type(self).__name__} knows only the users of its training data: name one of them")
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class PairMethod(Recommender):
     """Recommenders that learn from pairs: a user's item against negatives, by any pairwise objective."""
 
     vector_size: Count = 128  # Dimension of the vectors.
-    score: Literal["cosine", "dot"] = "cosine"  # How a user and an item are compared.
+    score: Literal["cosine", "dot"] = "cosine"  # The score of a user and an item: cosine or dot.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.15))  # Any pairwise objective, or its name.
-    shared_negatives: Count = 1024  # Negatives drawn for a step, which all its pairs share.
-    negative: Positive = 1.0  # How many negatives a positive they count as (for objectives with sampled negatives).
-    ns_exponent: NotNegative = 0.0  # Negatives are drawn in proportion to count^ns_exponent; 0 draws all items alike.
-    start: Positive = 0.1  # Standard deviation of the vectors at the start.
-    batch_size: Count = 4096  # Pairs in one step; fewer where a pass would have less than 20 steps.
+    shared_negatives: Count = 1024  # Number of negatives drawn for a step; all its pairs share them.
+    # Number of negatives per positive that the drawn ones count as, for objectives with sampled negatives.
+    negative: Positive = 1.0
+    # Negatives are drawn in proportion to count^ns_exponent; 0 draws all items with the same probability.
+    ns_exponent: NotNegative = 0.0
+    start: Positive = 0.1  # Standard deviation of the initial vectors.
+    batch_size: Count = 4096  # Number of pairs in one step; fewer if a pass would have fewer than 20 steps.
 
     traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")
 
@@ -59,12 +61,12 @@ class PairMethod(Recommender):
         if self.score not in ("cosine", "dot"):
             raise ValueError(f"score must be 'cosine' or 'dot', not {self.score!r}")
         if self.objective.negatives == "path":  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError("hierarchical_softmax is for words: choose another objective")
+            raise ValueError("hierarchical_softmax is for words only: choose another objective")
 
     def suited_to(self, data: Interactions) -> Self:
-        """With steps small enough that a pass has some of them."""
+        """Chooses steps small enough that a pass has several of them."""
         if not len(data):
-            raise ValueError("there is no pair of a user and an item to train on")
+            raise ValueError("there are no pairs of a user and an item to train on")
         size = self.batch_size
         while size > 64 and len(data) < 20 * size:
             size //= 2
@@ -81,15 +83,15 @@ class PairMethod(Recommender):
         return Source.cut({"user": data.user, "item": data.item}, constants=constants)
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """The order of a pass."""
+        """Draws the order of a pass."""
         return {"order": key}
 
     def steps(self, shard: Shard) -> int:
-        """Batches of a pass."""
+        """The number of batches in a pass."""
         return -(-random.shuffle_size(shard.columns["user"].shape[0]) // self.batch_size)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Rows:
-        """Pairs `user, item, present [B]`, and negatives `[N]`."""
+        """Returns the pairs `user, item, present [B]`, and negatives `[N]`."""
         batch = met(shard, ("user", "item"), step, self.batch_size)
         if self.objective.negatives == "everybody":
             return batch | {"negatives": jnp.arange(shard.constants["items"].value)}
@@ -99,13 +101,13 @@ class PairMethod(Recommender):
         return batch | {"negatives": drawn, "log_probability": table.log_probability[drawn]}
 
     def compared(self, users: jax.Array, items: jax.Array, others: jax.Array, batch: Rows) -> Loss:
-        """The objective of the pairs of a batch, summed: `users, items [B, d]`, `others [N, d]` the negatives."""
+        """Returns the objective of the pairs of a batch, summed: `users, items [B, d]`, negatives `others [N, d]`."""
         if self.score == "cosine":
             users, items, others = normalized(users), normalized(items), normalized(others)
         pos = jnp.sum(users * items, -1)[:, None]
         neg = SCORES["dot"](users[None], others[None])[0]
         weight = self._weights(batch)[None]
-        if self.objective.negatives != "everybody":  # a negative that happens to be the item itself is none
+        if self.objective.negatives != "everybody":  # a negative that is the item itself does not count
             weight = jnp.where(batch["negatives"][None] == batch["item"][:, None], 0.0, weight)
         loss = self.objective(pos, 1.0, neg, weight) * batch["present"]
         total = jnp.sum(loss)
@@ -113,42 +115,42 @@ class PairMethod(Recommender):
 
     def _weights(self, batch: Rows) -> jax.Array:
         drawn = batch["negatives"].shape[0]
-        if self.objective.negatives == "importance":  # 1 / (N q): the draws stand for all items
+        if self.objective.negatives == "importance":  # with the weight 1 / (N q), the drawn items stand for all items
             return jnp.exp(-batch["log_probability"]) / drawn
         each = 1.0 if self.objective.negatives == "everybody" else self.negative / drawn
         return jnp.full(drawn, each, jnp.float32)
 
     def scored(self, users: jax.Array, items: jax.Array) -> jax.Array:
-        """Both as vectors whose inner products are the scores, the users first."""
+        """Returns vectors whose inner products are the scores: those of the users, followed by those of the items."""
         vectors = jnp.concatenate([users, items])[:, : self.vector_size]
         return normalized(vectors) if self.score == "cosine" else vectors
 
 
 @dataclass(frozen=True)
 class MF(PairMethod):
-    """Matrix factorisation: a vector a user and an item, by any pairwise objective (Koren et al. 2009; Rendle et al. 2009)."""
+    """Matrix factorisation: vectors of users and items, by any pairwise objective (Koren et al. 2009; Rendle et al. 2009)."""
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Normal entries, padded to whole lanes."""
+        """Starts with normal entries, padded to whole lanes."""
         sizes = {"user": constants["users"].value, "item": constants["items"].value}
         draw = lambda key, n: lanes(self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32))
         keys = jax.random.split(key)
         return Params({name: draw(one, n) for one, (name, n) in zip(keys, sizes.items(), strict=True)})
 
     def lookups(self, batch: Rows) -> Lookups:
-        """The users and items of the pairs, and the negatives."""
+        """Looks up the users and items of the pairs, and the negatives."""
         return {"users": ("user", batch["user"]), "items": ("item", batch["item"]),
                 "others": ("item", batch["negatives"])}  # fmt: skip
 
     def loss(self, rows: Rows, net: Any, kept: Any, batch: Rows, key: jax.Array) -> Loss:
-        """Sum of the objective over the pairs."""
+        """Returns the sum of the objective over the pairs."""
         return self.compared(rows["users"], rows["items"], rows["others"], batch)
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
-        """Users, then items."""
+        """Returns the vectors of the users, followed by those of the items."""
         return self.scored(params.tables["user"], params.tables["item"])
 
     @property
     def row_size(self) -> int:
-        """Columns of a row that are not padding."""
+        """The columns of a row that are not padding."""
         return self.vector_size

@@ -1,4 +1,4 @@
-"""SASRec: a causal Transformer reads what a user had, in its order, and predicts what comes next."""
+"""SASRec: a causal Transformer reads the items of a user in order, and predicts the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from jaxembed.sampling import random
 from jaxembed.scores import SCORES
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source
 
-_AT_ONCE = 512  # users that are encoded together
+_AT_ONCE = 512  # number of users that are encoded together
 
 
 def _transformer() -> Encoder:
@@ -29,18 +29,18 @@ def _transformer() -> Encoder:
 
 @dataclass(frozen=True)
 class SASRec(DenseMethod, Recommender):
-    """A causal Transformer predicts a user's next item from the recent ones (Kang and McAuley 2018).
+    """SASRec: a causal Transformer predicts a user's next item from the recent items (Kang and McAuley 2018).
 
-    A user is the vector of the last place, made from what the user has now: it changes with every item. Items are scored by
-    the vectors by which they are read.
+    A user is the vector of the last position, computed from the user's current items, so that it changes with every new
+    item. Items are scored by the vectors by which they are read.
     """
 
-    encoder: Encoder = field(default_factory=_transformer)  # Encoder of the items in their order; it must be causal.
+    encoder: Encoder = field(default_factory=_transformer)  # Encoder of the ordered items; it must be causal.
     objective: Any = field(default_factory=Softmax)  # Any pairwise objective of the scores of items, or its name.
-    length: Count = 50  # How many of a user's last items count.
-    # Items drawn for a step, for objectives with sampled negatives; softmax takes all items.
+    length: Count = 50  # Number of a user's last items that are read.
+    # Number of items drawn for a step, for objectives with sampled negatives; softmax takes all items.
     shared_negatives: Count = 1024
-    batch_size: Count = 128  # Users in one step.
+    batch_size: Count = 128  # Number of users in one step.
 
     from_history = True
 
@@ -49,33 +49,33 @@ class SASRec(DenseMethod, Recommender):
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", pairwise(self.objective))
         if self.objective.negatives == "path":  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError("hierarchical_softmax is for words: choose another objective")
+            raise ValueError("hierarchical_softmax is for words only: choose another objective")
         if self.encoder.kind != "transformer" or not self.encoder["causal"]:
             raise ValueError(
-                "the encoder must be a transformer with causal=True: others would see what they are to predict"
+                "the encoder must be a transformer with causal=True: any other would see the items that it predicts"
             )
 
     def suited_to(self, data: Interactions) -> Self:
-        """The same for so many items, with batches no larger than the data."""
+        """Adapts the encoder to the number of items, with batches no larger than the data."""
         fitted = self.encoder.for_texts(len(data.items) + 1, self.length)
         return replace(super().suited_to(data), encoder=fitted)
 
     def examples(self, data: Interactions) -> dict[str, np.ndarray]:
-        """The last `length + 1` items of each user with two or more, int32 `[n, length + 1]`, -1 before them."""
+        """Returns the last `length + 1` items of each user with two or more, int32 `[n, length + 1]`, padded with -1 in front."""
         several = np.flatnonzero(np.diff(data.offsets) > 1)
         return {"items": data.histories(self.length + 1)[several]}
 
     def nets(self) -> dict[str, Encoder]:
-        """The encoder."""
+        """Returns the encoder."""
         return {"encoder": self.encoder}
 
     def source(self, data: Interactions) -> Source:
-        """The users' items, and what all users have as training ends."""
+        """Returns the users' items, and all items of each user at the end of training."""
         source = super().source(data)
         return replace(source, constants={"histories": data.histories(self.length)})
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Batch:
-        """Users' items `[B, length + 1]`."""
+        """Returns the users' items `[B, length + 1]`."""
         return super().batch(shard, step, key)
 
     def _read(self, net: Any, kept: Any, items: jax.Array, **options: Any) -> tuple[jax.Array, Any]:
@@ -85,13 +85,13 @@ class SASRec(DenseMethod, Recommender):
         return net["encoder"]["token_embedding"][1:]
 
     def encode(self, net: Any, kept: Any, examples: Mapping[str, jax.Array]) -> jax.Array:
-        """Users by their histories: the vector of the last place; zero for who has nothing."""
+        """Encodes users by their histories: the vector of the last position, or zero for an empty history."""
         items = examples["items"]
         read = self._read(net, kept, items)[0][:, -1]
         return jnp.where(items[:, -1:] >= 0, read, 0)
 
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        """Mean of the objective over all places that have a next item."""
+        """Returns the mean of the objective over all positions that have a next item."""
         drop, draw = jax.random.split(key)
         items = batch["items"]
         read, of_encoder = self._read(net, kept, items[:, :-1], train=True, key=drop)
@@ -112,7 +112,7 @@ class SASRec(DenseMethod, Recommender):
         return found._replace(metrics={"loss": total, "weight": count})
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
-        """Users by their training items, then items."""
+        """Returns the vectors of the users by their training items, followed by those of the items."""
         histories = constants["histories"]
         n = histories.shape[0]
         filled = jnp.pad(histories, ((0, -n % _AT_ONCE), (0, 0)), constant_values=-1).reshape(-1, _AT_ONCE, self.length)
@@ -120,7 +120,7 @@ class SASRec(DenseMethod, Recommender):
         return jnp.concatenate([users.reshape(-1, users.shape[-1])[:n], self._items(params.net)])
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
-        """Inner products of users, as they are now, with all items."""
+        """Returns a function that scores users, by their current items, by inner products with all items."""
         histories, params = known.histories(self.length), jax.device_put(params)
         return lambda users: _scores(self, params, histories[np.asarray(users)])
 

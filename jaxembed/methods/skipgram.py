@@ -1,4 +1,4 @@
-"""Skip-gram: a word's vector is scored with its neighbours' (Mikolov et al. 2013a, 2013b)."""
+"""Skip-gram: a word's vector is scored with those of its neighbours (Mikolov et al. 2013a, 2013b)."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,11 @@ from jaxembed.training.method import Lookups, Loss
 class SkipGram(WordMethod):
     """A word predicts its neighbours, by any pairwise objective (Mikolov et al. 2013a, 2013b).
 
-    A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which the band counts.
+    A block of tokens is scored with itself, its halo and its negatives in one matrix product, of which only a band
+    counts.
     """
 
-    score: str = "dot"  # How two vectors are compared, one of `jaxembed.scores.SCORES`.
+    score: str = "dot"  # The score of two vectors, one of `jaxembed.scores.SCORES`.
 
     def __post_init__(self):
         super().__post_init__()
@@ -26,7 +27,7 @@ class SkipGram(WordMethod):
             raise unknown("score", self.score, SCORES)
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
-        """Centres from `in` and candidates from `out`; a Huffman path is met by the neighbours' input vectors."""
+        """Looks up centres in `in` and candidates in `out`; a Huffman path meets the neighbours' input vectors."""
         tokens = batch["tokens"]
         if "nodes" in batch:
             return {"neighbours": ("in", tokens), "path": ("out", batch["nodes"].reshape(tokens.shape[0], -1))}
@@ -35,7 +36,7 @@ class SkipGram(WordMethod):
         return {"centres": centres, "contexts": ("out", tokens), others: ("out", batch[others])}
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
-        """Sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
+        """Returns the sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
         score = SCORES[self.score]
         weights = self.pair_weights(batch, self.band())  # [B, tiles, L, T]
         if "nodes" in batch:

@@ -1,4 +1,4 @@
-"""Two towers: a user is made from what the user has, an item from its id; any user can be served, also a new one."""
+"""Two towers: a user is computed from the user's items, and an item from its id, so that new users can be served as well."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ from jaxembed.ranges import Count, ShareBelowOne
 from jaxembed.scores import normalized
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source, Static
 
-_AT_ONCE = 1024  # users that are encoded together
+_AT_ONCE = 1024  # number of users that are encoded together
 
 Weighted = tuple[jax.Array, jax.Array]  # rows of a table, `[q, l]`, and what each counts
 
 
 @dataclass(frozen=True)
 class TwoTower(PairMethod):
-    """A net reads the mean of what a user has, and is scored with items (Covington et al. 2016, candidate generation).
+    """Two towers: a net reads the mean of a user's items, and its output is scored with items (Covington et al. 2016).
 
     In training the item that is to be found is taken out of the user's history. The net's output is added to the mean. What is
     known of items beside their ids (`item_features`) has vectors too, whose mean is added to those of an item; that of what is
@@ -38,11 +38,11 @@ class TwoTower(PairMethod):
     from_history = True
 
     def nets(self) -> dict[str, Encoder]:
-        """The user's net."""
+        """Returns the net of the users."""
         return {"tower": encoder("head", sizes=(self.vector_size, *self.hidden, self.vector_size), norm="none")}
 
     def source(self, data: Interactions) -> Source:
-        """The pairs, and what each user has."""
+        """Returns the pairs, and the items of each user."""
         source = super().source(data)
         constants: dict[str, Any] = {"histories": data.histories(self.length)}
         if data.features is not None:
@@ -53,7 +53,7 @@ class TwoTower(PairMethod):
         return replace(source, constants=source.constants | constants)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """A fresh net, and vectors of the items as they are read and as they are found, normal both."""
+        """Starts with a fresh net, and normal vectors of the items as they are read and as they are found."""
         keys, n = jax.random.split(key, 4), constants["items"].value
         draw = lambda key, n=n: self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)
         net = self.nets()["tower"].init(keys[0])[0]
@@ -62,12 +62,12 @@ class TwoTower(PairMethod):
             learned["user_features"] = draw(jax.random.fold_in(key, len(keys)), constants["user_feature_rows"].value)
         if "features" not in constants:
             return Params({}, learned)
-        # What is known of the items is kept with the net, for items are not made without it.
+        # The features of items are kept with the net, since items cannot be computed without them.
         learned["features"] = draw(keys[3], constants["feature_rows"].value)
         return Params({}, learned, {"features": constants["features"]})
 
     def items(self, net: Any, kept: Any) -> jax.Array:
-        """Vectors of all items, `[items, d]`."""
+        """Returns the vectors of all items, `[items, d]`."""
         if not kept:
             return net["items"]
         return net["items"] + _mean(net["features"], kept["features"], (kept["features"] >= 0).astype(jnp.float32))

@@ -1,4 +1,4 @@
-"""What Skip-gram and CBOW share: a subsampled stream in blocks, and candidates for every kind of objective."""
+"""The common part of Skip-gram and CBOW: a subsampled stream in blocks, and candidates for every kind of objective."""
 
 import math
 from collections.abc import Mapping
@@ -18,30 +18,31 @@ from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.tables import lanes
 from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
-#: Pairs that a pass must have on average: with fewer, subsampling leaves nothing of the corpus in most passes.
+#: Number of pairs that a pass must have on average. With fewer, subsampling leaves nothing in most passes.
 _FEW = 0.25
 
-SMALLEST = 64  # tokens of a step, where the corpus is short
+SMALLEST = 64  # number of tokens in a step if the corpus is short
 
 
 @dataclass(frozen=True)
 class WordMethod(Method):
-    """Methods that learn words from their windows."""
+    """Methods that learn words from the words around them."""
 
     vector_size: Count = 100  # Dimension of the vectors.
-    # Farthest neighbour that counts; nearer ones count more, as word2vec's random shrinking makes them on average.
+    # Largest distance of a neighbour that counts. Nearer ones count more, as they do on average by word2vec's random windows.
     window: Count = 5
-    # Whether nearer neighbours count more; otherwise all neighbours in the window count the same.
+    # Give nearer neighbours more weight; otherwise all neighbours in the window have the same weight.
     shrink_windows: bool = True
-    # Number of negatives for each positive (for objectives with sampled negatives).
+    # Number of negatives for each positive, for objectives with sampled negatives.
     negative: Annotated[float, Range(above=0, why="for none, choose hierarchical_softmax")] = 5
     ns_exponent: Finite = 0.75  # Negatives are drawn in proportion to count^ns_exponent.
     sample: NotNegative = 1e-3  # Threshold above which frequent words are subsampled; 0 keeps all.
-    objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or the name of one.
-    block: Count = 64  # Consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
-    # Tokens scored in one matrix product; 0 chooses 16, or 4 where a Huffman path makes products wide.
+    objective: Any = field(default_factory=Logistic)  # Any pairwise objective, or its name.
+    # Number of consecutive tokens that share a halo of neighbours and their negatives; a multiple of the tile.
+    block: Count = 64
+    # Number of tokens scored in one matrix product; 0 chooses 16, or 4 if a Huffman path makes products wide.
     tile: CountOrZero = 0
-    # Neighbours that a tile sees beyond either end; -1 chooses 0, or the window where that is more than half a tile or a
+    # Number of neighbours that a tile sees beyond either end; -1 chooses 0, or the window if that is more than half a tile or a
     # Huffman path makes tiles short. With less than the window, pairs that cross the borders of tiles are left out and the
     # others weigh more; borders lie elsewhere in each pass, so every pair counts on average as it should.
     halo: Annotated[int, Range(least=-1)] = -1
@@ -71,7 +72,7 @@ class WordMethod(Method):
             )
 
     def suited_to(self, corpus: Corpus) -> Self:
-        """With steps small enough that a pass has a few hundred of them, of blocks that are no longer than a step.
+        """Chooses steps small enough that a pass has a few hundred of them, and blocks no longer than a step.
 
         Raises ValueError for a corpus of which nothing is left to train on.
         """
@@ -98,7 +99,7 @@ class WordMethod(Method):
         )
 
     def check_learned(self, params: Params, start: Params | None = None) -> None:
-        """Raises ValueError if training, from `start` or anew, has changed nothing: every pair was subsampled away."""
+        """Raises ValueError if training from `start`, or from scratch, has changed nothing: every pair was subsampled away."""
         out = params.tables["out"]
         if not (out.any() if start is None else (out != start.tables["out"]).any()):
             raise ValueError(
@@ -107,14 +108,14 @@ class WordMethod(Method):
             )
 
     def with_(self, **values: Any) -> Self:
-        """As Method's: a tile and a halo that are as they would be chosen are chosen anew."""
+        """Like Method's; a tile and a halo that were chosen automatically are chosen again."""
         free = replace(self, tile=0, halo=-1)
         own = {"tile": 0} if free.tile == self.tile else {}
         own |= {"halo": -1} if free.halo == self.halo else {}
         return replace(self, **{**own, **values})
 
     def source(self, corpus: Corpus) -> Source:
-        """The corpus in pieces of `shard_tokens`, with the tables that sampling needs."""
+        """Returns the corpus in pieces of `shard_tokens`, with the tables that sampling needs."""
         counts = np.asarray(corpus.vocabulary.counts)
         keep = windows.keep_probability(counts, self.sample)
         pieces = max(1, -(-len(corpus.tokens) // self.shard_tokens))
@@ -133,12 +134,12 @@ class WordMethod(Method):
         return Source(constants, pieces, piece, len(corpus.tokens), length)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
-        """Those of `SkipGramModel`, padded to whole lanes."""
+        """Starts as `SkipGramModel` does, padded to whole lanes."""
         model = SkipGramModel(constants["keep"].shape[0], self.vector_size, key=key)
         return Params({"in": lanes(model.centres.embedding[...]), "out": lanes(model.contexts.embedding[...])})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """Subsamples and closes the gaps; the blocks of a pass are met in an order that `key` decides."""
+        """Subsamples the tokens and closes the gaps; `key` determines the order in which a pass meets the blocks."""
         keep_key, order_key, offset_key = jax.random.split(key, 3)
         columns, constants = shard.columns, shard.constants
         stream = windows.subsample(
@@ -148,15 +149,15 @@ class WordMethod(Method):
                 "offset": jax.random.randint(offset_key, (), 0, self.tile)}  # fmt: skip
 
     def steps(self, shard: Shard) -> int:
-        """Batches in a prepared shard."""
+        """The number of batches in a prepared shard."""
         return -(-self._count(shard) // self._blocks)
 
     def _count(self, shard: Shard) -> int:
-        """Blocks in a prepared shard, one more than fit for the random offset of the first."""
+        """The number of blocks in a prepared shard, one more than fit, for the random offset of the first."""
         return windows.block_count(shard.constants["capacity"].value + self.tile, self.block)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * halo."""
+        """Returns blocks with their halo, and candidates: `tokens, documents [B, L]`, L = block + 2 * halo."""
         blocks, own, constants = self._count(shard), shard.own, shard.constants
         place = step * self._blocks + jnp.arange(self._blocks)
         drawn = random.shuffled(own["order"], blocks, jnp.minimum(place, blocks - 1))
@@ -181,12 +182,12 @@ class WordMethod(Method):
         return batch
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
-        """The input vectors, `[V, vector_size]`."""
+        """Returns the input vectors, `[V, vector_size]`."""
         return params.tables["in"][:, : self.vector_size]
 
     @property
     def row_size(self) -> int:
-        """Columns of a row that are not padding."""
+        """The columns of a row that are not padding."""
         return self.vector_size
 
     @property
@@ -194,29 +195,30 @@ class WordMethod(Method):
         return max(1, self.step_tokens // self.block)
 
     def centres(self, halo: jax.Array) -> jax.Array:
-        """The block itself out of block and halo: `[..., L]` -> `[..., block]`."""
+        """Cuts the block itself out of block and halo: `[..., L]` -> `[..., block]`."""
         return halo[..., self.halo : self.halo + self.block]
 
     def centre_tiles(self, centres: jax.Array) -> jax.Array:
-        """A block cut into tiles: `[B, block, ...]` -> `[B, tiles, tile, ...]`."""
+        """Cuts a block into tiles: `[B, block, ...]` -> `[B, tiles, tile, ...]`."""
         return centres.reshape(centres.shape[0], -1, self.tile, *centres.shape[2:])
 
     def halo_tiles(self, halo: jax.Array) -> jax.Array:
-        """What each tile sees: `[B, block + 2 * halo, ...]` -> `[B, tiles, tile + 2 * halo, ...]`."""
+        """Returns what each tile sees: `[B, block + 2 * halo, ...]` -> `[B, tiles, tile + 2 * halo, ...]`."""
         if self.halo == 0:
             return self.centre_tiles(halo)
         width = self.tile + 2 * self.halo
         return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
 
     def band(self, mean: bool = False) -> np.ndarray:
-        """How much each pair of a tile and what it sees counts (of a mean): float32 `[tile, tile + 2 * halo]`."""
+        """Returns the weight of each pair of a tile and what it sees (of a mean): float32 `[tile, tile + 2 * halo]`."""
         weights = windows.mean_window_weights if mean else windows.window_weights
         return weights(self.tile, self.window, self.halo, self.shrink_windows)
 
     def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
-        """`band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * halo, tile]`.
+        """Returns `band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * halo, tile]`.
 
-        `band [tile, tile + 2 * halo]`. Neighbours come first: so the products of a tile are fastest.
+        `band` is `[tile, tile + 2 * halo]`. The axis of neighbours comes first, since the products of a tile are
+        fastest so.
         """
         documents = batch["documents"]
         centres, halo = self.centre_tiles(self.centres(documents)), self.halo_tiles(documents)
@@ -224,8 +226,8 @@ class WordMethod(Method):
         return jnp.where(same, jnp.asarray(band.T), 0)
 
     def negative_weights(self, batch: dict[str, jax.Array], positives: jax.Array) -> jax.Array:
-        """Weights of the shared negatives, `[B, tiles, tile or 1, 1 or N]`; `positives [B, tiles, tile]`."""
+        """Returns the weights of the shared negatives, `[B, tiles, tile or 1, 1 or N]`; `positives [B, tiles, tile]`."""
         if self.objective.negatives == "noise":
             return (self.negative / self.shared_negatives) * positives[..., None]
-        # 1 / (N q): the draws then stand for the whole vocabulary.
+        # With the weight 1 / (N q), the drawn negatives stand for the whole vocabulary.
         return jnp.exp(-batch["log_probability"])[:, None, None, :] / self.shared_negatives

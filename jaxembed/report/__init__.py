@@ -1,1 +1,1 @@
-"""From finished runs to tidy results, tables, plots and tests of significance."""
+"""Finished runs are turned into tidy results, tables, plots and tests of significance."""

@@ -1,4 +1,4 @@
-"""A study's figures factor by factor: what each value of a setting does, all else as in a base or averaged over."""
+"""The figures of a study by factor: the effect of each value of a setting, with the others at the base or averaged over."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,10 @@ from jaxembed.study.environment import command
 
 
 def ablation(record: Record, start: Mapping[str, Any], varied: Sequence[str], alone: bool) -> str:
-    """A table for each factor: means with intervals at each value, and the difference from the base, paired by seed.
+    """Returns a table for each factor: means with intervals at each value, and the difference from the base, paired by seed.
 
-    `start` are the base's factors. With all combinations, a value's figure is the mean over those of the other factors.
+    `start` are the factors of the base. If all combinations were trained, the figure of a value is the mean over the
+    other factors.
     """
     text = f"# {record.title}, factor by factor\n"
     for name in varied:
@@ -26,7 +27,7 @@ def ablation(record: Record, start: Mapping[str, Any], varied: Sequence[str], al
         text += f"\n## {name}\n\n{markdown(table)}"
     over = f" over seeds {', '.join(map(str, sorted({entry.seed for entry in record.entries})))}"
     rest = ", ".join(f"{name}={start[name]}" for name in start)
-    held = "all else as in the base" if alone else "averaged over all combinations of the other factors"
+    held = "with all else as in the base" if alone else "averaged over all combinations of the other factors"
     return text + (
         f"\nMean ± 95 % interval (Student's t){over}, {held} ({rest}). Δ: difference from the base's value (from the first "
         f"where the base has another), paired by seed. Each run: results.csv. Command: `{command()}`.\n"
@@ -36,7 +37,7 @@ def ablation(record: Record, start: Mapping[str, Any], varied: Sequence[str], al
 def by_value(
     entries: Sequence[Entry], name: str, start: Mapping[str, Any], varied: Sequence[str], alone: bool
 ) -> dict[Any, list[Entry]]:
-    """The runs at each value of a factor, in rising order; with `alone`, those that are the base in all other factors."""
+    """Returns the runs at each value of a factor, in ascending order; with `alone`, only those that equal the base otherwise."""
     found: dict[Any, list[Entry]] = {}
     for entry in entries:
         if not alone or all(entry.factors[other] == start[other] for other in varied if other != name):
@@ -46,7 +47,7 @@ def by_value(
 
 
 def seed_means(entries: Sequence[Entry], key: str) -> dict[int, float]:
-    """`{seed: mean figure}` over the runs of each seed; a seed of which a run lacks the figure is left out."""
+    """Returns `{seed: mean figure}` over the runs of each seed; a seed is left out if one of its runs lacks the figure."""
     figures: dict[int, list[float]] = {}
     for entry in entries:
         value = entry.figure(key)

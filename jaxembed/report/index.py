@@ -22,7 +22,7 @@ from jaxembed.study.packed import packed
 
 Sources = Mapping[str, str]  # {path within the repository: a module's text}
 
-_PLACES = ("jaxembed", "experiments")  # where the code under a table may stand
+_PLACES = ("jaxembed", "experiments")  # the folders with the code that tables depend on
 _HEAD = """\
 # What was measured
 
@@ -42,12 +42,12 @@ command imports and whose code is no longer that of the commit; comments and doc
 
 
 def page(results: Path, changed: Callable[[str, str], str]) -> str:
-    """The Markdown of the page: a row for each folder in `results`; `changed` is as `row` takes it."""
+    """Returns the page in Markdown, with a row for each folder in `results`; for `changed` see `row`."""
     return _HEAD + "".join(row(folder, changed) for folder in sorted(results.iterdir()) if folder.is_dir())
 
 
 def row(folder: Path, changed: Callable[[str, str], str]) -> str:
-    """The line of a folder. `changed` says of a command and a commit how much of the code is another now."""
+    """Returns the line of a folder. `changed` tells how much code has changed, given a command and a commit."""
     environments = recorded(folder)
     command = lambda about: about["command"].replace("|", r"\|")
     days = sorted(about["started"][:10] for about in environments)
@@ -66,7 +66,7 @@ def row(folder: Path, changed: Callable[[str, str], str]) -> str:
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    """The environments of the runs that a folder's study.json names, or of the rows of its measurements.jsonl."""
+    """Returns the environments of the runs in a folder's study.json, or of the rows in its measurements.jsonl."""
     study, rows = folder / "study.json", folder / "measurements.jsonl"
     if study.exists():
         known = {name: files["environment.json"] for name, files in packed(folder).items()}
@@ -76,13 +76,13 @@ def recorded(folder: Path) -> list[dict[str, Any]]:
         return [known[name] for name in names if name in known]
     lines = rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []
     measured = [json.loads(line) for line in lines]
-    return [one.get("environment", one) for one in measured]  # older versions have a mapping of its own in each row
+    return [one.get("environment", one) for one in measured]  # older versions have one mapping in each row
 
 
 def changes(results: Path) -> Callable[[str, str], str]:
-    """A function of a command and a commit that says how many modules under the command differ from that commit.
+    """Returns a function of a command and a commit: how many of the command's modules differ from that commit.
 
-    It returns "?" where there is no git, or where the repository that holds `results` lacks the commit.
+    It returns "?" if there is no git, or if the repository that holds `results` lacks the commit.
     """
     root = next((up for up in results.resolve().parents if (up / ".git").exists()), None)
     at_commit = cache(lambda commit: _committed(root, commit) if root else None)
@@ -102,7 +102,7 @@ def changes(results: Path) -> Callable[[str, str], str]:
 
 
 def imported(module: str, sources: Sources) -> set[str]:
-    """The paths of a module and of all modules among `sources` that it imports, directly or through others."""
+    """Returns the paths of a module and of all modules among `sources` that it imports, directly or indirectly."""
     found: set[str] = set()
     names = [module]
     while names:
@@ -120,13 +120,13 @@ def imported(module: str, sources: Sources) -> set[str]:
 
 
 def differ(before: str | None, now: str) -> bool:
-    """Whether two texts of a module do something else."""
+    """Returns whether two texts of a module do something different."""
     return before != now and (before is None or code(before) != code(now))
 
 
 @cache
 def code(source: str) -> str:
-    """What a module does, whatever its comments, docstrings and line breaks."""
+    """Returns the code of a module without comments, docstrings and line breaks."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
@@ -140,7 +140,7 @@ def _present(root: Path) -> Sources:
 
 
 def _committed(root: Path, commit: str) -> Sources | None:
-    """The modules as they are in a commit; None where git or the commit is missing."""
+    """Returns the modules as they are in a commit; None if git or the commit is missing."""
     line = ["git", "archive", "--format=tar", f"{commit}^{{tree}}", *_PLACES]
     try:
         done = subprocess.run(line, cwd=root, capture_output=True, timeout=60)
@@ -159,16 +159,17 @@ def _title(folder: Path) -> str:
 
 
 def _time(environments: Iterable[Mapping[str, Any]]) -> str:
-    """Hours or minutes of all runs together; nothing where one of them does not have its time."""
+    """Returns the hours or minutes of all runs together; nothing if the time of one of them is unknown."""
     found = [(about.get("wall_seconds"), about.get("seeds_at_once", 1)) for about in environments]
     if not found or any(wall is None for wall, _ in found):
         return NOTHING
-    total = sum(wall / at_once for wall, at_once in found)  # runs that trained at once have the time of all
+    # runs that trained at once all record the time of the whole group
+    total = sum(wall / at_once for wall, at_once in found)
     return f"{total / 3600:.1f} h" if total >= 3600 else f"{max(total / 60, 0.1):.{0 if total >= 600 else 1}f} min"
 
 
 def _lines(values: Iterable[str]) -> str:
-    """Each value once, a line for each within a cell."""
+    """Returns each distinct value once, a line for each within a cell."""
     return "<br>".join(dict.fromkeys(values))
 
 

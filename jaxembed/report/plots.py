@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish, without the yellow that white paper swallows. Seven colours
-# and eight markers make 56 styles before one comes again.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish, without the yellow that is faint on white. Seven
+# colours and eight markers make 56 styles.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "os^DvPX*"
 _LINES = ("-", "--", "-.", ":")
 
 
 class Curve(NamedTuple):
-    """A line with its band: `x`, `mean` and `half_width` (NaN: no band) are of one length."""
+    """A line with its band: `x`, `mean` and `half_width` (NaN: no band) have the same length."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -31,9 +31,9 @@ class Curve(NamedTuple):
 
 
 def plot_quality(path: Path, panels: Mapping[str, Mapping[str, tuple[float, Estimate]]], title: str) -> None:
-    """One panel per benchmark and one point per label: quality with its 95 % interval against the seconds a run took (log scale).
+    """Draws one panel per benchmark and one point per label: quality and its 95 % interval against seconds per run (log scale).
 
-    `panels` is `{benchmark: {label: (seconds, estimate)}}`; estimates of no seeds are not drawn.
+    `panels` is `{benchmark: {label: (seconds, estimate)}}`; estimates without seeds are not drawn.
     """
     figure, axes = _panels(len(panels))
     labels = _labels(panels.values())
@@ -49,9 +49,9 @@ def plot_quality(path: Path, panels: Mapping[str, Mapping[str, tuple[float, Esti
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], x_label: str, title: str) -> None:
-    """One panel per metric and one line per label: the mean over seeds with the band of its 95 % interval.
+    """Draws one panel per metric and one line per label: the mean over seeds with the band of its 95 % interval.
 
-    `panels` is `{metric: {label: curve}}`; curves of no points are not drawn.
+    `panels` is `{metric: {label: curve}}`; curves without points are not drawn.
     """
     figure, axes = _panels(len(panels))
     labels = _labels(panels.values())
@@ -75,7 +75,7 @@ def plot_scaling(
     ideal: bool = True,
     title: str = "",
 ) -> None:
-    """One line per label on logarithmic axes: throughput (or time) against devices, batch, seeds or another size.
+    """Draws one line per label on logarithmic axes: throughput (or time) against devices, batch, seeds or another size.
 
     With `ideal`, a dotted line from the first point of each label shows growth in proportion to x.
     """
@@ -101,7 +101,7 @@ def plot_scaling(
 
 
 def _panels(number: int, width: float = 3.6, height: float = 3.2) -> tuple["Figure", "list[Axes]"]:
-    # A bare Figure draws with Agg and leaves the reader's own pyplot and its backend alone.
+    # A bare Figure draws with Agg and leaves the caller's pyplot and its backend alone.
     from matplotlib.figure import Figure
 
     across = 2 if number == 4 else min(3, number)
@@ -116,7 +116,7 @@ def _panels(number: int, width: float = 3.6, height: float = 3.2) -> tuple["Figu
 
 
 def _labels(panels: Any) -> dict[str, int]:
-    """Each label's place, the same in all panels, so that it keeps its colour."""
+    """Returns the place of each label, the same in all panels, so that it keeps its colour."""
     return {label: place for place, label in enumerate(dict.fromkeys(label for panel in panels for label in panel))}
 
 
@@ -127,7 +127,7 @@ def _style(place: int) -> dict[str, Any]:
 
 
 def _log_axis(axis: Any, values: Sequence[float], formatter: Any = None) -> None:
-    """Logarithmic, with ticks at 1, 2 and 5 where the range is short, else at the powers of ten, in plain numbers."""
+    """Makes an axis logarithmic, with plain numbers: ticks at 1, 2 and 5 if the range is short, else at the powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     if not values:
@@ -141,7 +141,7 @@ def _log_axis(axis: Any, values: Sequence[float], formatter: Any = None) -> None
 
 
 def _keep_in_view(axis: "Axes", curves: Sequence[Curve]) -> None:
-    """Cuts off what of the bands would flatten the curves: of two seeds the interval is thirteen standard errors wide."""
+    """Cuts off parts of the bands that would flatten the curves: with two seeds the interval is 13 standard errors wide."""
     means = np.concatenate([curve.mean for curve in curves] or [np.empty(0)])
     means = means[np.isfinite(means)]
     span = np.ptp(means) if len(means) else 0
@@ -156,7 +156,7 @@ def _tell_when_empty(axis: "Axes", empty: bool) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics."""
+    """Escapes text, so that matplotlib does not read it as mathematics."""
     return text.replace("$", r"\$")
 
 
@@ -167,13 +167,13 @@ def _finish(
     labels: Mapping[str, int],
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Legend below the panels, title above, and the file, whole or not at all."""
+    """Adds the legend below the panels and the title above, and writes the file, whole or not at all."""
     from matplotlib.lines import Line2D
 
     styles = {_plain(label): {"ms": 6, **_style(place)} for label, place in labels.items()} | dict(extra or {})
     if styles:
         longest = max(map(len, styles))
-        room = figure.get_figwidth() * 13  # characters that fit across, the line's sample counted apart
+        room = figure.get_figwidth() * 13  # number of characters that fit across, without the sample of the line
         across = max(1, min(len(styles), int(room // (longest + 8))))
         rows = math.ceil(len(styles) / across)
         figure.set_figheight(figure.get_figheight() + 0.22 * rows)

@@ -1,4 +1,4 @@
-"""A study read back from its folder, and refused where a table of it would mislead."""
+"""A study read back from its folder. It is refused if a table of it would mislead."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _PARTIAL = "report what is there with --partial"
 
 @dataclass(frozen=True)
 class Entry:
-    """A run of a study: what study.json says of it and, once it is finished, what its own files say."""
+    """A run of a study: its entry in study.json and, once it is finished, the contents of its own files."""
 
     label: str
     seed: int
@@ -29,7 +29,7 @@ class Entry:
     summary: Mapping[str, Any]
 
     def figure(self, key: str) -> float | None:
-        """A final figure; None when the run has none of this name, NaN when it is not a number."""
+        """A final figure; None if the run has none of this name, NaN if it is not a number."""
         value = self.summary.get(key)
         return None if value is None else float(value)
 
@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def data(self) -> str:
-        """Which data it was trained on: the factor `data`, empty where the study has but one."""
+        """The data that the run was trained on: the factor `data`, empty if the study has only one."""
         return str(self.factors.get("data", ""))
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """A study as its folder records it: `columns` is `{header: key of a run's summary}`; the next two name headers."""
+    """A study as its folder records it. `columns` is `{header: key of a run's summary}`; the next two fields name headers."""
 
     folder: Path
     name: str
@@ -87,7 +87,7 @@ class Record:
 
     @cached_property
     def speeds(self) -> dict[str, str]:
-        """`{key: header}` of the speeds that runs record: `final/words_per_second` is words/s, and so with other units."""
+        """`{key: header}` of the speeds that runs record: `final/words_per_second` is words/s, and so for other units."""
         keys = dict.fromkeys(key for entry in self.finished for key in entry.summary if key.endswith("_per_second"))
         return {key: key.rpartition("/")[2].removesuffix("_per_second") + "/s" for key in keys}
 
@@ -95,9 +95,9 @@ class Record:
 def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record:
     """Reads a study's study.json and the runs that it names.
 
-    Raises FileNotFoundError where there is no study.json or, unless `allow_missing`, a run is missing or unfinished; and
-    ValueError where study.json is broken, labels do not have the same seeds (unless `allow_missing`), a run is not of
-    the seed it should be, or runs on the same data were trained on, or judged by, different revisions of it.
+    Raises FileNotFoundError if there is no study.json or, unless `allow_missing`, if a run is missing or unfinished.
+    Raises ValueError if study.json is broken, labels have different seeds (unless `allow_missing`), a run does not have
+    its seed, or runs on the same data were trained on, or judged by, different revisions of it.
     """
     folder = Path(folder)
     path = folder / "study.json"
@@ -151,7 +151,7 @@ def _entry(folder: Path, declared: Mapping[str, Any]) -> Entry:
 
 
 def _check(study: Record, allow_missing: bool) -> None:
-    """Raises for what would make a false table."""
+    """Raises an error if a table would be wrong."""
     commands = Counter(entry.environment.get("command") for entry in study.finished).most_common(1)
     again = "start the study's command again" + (f" ({commands[0][0]})" if commands else "")
     if not study.entries:
@@ -184,7 +184,7 @@ def _check(study: Record, allow_missing: bool) -> None:
             revisions: dict[str, list[Entry]] = {}
             for entry in mine:
                 revisions.setdefault(str(entry.settings.get(name)), []).append(entry)
-            if name == JUDGED:  # which older versions did not record
+            if name == JUDGED:  # older versions did not record them
                 revisions.pop("None", None)
             if len(revisions) > 1:
                 raise ValueError(
@@ -195,17 +195,17 @@ def _check(study: Record, allow_missing: bool) -> None:
 
 
 def same_seeds(study: Record) -> bool:
-    """Whether all labels have the same seeds, so that they can be paired."""
+    """Returns whether all labels have the same seeds, so that they can be paired."""
     return len({tuple(sorted(entry.seed for entry in mine)) for mine in study.labels.values()}) == 1
 
 
 def seeds_by_label(study: Record) -> str:
-    """The seeds of each label."""
+    """Returns the seeds of each label."""
     return "; ".join(f"{label}: {listed(entry.seed for entry in mine)}" for label, mine in study.labels.items())
 
 
 def by_data(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """The runs on each data set."""
+    """Returns the runs on each dataset."""
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.data, []).append(entry)

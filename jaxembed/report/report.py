@@ -1,4 +1,4 @@
-"""A study's runs to tables, pictures and a CSV file: nothing missing is hidden, nothing unlike is mixed."""
+"""Turns the runs of a study into tables, plots and a CSV file. Missing runs are not hidden, and different data are not mixed."""
 
 import csv
 import math
@@ -25,7 +25,7 @@ Standings = Mapping[str, Mapping[str, Standing]]  # {column: {label: standing}}
 def report(folder: str | os.PathLike, allow_missing: bool = False) -> str:
     """Writes table.md, table.tex, results.csv, quality.png and curves.png of the study in `folder`; returns the Markdown.
 
-    Raises what `read_study` raises. With `allow_missing`, each of the five says which runs are missing.
+    Raises the errors of `read_study`. With `allow_missing`, each of the five files says which runs are missing.
     """
     study = read_study(folder, allow_missing)
     scores = compared(study)
@@ -42,9 +42,9 @@ def report(folder: str | os.PathLike, allow_missing: bool = False) -> str:
 
 
 def rows(study: Record) -> list[Row]:
-    """One row for each run and column, missing runs too; `value` is None where a run has no such figure.
+    """Returns one row for each run and column, also of missing runs; `value` is None if a run lacks the figure.
 
-    Raises ValueError for a factor whose name is one of the rows' own.
+    Raises ValueError for a factor that has the name of one of the rows' own columns.
     """
     factors = list(dict.fromkeys(name for entry in study.entries for name in entry.factors))
     found = []
@@ -79,7 +79,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def compared(study: Record) -> dict[str, dict[str, Standing]]:
-    """`{column: {label: standing}}`, none for what is unranked; a label is compared with those on the same data only."""
+    """Returns `{column: {label: standing}}`, without unranked columns; labels are compared only if they have the same data."""
     found: dict[str, dict[str, Standing]] = {header: {} for header in study.columns}
     for header, key in study.columns.items():
         if header in study.unranked:
@@ -92,7 +92,7 @@ def compared(study: Record) -> dict[str, dict[str, Standing]]:
 
 
 def summary_table(study: Record, scores: Standings) -> Table:
-    """One line for each label: mean and interval of each column, speeds, and seconds per run."""
+    """Returns one line for each label: mean and interval of each column, speeds, and seconds per run."""
     lines = {label: [Cell(label)] for label in study.labels}
     for header, key in study.columns.items():
         found = {label: _estimate(mine, key) for label, mine in study.labels.items()}
@@ -113,7 +113,7 @@ def _mark(standing: Standing | None) -> Mark:
 
 
 def _finite(entries: Iterable[Entry], key: str) -> dict[int, float]:
-    """`{seed: figure}` of the runs that have it."""
+    """Returns `{seed: figure}` of the runs that have the figure."""
     figures = {entry.seed: entry.figure(key) for entry in entries}
     return {seed: value for seed, value in figures.items() if value is not None and math.isfinite(value)}
 
@@ -126,11 +126,11 @@ def _seconds(entries: Iterable[Entry]) -> Estimate:
     return estimate(entry.seconds for entry in entries if entry.seconds is not None)
 
 
-# Notes: all that a reader must know to trust the table.
+# Notes: everything that a reader must know to trust the table.
 
 
 def _partial(study: Record, named: bool = True) -> list[str]:
-    """What is not there, for every output (a plot has no room for names); nothing when all is."""
+    """Returns what is missing, for every output (a plot has no room for names); nothing if the study is complete."""
     found = []
     if study.missing:
         names = f": {listed(study.missing)}" if named else ""
@@ -141,7 +141,7 @@ def _partial(study: Record, named: bool = True) -> list[str]:
 
 
 def _statistics(study: Record, scores: Standings) -> list[str]:
-    """How figures and marks came about, for the notes and the caption."""
+    """Returns how figures and marks were computed, for the notes and the caption."""
     seeds = sorted({entry.seed for entry in study.entries})
     if len(seeds) < 2:
         sentences = [f"One seed ({seeds[0]}): no interval and no test of significance."]
@@ -165,7 +165,7 @@ def _statistics(study: Record, scores: Standings) -> list[str]:
 
 
 def _notes(study: Record, scores: Standings) -> list[str]:
-    """Every line under the table."""
+    """Returns every line under the table."""
     units = f"{listed(study.speeds.values())}: of all runs that trained at once, together. " if study.speeds else ""
     data = [
         f"{name or 'one set'}, fingerprint {mine[0].settings.get('data_fingerprint')}"
@@ -175,7 +175,7 @@ def _notes(study: Record, scores: Standings) -> list[str]:
         " ".join(_statistics(study, scores)),
         *study.notes,
         *_gaps(study),
-        f"{units}s a run: training time over the number of runs that trained at once.",
+        f"{units}s a run: training time divided by the number of runs that trained at once.",
         *([f"Data: {'; '.join(data)}."] if data else []),
         *_environments(study),
         "The folder of each run, which results.csv names, holds its settings.json and environment.json.",
@@ -183,7 +183,7 @@ def _notes(study: Record, scores: Standings) -> list[str]:
 
 
 def _gaps(study: Record) -> list[str]:
-    """Figures that finished runs of a label lack, with the reason where it is known, so that no mean seems to be over more."""
+    """Returns the figures that finished runs of a label lack, with the reasons, so that it is clear what a mean is over."""
     found = []
     for header, key in study.columns.items():
         for label, mine in study.labels.items():
@@ -198,7 +198,7 @@ def _gaps(study: Record) -> list[str]:
 
 
 def _environments(study: Record) -> list[str]:
-    """Devices, commits, versions and commands; and that times are not comparable where the runs differ in them."""
+    """Returns devices, commits, versions and commands; also that times are not comparable if the runs differ in them."""
     facts = {
         "Device": place,
         "Commit": revision,
@@ -225,7 +225,7 @@ def _tally(name: str, tally: Counter[str]) -> str:
 
 
 def _draw(study: Record, quality: Path, curves: Path) -> None:
-    """The plots of what study.json names; a picture of an earlier report goes where there is nothing to draw."""
+    """Draws the plots that study.json names. A picture of an earlier report is removed if there is nothing to draw."""
     title = "\n".join([study.title, *_partial(study, named=False)])
     panels = {
         f"{header} (lower is better)" if header in study.lower_is_better else header: {
@@ -254,24 +254,24 @@ def _draw(study: Record, quality: Path, curves: Path) -> None:
 
 
 class _Lines:
-    """A run's metrics by step, and its own share of the seconds at some of the steps."""
+    """The metrics of a run by step, and its share of the seconds at some of the steps."""
 
     def __init__(self, entry: Entry, metrics: Sequence[Mapping[str, Any]]):
         self.metrics, at_once = metrics, entry.environment.get("seeds_at_once", 1)
         self.seconds = {line["step"]: line["train/seconds"] / at_once for line in metrics if "train/seconds" in line}
 
     def values(self, key: str) -> dict[int, float]:
-        """`{step: value}` of a metric."""
+        """Returns `{step: value}` of a metric."""
         return {line["step"]: line[key] for line in self.metrics if isinstance(line.get(key), int | float)}
 
     def at(self, steps: Sequence[int]) -> np.ndarray:
-        """Seconds at `steps`, interpolated between those that were recorded."""
+        """Returns the seconds at `steps`, interpolated between those that were recorded."""
         known = sorted(({0: 0.0} | self.seconds).items())
         return np.interp(steps, *np.array(known).T)
 
 
 def _curve(runs: Sequence[_Lines], key: str, timed: bool) -> plots.Curve:
-    """Mean and interval over the seeds at every step that all of them recorded."""
+    """Returns the mean and interval over the seeds at every step that all of them recorded."""
     values = [run.values(key) for run in runs]
     steps = sorted(set.intersection(*map(set, values))) if values else []
     estimates = [estimate(mine[step] for mine in values) for step in steps]

@@ -1,4 +1,4 @@
-"""Better, or luck? Means with intervals over seeds, and paired tests of each contender against the best."""
+"""Means with intervals over seeds, and paired tests of each contender against the best."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 #: Below this corrected p-value a contender counts as worse than the best.
 LEVEL = 0.05
 
-#: From so many pairs on a test has the power to find a difference; with fewer its verdict is not shown.
+#: The number of pairs from which on a test can find a difference; with fewer its result is not shown.
 TESTED_FROM = 5
 
 
@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a contender stands: the best, or with the corrected p-value of its difference from the best over `pairs` seeds."""
+    """The standing of a contender: the best, or the corrected p-value of its difference from the best over `pairs` seeds."""
 
     best: bool
     p: float
@@ -30,7 +30,7 @@ class Standing(NamedTuple):
 
     @property
     def level_with_best(self) -> bool:
-        """Whether a test that could have found a difference found none; never so of the best itself."""
+        """Whether a test that could have found a difference found none; False for the best itself."""
         return self.tested and self.p >= LEVEL
 
     @property
@@ -40,7 +40,7 @@ class Standing(NamedTuple):
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and Student's 95 % interval of independent `values`."""
+    """Returns the mean and Student's 95 % interval of independent `values`."""
     from scipy.stats import sem, t
 
     array = np.asarray(list(values), np.float64)
@@ -51,9 +51,9 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided p-value of Student's paired t-test that `first` and `second` differ in mean; NaN for fewer than two pairs.
+    """Returns the two-sided p-value of Student's paired t-test that `first` and `second` differ in mean; NaN below two pairs.
 
-    Differences without variance are the limit of the test: p is 1 where they are all zero, else 0.
+    For differences without variance it is the limit of the test: 1 if they are all zero, else 0.
     """
     from scipy.stats import ttest_rel
 
@@ -61,7 +61,7 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
     differences = a - b
     if len(a) < 2:
         return math.nan
-    # scipy answers NaN, or whatever rounding makes of 0 / 0, where the differences are equal.
+    # scipy returns NaN, or rounding errors in place of 0 / 0, if all differences are equal.
     rounding = 4 * np.finfo(np.float64).eps * max(np.abs(a).max(), np.abs(b).max())
     if np.ptp(differences) <= rounding:
         return float(abs(differences.mean()) <= rounding)
@@ -69,7 +69,7 @@ def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values, in the order given; NaN (a test not made) stays and does not count.
+    """Returns Holm's corrected p-values, in the order given; NaN (a test that was not made) stays and does not count.
 
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
@@ -82,10 +82,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def standings(values: Mapping[str, Mapping[int, float]], lower_is_better: bool = False) -> dict[str, Standing]:
-    """Compares each contender of `{contender: {seed: value}}` with the one of the best mean, paired by seed.
+    """Compares each contender of `{contender: {seed: value}}` with the one that has the best mean, paired by seed.
 
-    P-values are Holm-corrected over these comparisons. All of the very same best mean are best. Contenders without a
-    value are left out, and so is one that is alone: there is nothing it could be better than.
+    P-values are Holm-corrected over these comparisons. All contenders with exactly the best mean are best. Contenders
+    without a value are left out, and so is a single contender, which can be compared with no other.
     """
     sign = -1 if lower_is_better else 1
     means = {name: sign * float(np.mean(list(mine.values()))) for name, mine in values.items() if mine}
@@ -97,7 +97,7 @@ def standings(values: Mapping[str, Mapping[int, float]], lower_is_better: bool =
     raw = []
     for name in others:
         ours, theirs = ([values[side][seed] for seed in shared[name]] for side in (best, name))
-        # Over the seeds that both have, it may even be ahead: then it is not worse, however sure the difference.
+        # Over the seeds that both have, it may be ahead of the best: then it is not worse, however certain the difference.
         ahead = bool(ours) and sign * (np.mean(theirs) - np.mean(ours)) > 0
         raw.append(1.0 if ahead else paired_p(ours, theirs))
     found = {best: Standing(True, math.nan, len(values[best]))}

@@ -1,4 +1,4 @@
-"""Tables for people: the same cells as Markdown and as LaTeX."""
+"""Tables with the same cells as Markdown and as LaTeX."""
 
 import enum
 import math
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from jaxembed.report.significance import Estimate
 
-#: What stands where there is no figure.
+#: The text of a cell without a figure.
 NOTHING = "–"
 
 
 class Mark(enum.Enum):
-    """How a cell stands among those of its column."""
+    """The standing of a cell among those of its column."""
 
     NONE = ""
     BEST = "best"
@@ -35,7 +35,7 @@ class Table(NamedTuple):
 
 
 def decimals(estimates: Iterable[Estimate]) -> int:
-    """How many decimals a column is shown with: three for figures like .685 and 2.31, fewer for large, more for tiny ones."""
+    """Returns the number of decimals of a column: three for figures like .685 and 2.31, fewer for large, more for tiny ones."""
     largest = max((abs(e.mean) for e in estimates if math.isfinite(e.mean)), default=0.0)
     if largest >= 10:
         return max(0, 3 - math.floor(math.log10(largest)))
@@ -43,7 +43,7 @@ def decimals(estimates: Iterable[Estimate]) -> int:
 
 
 def shown(value: Estimate, digits: int = 3) -> str:
-    """`0.685 ± 0.012`; without an interval `0.685`."""
+    """Formats an estimate as `0.685 ± 0.012`, or as `0.685` without an interval."""
     if not value.seeds:
         return NOTHING
     text = f"{value.mean:.{digits}f}"
@@ -51,7 +51,7 @@ def shown(value: Estimate, digits: int = 3) -> str:
 
 
 def speed(value: Estimate) -> str:
-    """`1.12 M`, `31.4 k` or `12`."""
+    """Formats a speed as `1.12 M`, `31.4 k` or `12`."""
     if not value.seeds:
         return NOTHING
     for unit, size, digits in (("M", 1e6, 2), ("k", 1e3, 1)):
@@ -61,14 +61,14 @@ def speed(value: Estimate) -> str:
 
 
 def seconds(value: Estimate) -> str:
-    """`33`, below ten `3.3`, below one `0.33`."""
+    """Formats seconds as `33`, below ten as `3.3`, below one as `0.33`."""
     if not value.seeds:
         return NOTHING
     return f"{value.mean:.{0 if value.mean >= 10 else 1 if value.mean >= 1 else 2}f}"
 
 
 def markdown(table: Table) -> str:
-    """The table in GitHub's Markdown, padded to be read as text too."""
+    """Returns the table in GitHub's Markdown, padded so that it can be read as text too."""
     shapes = {Mark.NONE: "{}", Mark.BEST: "**{}**", Mark.LEVEL: "{} †"}
     plain = lambda text: text.replace("|", r"\|")
     lines = [
@@ -82,9 +82,9 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table, caption: str, label: str, comments: Sequence[str] = ()) -> str:
-    """The table as a `table*` for a paper that loads booktabs; `comments` stand above it, out of print.
+    """Returns the table as a `table*` for a paper that loads booktabs; `comments` stand above it and are not printed.
 
-    `caption` is plain text, escaped here; in `label` all but letters, digits and `:._-` become `-`.
+    `caption` is plain text and is escaped here. In `label`, all but letters, digits and `:._-` become `-`.
     """
     shapes = {Mark.NONE: "{}", Mark.BEST: r"\textbf{{{}}}", Mark.LEVEL: r"{}$^\dagger$"}
     row = lambda cells: " & ".join(cells) + r" \\"
@@ -128,5 +128,5 @@ _LATEX = {
 
 
 def escaped(text: str) -> str:
-    """Plain text as LaTeX."""
+    """Escapes plain text for LaTeX."""
     return "".join(_LATEX.get(sign, sign) for sign in text)

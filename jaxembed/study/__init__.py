@@ -1,1 +1,1 @@
-"""Runs on disk, their environment, and tables made from them."""
+"""Runs on disk, the environment that they were made in, and studies of many runs."""

@@ -1,4 +1,4 @@
-"""Where and with what a result was made: what a reader needs to judge it or make it again."""
+"""The environment in which a result was made: what a reader needs to judge it or to make it again."""
 
 import os
 import platform
@@ -70,33 +70,33 @@ def peak_memory() -> int | None:
 
 
 def described(about: Mapping[str, Any]) -> str:
-    """The command, device (where it is there), commit and versions of an `environment()`, as one line under a table."""
+    """Returns the command, device (if known), commit and versions of an `environment()`, as one line under a table."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     return f"`{about['command']}`; {place(about)}; commit {revision(about, 9)}; {versions}."
 
 
 def place(about: Mapping[str, Any]) -> str:
-    """The device (where it is there) and the machine of an `environment()`: `1 x NVIDIA H200, AMD EPYC, 16 cores`."""
+    """Returns the device (if known) and the machine of an `environment()`: `1 x NVIDIA H200, AMD EPYC, 16 cores`."""
     device, machine = about.get("device"), about.get("machine", {})
     text = f"{machine.get('cpu')}, {machine.get('cores')} cores"
     return f"{device['count']} x {device['kind']}, {text}" if device else text
 
 
 def revision(about: Mapping[str, Any], digits: int = 40) -> str:
-    """The first digits of the commit of an `environment()`, and whether there were changes besides."""
+    """Returns the first digits of the commit of an `environment()`, and whether there were uncommitted changes."""
     commit = (about.get("commit") or "unknown")[:digits]
     return f"{commit} with uncommitted changes" if about.get("dirty") else commit
 
 
 class Energy:
-    """Energy used since it was made, where a device reports it: NVIDIA's management library, else the CPU package's counter."""
+    """The energy used since this object was made, if a device reports it: NVIDIA's library, else the CPU package's counter."""
 
     def __init__(self) -> None:
         self._read = _gpu_energy() or _cpu_energy()
         self._start = self._read() if self._read else 0.0
 
     def joules(self) -> float | None:
-        """Joules so far, of all of the machine's devices; None where no device reports them."""
+        """Returns the joules so far of all devices of the machine; None if no device reports them."""
         used = self._read() - self._start if self._read else -1.0
         return used if used >= 0 else None  # counters of CPUs wrap around
 
@@ -125,7 +125,7 @@ def _cpu_energy() -> Callable[[], float] | None:
 
 
 def _commit(package: Path) -> tuple[str | None, bool | None]:
-    """The commit and state of the repository that tracks `package`: not of one that merely holds the environment."""
+    """Returns the commit and state of the repository that tracks `package`, not of one that only contains its environment."""
     source = package / "__init__.py"
     commit = _git(package, "ls-files", "--error-unmatch", source.name) and _git(package, "rev-parse", "HEAD")
     if not commit:

@@ -1,4 +1,4 @@
-"""The figures of a finished run, measured again from the vectors that it kept."""
+"""The figures of a finished run, measured again from its vectors."""
 
 import os
 
@@ -10,16 +10,16 @@ from jaxembed.tasks.base import Figures, Trained, parted
 
 
 def trained(run: Run) -> Trained:
-    """What a finished run has become."""
+    """Returns the outcome of a finished run."""
     return Trained(run.vectors(), lambda: (rebuilt(run.trained_method), run.encoder()))
 
 
 def judged(folder: str | os.PathLike, split: Half = "all") -> Figures:
-    """What the task of a run measures of its vectors: all figures, or those of one half.
+    """Returns the figures that the task of a run measures, all of them or those of one half.
 
-    "dev" are the figures that settings may be chosen by, "test" those that only confirm them.
-    Raises FileNotFoundError where there is no run, ValueError where it is not finished, where its data are not the same any
-    more, and where it has no figures of that half.
+    "dev" are the figures by which settings may be chosen, "test" those that only confirm them.
+    Raises FileNotFoundError if there is no run; ValueError if the run is not finished, if its data have changed, or if
+    it has no figures of that half.
     """
     run = Run.open(folder)
     if not run.finished:

@@ -13,8 +13,8 @@ class Asked:
     """Options of every command that trains."""
 
     overwrite: bool = False  # Train finished runs anew. The old ones are kept until the new ones have finished.
-    # Seconds between checkpoints, from which the same command goes on after it was killed; 0 saves after every dispatch, none
-    # never.
+    # Seconds between checkpoints, from which the same command continues after it was killed. 0 saves after every dispatch,
+    # and none turns checkpoints off.
     checkpoint_seconds: float | None = 60.0
     mesh: tuple[int, int] | None = (
         None  # Number of devices for data and for columns of tables: 4 2. By default one device is used.
@@ -27,16 +27,16 @@ class Asked:
 class Options(Asked):
     """How runs are trained and recorded. Nothing here changes the result, except for `layout` within float tolerance."""
 
-    keep_checkpoints: bool = False  # Keep the checkpoints of finished runs too.
-    seeds_by: str | None = None  # As `fit` takes it.
-    layout: Layout | None = None  # As `fit` takes it.
+    keep_checkpoints: bool = False  # Keep the checkpoints of finished runs.
+    seeds_by: str | None = None  # See `fit`.
+    layout: Layout | None = None  # See `fit`.
     console: bool = True  # Show a progress bar.
     trackers: Sequence[
         Callable[[Run], Tracker]
-    ] = ()  # Called with each run; they give further trackers beside TensorBoard and JSON lines.
+    ] = ()  # Called with each run; they return further trackers besides TensorBoard and JSON lines.
 
     @classmethod
     def of(cls, command: Asked) -> "Options":
-        """The options of a command."""
+        """Returns the options of a command."""
         own = {one.name: getattr(command, one.name) for one in fields(Asked)}
         return cls(**own, layout=Layout(make_mesh(*command.mesh)) if command.mesh else None)

@@ -1,8 +1,8 @@
-"""The runs of a study in one file: `runs.jsonl` has a line for each, with all that its folder's text files say.
+"""The runs of a study in one file: `runs.jsonl` has one line per run, with the contents of the run's text files.
 
-A study of hundreds of runs is then one file to keep and to compare instead of four for each run. `unpack` puts the files back
-where they were, byte for byte, when one of the runs is opened. A run whose line stands there comes back even if its folder was
-removed: to train it anew, overwrite it.
+A study of hundreds of runs is then one file to keep and compare, instead of four files per run. When one of the runs is
+opened, `unpack` puts the files back where they were, byte for byte. This also happens if its folder was removed: to
+train such a run anew, overwrite it.
 """
 
 import json
@@ -17,7 +17,7 @@ _JSON, _LINES = ("environment.json", "summary.json", "settings.json"), "metrics.
 
 
 def pack(study: str | os.PathLike) -> int:
-    """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns how many lines it has."""
+    """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns the number of lines."""
     study = Path(study)
     folders = sorted(path.parent for path in study.rglob("summary.json"))
     lines = packed(study) | {folder.relative_to(study).as_posix(): _read(folder) for folder in folders}
@@ -31,13 +31,14 @@ def pack(study: str | os.PathLike) -> int:
 
 
 def unpack(folder: Path) -> None:
-    """Writes the text files of a run that was packed, and of all that were packed with it; folders that hold a run stay.
+    """Writes the text files of a packed run, and of all that were packed with it; folders that hold a run are left alone.
 
-    settings.json comes last: without it a folder holds no run, so that a call that was killed is made good by the next.
+    settings.json is written last. A folder without it holds no run, so that the next call completes one that was
+    killed.
     """
     study = next(
         (place for place in list(folder.parents)[:4] if (place / NAME).exists()), None
-    )  # runs/LABEL/seed-N below it
+    )  # runs/LABEL/seed-N under it
     if study is None or (folder / "settings.json").exists():
         return
     runs = packed(study)
@@ -60,7 +61,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def packed(study: Path) -> dict[str, dict[str, Any]]:
-    """`{folder of a run: {file name: content}}` of the runs that a study's runs.jsonl holds; none where there is no such file."""
+    """Returns `{folder of a run: {file name: content}}` of the runs in a study's runs.jsonl; {} if there is no such file."""
     if not (study / NAME).exists():
         return {}
     lines = [json.loads(line) for line in (study / NAME).read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""What is to be trained: runs, grids of them, and which of them can share one program."""
+"""Runs that are to be trained, grids of them, and which of them can share one program."""
 
 import itertools
 import json
@@ -26,14 +26,14 @@ from jaxembed.training.step import init_state, train_step
 
 @dataclass(frozen=True)
 class Variant:
-    """A line of a study's table: a method and its training, and the factors that tell it from the others."""
+    """A line of a study's table: a method, its training, and the factors that distinguish it from the other lines."""
 
     label: str
     method: Any
     training: Training
     factors: Mapping[str, Any] = field(default_factory=dict)
-    data: str | None = None  # which task, where a study has several
-    # Values to tune it over, where those of the study (`Study.tune`) do not suit it.
+    data: str | None = None  # the task of this variant, if a study has several
+    # Values with which it is tuned, if those of the study (`Study.tune`) do not suit it.
     tune: Mapping[str, Sequence[Any]] | None = None
 
 
@@ -50,7 +50,7 @@ class Planned:
         seeds_of([self.seed])
 
     def settings(self, task: Task, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """All that decides the result, as settings.json has it."""
+        """Returns everything that determines the result, as settings.json holds it."""
         variant = self.variant
         return {
             **extra, "label": variant.label, **variant.factors, **task.settings(), "data": self.task,
@@ -61,10 +61,10 @@ class Planned:
 def grid(
     method: Any, training: Training | None = None, *, one_at_a_time: bool = False, **axes: Sequence[Any]
 ) -> list[Variant]:
-    """Variants of a method over `axes`: any settings of the method or its training (`jaxembed.fields.settings`).
+    """Returns variants of a method over `axes`: any settings of the method or its training (`jaxembed.fields.settings`).
 
-    `grid(SkipGram(), window=[2, 5], learning_rate=[0.1, 0.3])` is the full grid of four; with `one_at_a_time` each axis
-    varies alone from the values that `method` and `training` have. Raises ValueError for a setting that there is not.
+    `grid(SkipGram(), window=[2, 5], learning_rate=[0.1, 0.3])` is the full grid of four. With `one_at_a_time`, each
+    axis varies alone from the values that `method` and `training` have. Raises ValueError for an unknown setting.
     """
     start = Both(method, training or Training())
     known = settings(start)
@@ -76,25 +76,25 @@ def grid(
     else:
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     unique = list({json.dumps(as_json(point)): point for point in points}.values())
-    made = []
+    variants = []
     for point in unique:
         factors = {name: short(value) for name, value in point.items()}
         label = ", ".join(f"{name}={value}" for name, value in factors.items()) or type(method).__name__.lower()
         both = changed(start, point)
-        made.append(Variant(label, both.method, both.training, factors))
-    return made
+        variants.append(Variant(label, both.method, both.training, factors))
+    return variants
 
 
 @dataclass(frozen=True)
 class Both:
-    """A method and its training, whose settings are found and changed together."""
+    """A method and its training, whose settings are looked up and changed together."""
 
     method: Any
     training: Training
 
 
 def short(value: Any) -> Any:
-    """A value as a label has it: an objective by its name."""
+    """Returns a value as labels show it: an objective by its name."""
     family = family_of(value)
     if family is not None:
         return next(name for name, kind in family.items() if kind is type(value))
@@ -102,7 +102,7 @@ def short(value: Any) -> Any:
 
 
 def groups(runs: Iterable[Planned]) -> list[list[Planned]]:
-    """Runs that can share a program: they differ in nothing but seed and numbers (`training.numbers`); order is kept."""
+    """Groups runs that can share a program: they differ only in seed and in numbers (`training.numbers`). Order is kept."""
     found: dict[str, list[Planned]] = {}
     for run in runs:
         found.setdefault(_program_key(run), []).append(run)
@@ -118,29 +118,29 @@ def _program_key(run: Planned) -> str:
 
 
 def digest(*what: Any) -> str:
-    """A short name for settings, 16 hexadecimal digits."""
+    """Returns a short name for settings, 16 hexadecimal digits."""
     return content_digest(json.dumps(as_json(what), sort_keys=True), size=8)
 
 
 def ready(method: Any, task: Task) -> tuple[Any, Any]:
-    """`method` as it suits the task's data, and these data as it takes them."""
+    """Returns `method` adapted to the task's data, and the data in the form that it takes."""
     data = method.read(task.found.train)
     return method.suited_to(data), data
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes: numbers that are learned, bytes on the device (state and a piece of data), and arithmetic."""
+    """The cost of a run: learned numbers, bytes on the device (state and a piece of data), and arithmetic."""
 
     parameters: int
     state_bytes: int
     shard_bytes: int
-    flops: float  # XLA's estimate for all steps; 0 where it gives none
+    flops: float  # XLA's estimate for all steps; 0 if it gives none
     steps: int
 
 
 def abstract_step(method: Any, training: Training, source: Source) -> tuple[Any, tuple[Any, Shard, Any, Any]]:
-    """A step of one run, and the shapes of what it takes: state, prepared shard, place, numbers. No table is made."""
+    """Returns a step of one run, and the shapes of its arguments: state, prepared shard, place, numbers. No table is made."""
     shaped = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree)
     constants, key = shaped(source.constants), jax.eval_shape(lambda: key_of(0))
     numbers = {name: jax.ShapeDtypeStruct((), np.float32) for name in (*numbers_of(method, training), "total_steps")}
@@ -153,7 +153,7 @@ def abstract_step(method: Any, training: Training, source: Source) -> tuple[Any,
 
 
 def cost(method: Any, training: Training, source: Source, flops: bool = True) -> Cost:
-    """The cost of one run, from shapes alone: nothing is trained."""
+    """Returns the cost of one run, computed from shapes without training."""
     one, shapes = abstract_step(method, training, source)
     state, shard, *_ = shapes
     steps = method.steps(shard) * source.pieces * training.epochs * (training.sweeps or 1)
@@ -163,21 +163,21 @@ def cost(method: Any, training: Training, source: Source, flops: bool = True) ->
     learned += sum(leaf.size for leaf in jax.tree.leaves(state.params.net))
     total = 0.0
     if flops:
-        told = jax.jit(one).lower(*shapes).cost_analysis()
-        total = float((told or {}).get("flops", 0.0)) * steps
+        analysis = jax.jit(one).lower(*shapes).cost_analysis()
+        total = float((analysis or {}).get("flops", 0.0)) * steps
     return Cost(learned, size((state.params, state.rows, state.net)), size(shard), total, steps)
 
 
 def at_once(cost: Cost, training: Training, most: int | None = None) -> int:
-    """How many such runs fit the device's memory, of which half is left to everything else; at least 1."""
-    # State, a copy a replica, a copy while a checkpoint is written, and the prepared data of each run.
+    """Returns how many such runs fit into half of the device's memory, at least 1."""
+    # The state, one copy per replica, a copy while a checkpoint is written, and the prepared data of each run.
     copies = 2 + (training.replicas if training.replicas > 1 else 0)
     fit = max(1, int(memory() // 2 // max(1, copies * cost.state_bytes + cost.shard_bytes)))
     return min(fit, most) if most else fit
 
 
 def memory() -> int:
-    """Bytes that the device has, or that the host has to spare where the device is the host."""
+    """Returns the bytes of the device's memory, or the available memory of the host if the device is the host."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if stats.get("bytes_limit"):
         return int(stats["bytes_limit"])

@@ -1,4 +1,4 @@
-"""Settings as files have them, made into methods, tasks and training again; also those that older versions wrote."""
+"""Recorded settings are turned into methods, tasks and training again, including those that older versions wrote."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -31,18 +31,18 @@ from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
 from jaxembed.training.settings import Training
 
-#: What classes of tasks were called before.
+#: The earlier names of classes of tasks.
 _RENAMED = {"ImageTask": "Images", "SentenceTask": "Sentences", "ImageTextTask": "ImageTexts"}
 
 
 JUDGED = "judged_fingerprint"
 
-#: How JAX made random numbers where a run does not say.
+#: How JAX made random numbers for runs that do not record it.
 _FIRST_PRNG = "threefry2x32"
 
 
 def classes() -> dict[str, type]:
-    """Whatever may stand in recorded settings, by its name."""
+    """Returns every class that may occur in recorded settings, by name."""
     modules = (
         skipgram,
         cbow,
@@ -70,7 +70,7 @@ def _is_method(kind: Any) -> bool:
 
 
 def rebuilt(value: Any) -> Any:
-    """What `as_json` made of dataclasses, as those again. Raises ValueError for a class or field that is not known."""
+    """Turns the result of `as_json` into dataclasses again. Raises ValueError for an unknown class or field."""
     if isinstance(value, Mapping):
         value = {key: rebuilt(item) for key, item in value.items()}
         if "class" not in value:
@@ -88,15 +88,15 @@ def rebuilt(value: Any) -> Any:
 
 
 def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as this version would have written them, of a run that an older one recorded."""
+    """Returns the settings of a run that an older version recorded, as this version would have written them."""
     parts = {name: dict(part) for name, part in _parts(settings)}
     task, method, training = (parts.get(name, {}) for name in ("task", "method", "training"))
     if task:
         task["class"] = _RENAMED.get(task["class"], task["class"])
-        if "window" in task:  # counting was the task's, and is GloVe's own now
+        if "window" in task:  # the window used to belong to the task, since that counted; now GloVe counts
             method["window"] = task.pop("window")
     if task.get("class") in ("Images", "ImageTexts"):
-        task.setdefault("validation", 0.0)  # all was trained on
+        task.setdefault("validation", 0.0)  # these runs were trained on everything
     dense = training.get("dense") or {}
     if dense.get("weight_decay") and ("method" not in parts or classes()[method["class"]].trained):
         training["dense"] = {"decay_places": True, **dense}
@@ -106,16 +106,16 @@ def upgraded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Upgraded settings in which whatever an older version did not have stands with its default."""
+    """Returns upgraded settings in which everything that an older version lacked has its default."""
     settings = upgraded(settings)
     parts = {name: as_json(rebuilt(part), name) for name, part in _parts(settings)}
-    repeated = ("objective",) if "method" in parts else ()  # a factor of the table, and a field of the method
+    repeated = ("objective",) if "method" in parts else ()  # a factor of the table, and also a field of the method
     own = {name: value for name, value in settings.items() if name not in repeated}
     return {"prng": _FIRST_PRNG, **own, **parts}
 
 
 def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Those of a run's settings that are dataclasses of this project."""
+    """Returns the settings of a run that are dataclasses of this project."""
     for name in ("task", "method", "training"):
         part = settings.get(name)
         if isinstance(part, Mapping) and _RENAMED.get(part.get("class", ""), part.get("class")) in classes():
@@ -123,9 +123,9 @@ def _parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The differences, one line for each; a setting that is null is one that an older version did not have.
+    """Returns the differences, one line for each. A setting that is null counts as one that an older version lacked.
 
-    By what a run was judged is compared where both say so: older versions did not.
+    The data by which runs were judged are compared only if both runs record them; older versions did not.
     """
     old, new = (_without_null(completed(settings)) for settings in (old, new))
     if not (old.get(JUDGED) and new.get(JUDGED)):
@@ -135,10 +135,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def check_data(task: Task, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError where a task finds other data than a run with these settings was trained on, or judged by."""
+    """Raises ValueError if the task's data are not those that a run with these settings was trained on, or judged by."""
     for name, now, what in (
         ("data_fingerprint", task.found.fingerprint, "the data are not those of the run"),
-        (JUDGED, task.found.judged_by, "what the vectors are judged by is not what it was"),
+        (JUDGED, task.found.judged_by, "the data by which vectors are judged are not those of the run"),
     ):
         if (then := settings.get(name)) and then != now:
             raise ValueError(f"{what}: fingerprint {now}, recorded {then}")

@@ -1,4 +1,4 @@
-"""What training reports, written down: to the trackers of each run, and into its folder at the end."""
+"""Records what training reports: in the trackers of each run, and in its folder at the end."""
 
 import time
 import warnings
@@ -20,23 +20,23 @@ from jaxembed.training.loop import Progress, Result
 from jaxembed.training.program import Snapshot
 from jaxembed.training.settings import Training
 
-PROBES = 20  # of similarity, over a whole run
-_LOOKED_AT = 2000  # vectors that are looked at for a collapse
+PROBES = 20  # number of measurements of similarity over a whole run
+_LOOKED_AT = 2000  # number of vectors that are checked for a collapse
 
 
 def vectors_digest(vectors: np.ndarray) -> str:
-    """BLAKE2b of the numbers, which is equal for two runs that are the same bit for bit."""
+    """Returns the BLAKE2b hash of the numbers, which is equal for two runs that are the same bit for bit."""
     return content_digest(np.ascontiguousarray(vectors))
 
 
 class Recorder:
-    """What `fit` reports, to the trackers of each run that is recorded."""
+    """Passes what `fit` reports to the trackers of each recorded run."""
 
     def __init__(self, runs: Sequence[Run], recorded: Sequence[bool], task: Task, training: Training, options: Options):
         if training.best_pass and not task.select:
             kind = type(task).__name__
             raise ValueError(
-                f"nothing of {kind} is measured after each pass that would tell the best: leave best_pass off"
+                f"{kind} measures nothing after each pass by which the best one could be chosen: leave best_pass off"
             )
         self.runs, self.recorded = runs, recorded
         self.task, self.training, self.options = task, training, options
@@ -49,7 +49,7 @@ class Recorder:
         self.profiling = False
 
     def begin(self, extra: Mapping[str, Any]) -> None:
-        """Opens the trackers, at a fresh start or where a checkpoint was."""
+        """Opens the trackers, either at the start or at the position of a checkpoint."""
         self.reports, self.resumed = extra.get("reports", 0), extra.get("resumed", -1) + 1
         positions = extra.get("files", [{}] * len(self.runs))
         for place, (run, position) in enumerate(zip(self.runs, positions, strict=True)):
@@ -58,12 +58,12 @@ class Recorder:
                 self.trackers[place] = run.tracker(*(make(run) for make in self.options.trackers))
 
     def position(self) -> dict[str, Any]:
-        """How far the log files are."""
+        """Returns the positions of the log files."""
         files = [run.position() if recorded else {} for run, recorded in zip(self.runs, self.recorded, strict=True)]
         return {"reports": self.reports, "resumed": self.resumed, "files": files}
 
     def report(self, progress: Progress, vectors: Snapshot) -> None:
-        """Loss, learning rate and speed; the quick probes now and then."""
+        """Logs loss, learning rate and speed, and now and then the quick probes."""
         self.reports += 1
         self._profile()
         examples = self.task.found.examples * len(self.runs) * progress.epoch
@@ -80,7 +80,7 @@ class Recorder:
         self.bar.log({**same, **shown}, round(1000 * share))
 
     def on_epoch(self, epoch: int, progress: Progress, vectors: Snapshot) -> np.ndarray | None:
-        """Exact loss of the pass, held-out loss, the slower probes, and histograms; the figure that the best pass is known by."""
+        """Logs the exact loss of the pass, held-out loss, slower probes and histograms; returns the figure of the best pass."""
         matrices = vectors()
         own: dict[str, Any] = {"epoch/loss": progress.loss, **self._probed("seldom", matrices)}
         if "held_out" in progress.metrics:
@@ -93,7 +93,7 @@ class Recorder:
         return own.get(self.task.select)
 
     def _probed(self, which: str, vectors: jax.Array) -> Mapping[str, Any]:
-        """What a probe measures. One that the data do not allow is left out from then on, and the training goes on."""
+        """Returns what a probe measures. A probe that fails on the data is left out from then on, and training continues."""
         try:
             return self.probes[which](vectors)
         except ValueError as error:
@@ -107,7 +107,7 @@ class Recorder:
                 tracker.log({**{name: values[place] for name, values in own.items()}, **same}, step)
 
     def _profile(self) -> None:
-        """A trace between the second and the third report, which shows everything once in a file of moderate size."""
+        """Records a trace between the second and the third report, which shows everything once in a file of moderate size."""
         if self.options.profile and self.reports in (2, 3):
             if self.reports == 2:
                 jax.profiler.start_trace(self.runs[0].folder)
@@ -132,7 +132,8 @@ class Recorder:
             run.note(collapsed=collapse)
             if collapse:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
-        if task.found.judged or task.found.inputs:  # the method itself is used, and is kept besides its vectors
+        # the method itself is used later, so it is kept as well as its vectors
+        if task.found.judged or task.found.inputs:
             run.save_model(result.method, params, task.found.inputs)
         run.save(product)
         parts = task.parts(product)
@@ -143,7 +144,7 @@ class Recorder:
                 if pictures:
                     tracker.log(pictures, result.steps)
                 tracker.artifact(task.unit, task.projected(product))
-        except ValueError as error:  # what is only looked at is not worth a run
+        except ValueError as error:  # a missing picture is no reason to lose a run
             warnings.warn(f"{run.folder}: there are no pictures: {error}", stacklevel=2)
         speed = self.task.found.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
         summary: dict[str, Any] = {
@@ -173,7 +174,7 @@ class Recorder:
 
 
 def judgement(task: Task, trained: Trained) -> Figures:
-    """What `task` measures of a run; where it cannot judge it at all, the reason for each of its columns."""
+    """Returns what `task` measures of a run; if it fails altogether, the reason for each of its columns."""
     try:
         return task.figures(trained)
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""A recorded run made again from its settings alone, and compared with what was recorded.
+"""A recorded run is trained again from its settings alone, and compared with the record.
 
-Where versions, device, machine and flags are those of the record, figures and vectors should be the same bit for bit; where
-only the commit differs, that is tried first. Elsewhere rounding differs, which training amplifies: a figure may then differ
-by three standard deviations over the finished seeds beside the run, by 2 % where it has none beside it, and in any
-case by a millionth, for figures that do not depend on the seed.
+If versions, device, machine and flags are those of the record, figures and vectors should be the same bit for bit. If
+only the commit differs, this is tried first. Otherwise rounding differs, and training amplifies the difference. A
+figure may then differ by three standard deviations over the finished seeds beside the run, or by 2 % if there are no
+other seeds; and always by a millionth, for figures that do not depend on the seed.
 """
 
 import json
@@ -24,13 +24,14 @@ from jaxembed.study.run import Run
 from jaxembed.study.train import train_group
 
 _TIMES = ("final/seconds", "_per_second")
-_DEVIATIONS, _ALONE, _ROUNDING = 3.0, 0.02, 1e-6  # of the seeds beside a run; of a figure without any; of any figure
-_CODE = ("commit", "dirty")  # of an environment
+# of the seeds beside a run; of a figure without other seeds; of any figure
+_DEVIATIONS, _ALONE, _ROUNDING = 3.0, 0.02, 1e-6
+_CODE = ("commit", "dirty")  # entries of an environment
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the summary, then and now; `allowed` is the largest difference that counts as the same."""
+    """A figure of the summary as recorded and as now; `allowed` is the largest difference that counts as the same."""
 
     name: str
     recorded: float
@@ -39,21 +40,22 @@ class Figure:
 
     @property
     def same(self) -> bool:
-        """Whether they agree as far as they should."""
+        """Whether both values agree within what is allowed."""
         return abs(self.recorded - self.now) <= self.allowed or (math.isnan(self.recorded) and math.isnan(self.now))
 
     @property
     def allowed_text(self) -> str:
-        """How far they may differ, for people."""
+        """The allowed difference in words."""
         return "nothing" if self.allowed == 0 else f"± {self.allowed:.3g}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """exact: whether figures were compared bit for bit; vectors: whether they are so (None: not recorded).
+    """The result of a comparison.
 
-    environment: the differences from the recorded one, one line for each. tried: whether only the commit differs, so that bit for
-    bit was tried, and `exact` says whether it came out.
+    exact: whether figures were compared bit for bit. vectors: whether the vectors are the same bit for bit (None: not
+    recorded). environment: the differences from the recorded environment, one line for each. tried: whether only the
+    commit differs, so that a comparison bit for bit was tried; `exact` then says whether it succeeded.
     """
 
     exact: bool
@@ -64,25 +66,26 @@ class Comparison:
 
     @property
     def reproduced(self) -> bool:
-        """Whether all agree as far as they should."""
+        """Whether everything agrees within what is allowed."""
         return all(figure.same for figure in self.figures) and not (self.exact and self.vectors is False)
 
 
 def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None) -> Comparison:
-    """Trains the run in `folder` again, into `output` or a folder that is removed, and compares its figures.
+    """Trains the run in `folder` again, into `output` or a temporary folder, and compares its figures.
 
-    On the same versions, device and commit, figures and vectors must be the same bit for bit. Elsewhere a figure may differ
-    as far as the head of this module says; where only the commit differs, bit for bit is tried first. Times are not compared.
+    With the same versions, device and commit, figures and vectors must be the same bit for bit. Otherwise a figure may
+    differ as the docstring of this module says; if only the commit differs, bit for bit is tried first. Times are not
+    compared.
 
-    Raises FileNotFoundError where there is no run, ValueError where it is not finished, was recorded by an older version
-    without what is needed, where its data are not there or not the same.
+    Raises FileNotFoundError if there is no run; ValueError if the run is not finished, was recorded by an older version
+    without the necessary settings, or if its data are missing or have changed.
     """
     run = Run.open(folder)
     if not run.finished:
         raise ValueError(f"{folder} is not finished: start its study again, then reproduce it")
     settings, then = run.settings, run.environment
     if "task" not in settings:
-        raise ValueError(f"{folder} does not say how to read its data: it was recorded by an older version")
+        raise ValueError(f"{folder} does not record how to read its data: it was recorded by an older version")
     task, method, training = (rebuilt(upgraded(settings)[part]) for part in ("task", "method", "training"))
     check_data(task, settings)
     variant = Variant(settings["label"], method, training)
@@ -105,7 +108,7 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any] | None = None) -> list[str]:
-    """The differences of the environment that may change a result, one line for each."""
+    """Returns the differences between environments that may change a result, one line for each."""
     now = now or environment()
     lines = []
     for name in ("versions", "device", "machine", "xla_flags", "commit", "dirty"):
@@ -119,7 +122,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any] | None = None) -
 
 
 def _allowed(folder: Path, figure: Figure) -> float:
-    """How far a figure may differ elsewhere: by the spread over the finished runs beside it, the seeds of its variant."""
+    """Returns how far a figure may differ elsewhere, from the spread over the finished runs beside it (other seeds)."""
     values = []
     for path in sorted(folder.resolve().parent.glob("*/summary.json")):
         value = json.loads(path.read_text(encoding="utf-8")).get(figure.name)

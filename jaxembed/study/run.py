@@ -3,8 +3,9 @@
     settings.json  environment.json  metrics.jsonl  vectors.safetensors  events.out.tfevents.*  summary.json
     and of an encoder: encoder.safetensors  model.json  tokenizer.json  retrieval*.png
 
-`summary.json` is written last, so a run is finished exactly when it is there. A finished run that is run again keeps
-all its files until the new one has finished: the new one is written in the folder's `.next` and then takes its place.
+`summary.json` is written last, so a run is finished exactly if this file exists. If a finished run is trained again,
+all its files stay until the new run has finished: the new run is written to `.next` in the folder and then takes its
+place.
 """
 
 import json
@@ -53,15 +54,15 @@ _OURS = (
 
 
 class Run:
-    """One run's folder; make it with `Run.create`, read it back with `Run.open`."""
+    """The folder of a run. Make one with `Run.create`, and open one with `Run.open`."""
 
     def __init__(self, folder: Path, files: Path) -> None:
         self.folder = folder
-        self._files = files  # where this run writes: the folder itself, or its .next
+        self._files = files  # the folder that this run writes to: the folder itself, or its .next
         self._tracker: Trackers | None = None
         self._lock: Lock | None = None
-        self.made_now = False  # whether this object made the run, or found it finished
-        self.kept = False  # whether what an unfinished run left was kept, so that a checkpoint can go on with it
+        self.made_now = False  # whether this object made the run, and did not find it finished
+        self.kept = False  # whether the files of an unfinished run were kept, so that a checkpoint can continue it
 
     @classmethod
     def create(
@@ -69,11 +70,11 @@ class Run:
     ) -> Self:
         """Makes the folder and writes `settings` (a dataclass or mapping) and the environment into it.
 
-        When the folder holds a finished run with the same settings, that run is returned as it is: `.finished` is
-        True and the caller may skip it. Where the folder holds a run with other settings, finished or not, ValueError
-        is raised. With `overwrite` the run is made anew in both cases. What an unfinished (killed) run left is removed,
-        or with `keep_unfinished` left to `rewind`. Until it ends, no other process can make the same run:
-        BlockingIOError says so.
+        If the folder holds a finished run with the same settings, that run is returned unchanged: `.finished` is True
+        and the caller may skip it. If the folder holds a run with other settings, finished or not, ValueError is
+        raised. With `overwrite` the run is made anew in both cases. The files of an unfinished (killed) run are removed
+        or, with `keep_unfinished`, left to `rewind`. Until the run ends, another process that tries to make it gets a
+        BlockingIOError.
         """
         folder = Path(folder)
         text = json.dumps(as_json(settings), indent=2, allow_nan=False) + "\n"
@@ -99,7 +100,7 @@ class Run:
 
     @classmethod
     def check(cls, folder: str | os.PathLike, settings: Any) -> None:
-        """Raises ValueError where `folder` holds a run with other settings, finished or not, or with broken ones."""
+        """Raises ValueError if `folder` holds a run with other settings, finished or not, or a broken settings.json."""
         folder = Path(folder)
         _settle(folder)
         run = cls(folder, folder)
@@ -122,18 +123,18 @@ class Run:
         return cls(folder, folder).finished
 
     def position(self) -> dict[str, int]:
-        """How far the files that grow have come, in bytes: what `rewind` goes back to."""
+        """Returns the positions of the files that grow, in bytes, to which `rewind` goes back."""
         return {path.name: path.stat().st_size for path in self._growing()}
 
     def rewind(self, position: Mapping[str, int]) -> None:
-        """Cuts the files that grow to what they were at `position`, so that a run can go on from there; {} removes them.
+        """Cuts the files that grow to their size at `position`, so that a run can continue from there; {} removes them.
 
-        Raises ValueError when one of them is missing or shorter than it was: then the run cannot go on.
+        Raises ValueError if one of them is missing or shorter than at `position`: then the run cannot continue.
         """
         growing = self._growing()
         for name in set(position) - {path.name for path in growing}:
             raise ValueError(
-                f"{self._files / name} was there at the checkpoint and is missing: {_ANEW.format(self.folder)}"
+                f"{self._files / name} existed at the checkpoint and is missing: {_ANEW.format(self.folder)}"
             )
         for path in growing:
             size = path.stat().st_size
@@ -151,7 +152,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Self:
-        """Opens a run to read it; raises FileNotFoundError when there is none in the folder."""
+        """Opens a run to read it. Raises FileNotFoundError if the folder holds none."""
         folder = Path(folder)
         _settle(folder)
         if not (folder / "settings.json").exists():
@@ -164,7 +165,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes the trackers; a run that was not finished stays marked so."""
+        """Closes the trackers. A run that was not finished stays unfinished."""
         if self._tracker is not None:
             self._tracker.finish(None)
             self._tracker = None
@@ -177,7 +178,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end, and all its files are there."""
+        """Whether the run has ended and all its files exist."""
         return (self._files / _SUMMARY).exists()
 
     @property
@@ -187,21 +188,21 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What `environment()` found, and what was noted since."""
+        """The result of `environment()`, and the facts noted since."""
         return _read(self._files / "environment.json")
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The final figures; empty while the run is not finished."""
+        """The final figures; empty until the run is finished."""
         return _read(self._files / _SUMMARY) if self.finished else {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl in order, as far as the run came."""
+        """Returns the lines of metrics.jsonl in order, so far as there are any."""
         path = self._files / "metrics.jsonl"
         return read_metrics(path) if path.exists() else []
 
     def vectors(self) -> "KeyedVectors":
-        """The vectors with their keys; raises FileNotFoundError when the run has saved none."""
+        """Returns the vectors with their keys. Raises FileNotFoundError if the run has saved none."""
         from jaxembed.vectors import KeyedVectors
 
         path = self._files / "vectors.safetensors"
@@ -210,13 +211,13 @@ class Run:
         return KeyedVectors.load(path)
 
     def tracker(self, *others: Tracker) -> Trackers:
-        """Returns the run's trackers (metrics.jsonl, TensorBoard, `others`), started; the run finishes them."""
+        """Starts and returns the run's trackers (metrics.jsonl, TensorBoard, `others`); the run finishes them."""
         self._tracker = Trackers(JsonLines(self._files / "metrics.jsonl"), TensorBoard(self._files), *others)
         self._tracker.start(self.settings)
         return self._tracker
 
     def note(self, **facts: Any) -> None:
-        """Adds facts, such as the data's fingerprint, to environment.json."""
+        """Adds facts to environment.json, such as the data's fingerprint."""
         path = self._files / "environment.json"
         known = _read(path) if path.exists() else {}
         write_text(path, json.dumps(known | as_json(facts), indent=2, allow_nan=False) + "\n")
@@ -226,10 +227,10 @@ class Run:
         vectors.save(self._files / "vectors.safetensors")
 
     def save_model(self, method: Any, params: "Params", inputs: Mapping[str, "Input | GraphInput"]) -> None:
-        """Writes all that it takes to encode, which `jaxembed.load` reads.
+        """Writes everything that is needed to encode, which `jaxembed.load` reads.
 
-        encoder.safetensors has what is learned and kept by its place in the tree, model.json the method and what turns raw
-        things into its examples, tokenizer.json the tokenizer where there is one.
+        encoder.safetensors holds the learned and kept arrays by their path, model.json the method and the inputs that
+        turn raw inputs into examples, and tokenizer.json the tokenizer if there is one.
         """
         from safetensors.numpy import save
 
@@ -241,20 +242,20 @@ class Run:
 
     @property
     def trained_method(self) -> dict[str, Any]:
-        """The method as it was fitted to its data, as JSON values; {} where that was not recorded."""
+        """The method as it was adapted to its data, as JSON values; {} if that was not recorded."""
         path = self._files / "model.json"
         return _read(path)["method"] if path.exists() else self.environment.get("trained_method", {})
 
     def has_inputs(self, *kinds: str) -> bool:
-        """Whether the run takes one of these kinds of raw things."""
+        """Whether the run takes one of these kinds of raw inputs."""
         path = self._files / "model.json"
         return path.exists() and bool(set(kinds) & set(_read(path)["inputs"]))
 
     def inputs(self) -> dict[str, "Input"]:
-        """What turns texts ("text") and pictures ("image") into the method's examples.
+        """Returns what turns texts ("text") and pictures ("image") into examples of the method.
 
-        Runs that were recorded before there was a model.json know the size of their pictures, but have no tokenizer: then
-        FileNotFoundError is raised, or a warning given where pictures can be encoded.
+        Runs that were recorded before model.json existed record the size of their pictures, but have no tokenizer: then
+        FileNotFoundError is raised, or a warning given if pictures can be encoded.
         """
         from jaxembed.data.inputs import read_inputs, without_tokenizer
 
@@ -271,7 +272,7 @@ class Run:
         return read_inputs(self._files, known)
 
     def encoder(self) -> "Params":
-        """The weights that `save_model` wrote; raises FileNotFoundError when there are none."""
+        """Returns the weights that `save_model` wrote. Raises FileNotFoundError if there are none."""
         from safetensors.numpy import load_file
 
         from jaxembed.training.method import Params
@@ -289,20 +290,20 @@ class Run:
         return Params(**tree)
 
     def save_pictures(self, pictures: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures, uint8 `[h, w, 3]`, as PNG files by the last part of their tags."""
+        """Writes pictures, uint8 `[h, w, 3]`, as PNG files named by the last part of their tags."""
         from PIL import Image
 
         for tag, picture in pictures.items():
             Image.fromarray(picture).save(self._files / f"{tag.split('/')[-1]}.png")
 
     def amend(self, figures: Mapping[str, Any]) -> None:
-        """Adds figures to the summary of a finished run: what was measured later, of its vectors as they are."""
+        """Adds figures to the summary of a finished run that were measured later from its vectors."""
         write_text(
             self._files / _SUMMARY, json.dumps(self.summary | as_json(figures), indent=2, allow_nan=False) + "\n"
         )
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Marks the run as finished with its final figures (None: could not be measured); it takes an earlier one's place."""
+        """Marks the run as finished, with its final figures (None: not measured); it replaces an earlier run in the folder."""
         if self._tracker is not None:
             self._tracker.finish({name: value for name, value in summary.items() if value is not None})
             self._tracker = None
@@ -315,7 +316,7 @@ class Run:
 
 
 def flat(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The leaves of nested dictionaries with their paths."""
+    """Returns the leaves of nested dictionaries with their paths."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from flat(value, (*path, name))
@@ -331,26 +332,26 @@ def _read(path: Path) -> dict[str, Any]:
     else:
         if isinstance(found, dict):
             return found
-        problem = f"holds {found!r:.40} where a JSON object should be"
+        problem = f"holds {found!r:.40} instead of a JSON object"
     raise ValueError(f"{path} {problem}: {_ANEW.format(path.parent)}")
 
 
 def _clear(folder: Path) -> None:
-    """Removes a run's own files (nothing else that may lie in the folder), the mark of a finished run last."""
+    """Removes a run's own files and no others, the mark of a finished run last."""
     for pattern in (*_OURS, _SUMMARY):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def _settle(folder: Path) -> None:
-    """Unpacks a run, and moves a finished one from `.next` into its place; safe to be killed at any point and called again."""
+    """Unpacks a run, and moves a finished run from `.next` into its place. It may be killed at any point and called again."""
     unpack(folder)
     staged = folder / _NEXT
     if not (staged / _SUMMARY).exists():
         return
     if (folder / _SUMMARY).exists():
         _clear(folder)
-    # From here on the folder has no summary.json, so a second attempt leaves alone what the first one moved.
+    # From here on the folder has no summary.json, so a second attempt leaves alone the files that the first one moved.
     for path in sorted(staged.iterdir(), key=lambda path: path.name == _SUMMARY):
         os.replace(path, folder / path.name)
     shutil.rmtree(staged)

@@ -1,4 +1,4 @@
-"""A study: variants x data x seeds, declared once; trained as far as it is not; ending as tables and plots.
+"""A study: variants x data x seeds, declared once. It trains what is missing, and ends with tables and plots.
 
     study = Study(
         name="temperatures",
@@ -11,8 +11,8 @@
     study.run()
     print(report(study.folder))
 
-Run twice, it does nothing the second time. A killed study goes on from its last checkpoint; another seed, variant or column
-costs what is missing.
+A second run does nothing. A killed study continues from its last checkpoint, and with another seed, variant or column only what
+is missing is trained or measured.
 """
 
 import json
@@ -41,21 +41,21 @@ from jaxembed.training.processes import alone, is_first, tell, together
 
 
 class Failed(ValueError):
-    """Some runs of a study failed; the message names them. All others are finished."""
+    """Some runs of a study failed. The message names them; all others are finished."""
 
 
 @dataclass
 class Study:
-    """What is compared, on what, how often, and what the table shows.
+    """What is compared, on which data, how often, and what the table shows.
 
-    folder: everything is written under it. tasks: by name; their data are read when they are first needed.
-    variants: the lines of the table; one that names no `data` runs on every task.
-    columns: `{header: key of a run's summary}`; lower_is_better: those headers of which less is more; unranked: those
-    of which no value is better. curves: metrics to draw. notes: lines under the table. settings: what else settings.json of
-    each run should tell.
-    at_once: how many runs share a program at most; None as many as fit the memory.
-    tune: `{setting: values}`; each variant that is trained is tried with all combinations first, with a seed of their own, and
-    is then trained with those that are best by `select`, a dev figure of the summary (`study.tuning`).
+    folder: the folder for everything that is written. tasks: by name; their data are read when they are first needed.
+    variants: the lines of the table; a variant that names no `data` runs on every task.
+    columns: `{header: key of a run's summary}`. lower_is_better: headers of columns in which a lower value is better.
+    unranked: headers of columns in which no value is better than another.
+    curves: metrics to draw. notes: lines under the table. settings: further entries for settings.json of each run.
+    at_once: the largest number of runs that share a program; None allows as many as fit into memory.
+    tune: `{setting: values}`. Each variant that is trained is first tried with all combinations, with a seed of their
+    own, and is then trained with the best by `select`, a dev figure of the summary (`study.tuning`).
     """
 
     name: str
@@ -115,15 +115,15 @@ class Study:
         ]
 
     def _label(self, run: Planned) -> str:
-        """What the table calls a run's line."""
+        """Returns what the table calls a run's line."""
         several = len({each.task for each in self.runs}) > 1
         return f"{run.task}: {run.variant.label}" if several else run.variant.label
 
     def run(self, options: Options | None = None) -> None:
-        """Trains what is not there yet, group by group; a run that fails does not stop the others. Trials come first.
+        """Trains the missing runs, group by group. A run that fails does not stop the others. Trials come first.
 
-        Raises ValueError before anything is trained where a folder holds a run with other settings. At the end raises
-        Diverged where runs diverged and Failed where runs failed otherwise, naming them; Interrupted after Ctrl-C.
+        Raises ValueError before anything is trained if a folder holds a run with other settings. At the end raises
+        Diverged if runs diverged and Failed if runs failed otherwise, with their names; Interrupted after Ctrl-C.
         """
         options, failed = options or Options(), None
         if self.tune:
@@ -131,7 +131,7 @@ class Study:
                 self.trials.run(options)
             except Diverged as error:
                 warnings.warn(f"some trials of {self.name} diverged and are not picked: {error}", stacklevel=2)
-            except Failed as error:  # what can be trained is trained first, as of every study
+            except Failed as error:  # everything that can be trained is trained first, as in every study
                 failed = error
         (self.picked() if self.tune else self)._run(options)
         if failed:
@@ -146,7 +146,7 @@ class Study:
                     Run.check(run.folder, run.settings(self.tasks[run.task], self.settings))
         if is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = locked(self.folder / ".lock", f"{self.folder}: another process is at this study; wait for it")
+            lock = locked(self.folder / ".lock", f"{self.folder}: another process is training this study; wait for it")
         else:
             lock = None
         try:
@@ -162,7 +162,7 @@ class Study:
 
     @property
     def trials(self) -> "Study":
-        """The trials of `tune`, a study of its own in the folder "tuning"."""
+        """The trials of `tune`, which are a study of their own in the folder "tuning"."""
         title = f"Trials of {self.title or self.name}"
         variants = tuning.trials(self.variants, self.tune)
         header = next((header for header, key in self.columns.items() if key == self.select), self.select)
@@ -172,7 +172,7 @@ class Study:
         )  # fmt: skip
 
     def picked(self) -> "Study":
-        """The study with the best of its trials, as they are on the disk; one that diverged is none."""
+        """Returns the study with the best of its trials on disk; trials that diverged are not considered."""
         folders = {run.variant.label: run.folder for run in self.trials.runs}
         lower = self.select in {self.columns.get(header) for header in self.lower_is_better}
         picks = []
@@ -185,8 +185,8 @@ class Study:
         return replace(self, variants=variants, tune={}, select="", notes=notes)
 
     def declare(self) -> None:
-        """Writes study.json: what `report` makes its tables from."""
-        told = {
+        """Writes study.json, from which `report` makes its tables."""
+        declared = {
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
             "lower_is_better": list(self.lower_is_better), "unranked": list(self.unranked), "curves": list(self.curves),
             "notes": list(self.notes),
@@ -196,24 +196,25 @@ class Study:
                 for run in self.runs
             ],
         }  # fmt: skip
-        write_text(self.folder / "study.json", json.dumps(told, indent=1) + "\n")
+        write_text(self.folder / "study.json", json.dumps(declared, indent=1) + "\n")
 
     def groups(self) -> list[list[Planned]]:
-        """The runs in groups that train as one program each, no larger than the memory allows."""
+        """Returns the runs in groups that train as one program each, no larger than the memory allows."""
         found = []
         for group in groups(self.runs):
             variant, task = group[0].variant, self.tasks[group[0].task]
             if len(group) > 1:
                 sized, data = ready(variant.method, task)
                 taken = cost(sized, sized.training_for(data, variant.training), sized.source(data), flops=False)
-                size = tell(at_once(taken, variant.training, self.at_once))  # machines may have unlike memory
+                # the machines may have different amounts of memory
+                size = tell(at_once(taken, variant.training, self.at_once))
             else:
                 size = 1
             found += [group[start : start + size] for start in range(0, len(group), size)]
         return found
 
     def _train(self, group: list[Planned], options: Options) -> list[tuple[str, Exception]]:
-        """Trains a group: what failed of it, by name. Where some of its runs diverge, the others train without them."""
+        """Trains a group and returns its failures by name. If some of its runs diverge, the others are trained without them."""
         task = self.tasks[group[0].task]
         labels = list(dict.fromkeys(run.variant.label for run in group))
         description = labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
@@ -228,14 +229,14 @@ class Study:
             rest = [run for place, run in enumerate(group) if place not in error.places]
             more = self._train(rest, options) if rest and error.places else []
             return [(", ".join(own), error), *more]
-        except Exception as error:  # whatever it is, it is no matter of the other groups
+        except Exception as error:  # whatever it is, it does not concern the other groups
             if not alone():  # the other processes wait for this one in the middle of the group
                 raise
             return [(description, error)]
         return []
 
     def _complete(self, run: Run, task: Task) -> None:
-        """Measures again what a finished run's summary lacks of the columns: a column that was added later."""
+        """Measures figures that a finished run's summary lacks, for columns that were added later."""
         missing = set(self.columns.values()) - set(run.summary)
         if missing and (run.folder / "vectors.safetensors").exists():
             figures, reasons = parted(judgement(task, trained(run)))
@@ -243,7 +244,7 @@ class Study:
             run.note(unmeasured=reasons)
 
     def costs(self) -> list[tuple[Planned, Cost, bool]]:
-        """Each run with what it takes and whether it is finished; nothing is trained."""
+        """Returns each run with its cost and whether it is finished; nothing is trained."""
         known: dict[tuple[int, str], Cost] = {}
         rows = []
         for run in self.runs:
@@ -255,7 +256,7 @@ class Study:
         return rows
 
     def dry_run(self) -> str:
-        """A table of the runs: parameters, bytes, steps and estimated FLOPs of each, and what is finished already."""
+        """Returns a table of the runs: parameters, bytes, steps and estimated FLOPs of each, and whether it is finished."""
         if self.tune:
             return f"Trials:\n{self.trials.dry_run()}\n\nThen, with what they pick:\n{self.picked().dry_run()}"
         lines = [["run", "seed", "data", "parameters", "state", "steps", "FLOPs", ""]]
@@ -274,14 +275,14 @@ class Study:
         return f"{text}\n\n{len(left)} of {len(rows)} runs to train in {len(self.groups())} groups, about {total:.2e} FLOPs."
 
 
-_LONGEST = 180  # bytes of a folder's name without a digest; file systems take 255, some less
+_LONGEST = 180  # bytes of a folder's name without a digest; file systems allow 255, some fewer
 
 
 def folder_names(labels: Sequence[tuple[str, ...]]) -> list[str]:
-    """A folder's name for each label, a tuple of its parts; all are different, also where case does not count.
+    """Returns a folder's name for each label, a tuple of its parts; the names differ even where case is ignored.
 
-    A name is its label with "-" for what is no letter, digit, or one of `_.=`. Labels for which that is the same, and those
-    that are long, have a digest behind it.
+    A name is the label with "-" in place of every character other than letters, digits, and `_.=`. Labels that would
+    share a name, and long ones, get a digest at the end.
     """
     plain = [_as_folder("/".join(parts)) for parts in labels]
     alike = [unicodedata.normalize("NFC", name).casefold() for name in plain]

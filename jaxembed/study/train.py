@@ -1,4 +1,4 @@
-"""Training on the record: a run folder for each run of a group, benchmarks on the way, vectors and figures at the end."""
+"""Trains a group of runs on the record: a folder for each, measurements on the way, vectors and figures at the end."""
 
 import errno
 import json
@@ -30,22 +30,23 @@ def train_group(
     settings: Mapping[str, Any] | None = None,
     description: str = "train",
 ) -> list[Run]:
-    """Trains runs that share a program (`study.plan.groups`) all at once, each recorded in its folder: the runs, finished.
+    """Trains runs that share a program (`study.plan.groups`) at once, records each in its folder, and returns them.
 
-    A finished run of the same settings is kept and not trained again (`Run.made_now` says which). Steps are made smaller where
-    the data are few (`Method.suited_to`). A killed group goes on from its last checkpoint and ends as if it had never stopped.
+    A finished run with the same settings is kept and not trained again (`Run.made_now` says which). Steps are made
+    smaller if there are few data (`Method.suited_to`). A killed group continues from its last checkpoint and ends as if
+    it had never stopped.
 
-    A run's settings.json holds `settings`, the variant with all of its method and training, the fingerprint of the data and
-    the seed; environment.json has the method as it was sized. Its metrics are `train/loss`, `train/learning_rate`,
-    `train/<unit>_per_second` (of all runs together, a second of training), `train/seconds`, `epoch/loss`,
-    `held_out/loss`, what the task's probes measure, histograms of the vectors and their lengths. The summary has what the
-    task judges, and `final/...`.
+    A run's settings.json holds `settings`, the variant with its whole method and training, the fingerprint of the data
+    and the seed; environment.json holds the method as it was adapted to the data. Metrics are `train/loss`,
+    `train/learning_rate`, `train/<unit>_per_second` (of all runs together), `train/seconds`, `epoch/loss`,
+    `held_out/loss`, the task's probes, and histograms of the vectors and their lengths. The summary holds the task's
+    figures and `final/...`.
 
-    What the data do not allow to be measured is warned of before training, and is None in the summary.
+    Figures that the data do not allow are warned about before training, and are None in the summary.
 
-    Raises ValueError where a folder holds a run of other settings (unless `overwrite`) or two runs share a folder,
-    BlockingIOError where another process is at it, Diverged, and Interrupted (Ctrl-C, saved). Where one of several trained
-    runs cannot be written down, the others are first.
+    Raises ValueError if a folder holds a run with other settings (unless `overwrite`) or if two runs share a folder,
+    BlockingIOError if another process is training the same run, Diverged, and Interrupted (after Ctrl-C, saved). If one
+    of several trained runs cannot be written, the others are written first.
     """
     options = options or Options()
     folders = [plan.folder for plan in plans]
@@ -69,7 +70,7 @@ def train_group(
 
 
 def _warn_of_gaps(task: Task) -> None:
-    """Says before training what the data do not allow to be measured: figures of one reason in one line."""
+    """Warns before training of figures that cannot be measured, with one line per reason."""
     reasons: dict[str, list[str]] = {}
     for name, why in task.unmeasurable().items():
         reasons.setdefault(why, []).append(name)
@@ -80,10 +81,10 @@ def _warn_of_gaps(task: Task) -> None:
 def _next(
     plans: Sequence[Planned], task: Task, extra: Mapping[str, Any], options: Options, runs: dict[Path, Run]
 ) -> tuple[list[int], list[int], str]:
-    """Which runs train next as one program, which of them are not finished yet, and the folder of their checkpoints.
+    """Returns the runs to train next as one program, which of them are not finished, and the folder of their checkpoints.
 
-    First a group that was killed, as it was then, whatever has been added since: also those of its runs that were
-    concluded already take part, so that the program is the same whatever the moment. Then all others.
+    A group that was killed comes first, as it was then, whatever has been added since. Its runs that had finished take
+    part again, so that the program is the same at any moment. Then come all other runs.
     """
     settings = [plan.settings(task, extra) for plan in plans]
     for plan, own in zip(plans, settings, strict=True):
@@ -97,7 +98,7 @@ def _next(
         members = json.loads(path.read_text())
         among = [place for place, name in enumerate(names) if name in members]
         if set(members) <= set(names) and set(among) & set(waiting):
-            # A run whose folder is gone begins anew: its record would lack all that came before the checkpoint.
+            # A run whose folder is gone starts again: its record would lack everything before the checkpoint.
             if all(runs[plans[i].folder].kept for i in among if i in waiting):
                 return among, [i for i in among if i in waiting], str(path.parent)
             shutil.rmtree(path.parent)
@@ -140,7 +141,7 @@ def _train_some(
             if here:
                 try:
                     _conclude(recorder, place, result, checkpoints)
-                except Exception as error:  # whatever it is, the other runs have been trained as well
+                except Exception as error:  # whatever it is, the other runs have been trained too
                     failures.append(error)
         if failures:
             raise failures[0]
@@ -173,7 +174,7 @@ def _fit(
     numbers = [numbers_of(plan.variant.method, plan.variant.training) for plan in plans]
     vary = {name: [own[name] for own in numbers] for name in numbers[0]}
     recorder.suited = suited
-    # What is not trained has no progress to be shown: it is only judged.
+    # Methods without training show no progress: they are only judged.
     shown = options.console and is_first() and suited.trained
     recorder.bar = Trackers(*([Console(1000, description)] if shown else []))
     recorder.bar.start({})

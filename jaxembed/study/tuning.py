@@ -1,7 +1,7 @@
-"""Equal tuning: each variant of a study gets the same number of trials, and the best by a dev figure is what is trained.
+"""Equal tuning: each variant of a study gets the same number of trials, and is trained with the best by a dev figure.
 
-An objective that loses at the learning rate of another has not lost. Trials have a seed of their own, so that no seed of the
-table is one by which a setting was chosen.
+An objective that is worse at another objective's learning rate is not shown to be worse. Trials have a seed of their
+own, so that no seed of the table was used to choose a setting.
 """
 
 import itertools
@@ -17,13 +17,14 @@ from jaxembed.study.plan import Both, Variant, short
 from jaxembed.study.run import Run
 from jaxembed.tasks.base import DEV, Task
 
-SEED = 0  # of all trials
+SEED = 0  # the seed of all trials
 
 
 def points(variant: Variant, axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The settings that a variant is tried with: all combinations of `axes`, none for what is not trained.
+    """Returns the settings that a variant is tried with: all combinations of `axes`, none for methods without training.
 
-    A variant's own axes (`Variant.tune`) come before those of the study. Raises ValueError for a setting that it lacks.
+    A variant's own axes (`Variant.tune`) take precedence over those of the study. Raises ValueError for an unknown
+    setting.
     """
     if not variant.method.trained:
         return []
@@ -37,7 +38,7 @@ def points(variant: Variant, axes: Mapping[str, Sequence[Any]]) -> list[dict[str
 def check(
     variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]], tasks: Mapping[str, Task], select: str
 ) -> None:
-    """Raises ValueError where variants have unlike budgets or no task of their own, and where `select` is no dev figure."""
+    """Raises ValueError if variants have different budgets or no task of their own, or if `select` is no dev figure."""
     counts = {variant.label: len(points(variant, axes)) for variant in variants if variant.method.trained}
     if len(set(counts.values())) > 1:
         budgets = ", ".join(f"{label} {count}" for label, count in counts.items())
@@ -55,7 +56,7 @@ def check(
 
 
 def trials(variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]]) -> list[Variant]:
-    """A variant for each trial."""
+    """Returns one variant per trial."""
     found = []
     for variant in variants:
         for point in points(variant, axes):
@@ -65,14 +66,14 @@ def trials(variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]]) -> li
 
 
 def applied(variant: Variant, point: Mapping[str, Any]) -> Variant:
-    """A variant with other settings."""
+    """Returns a variant with other settings."""
     both = changed(Both(variant.method, variant.training), dict(point))
     return replace(variant, method=both.method, training=both.training, tune=None)
 
 
 @dataclass(frozen=True)
 class Pick:
-    """What a variant is trained with, of how many trials."""
+    """The settings that a variant is trained with, and the number of trials that they were picked from."""
 
     variant: str
     point: Mapping[str, Any]
@@ -80,14 +81,14 @@ class Pick:
 
 
 def pick(variant: Variant, axes: Mapping[str, Sequence[Any]], figures: Sequence[float | None], lower: bool) -> Pick:
-    """The best of a variant's trials by their `figures`; its own settings where no trial has one."""
+    """Returns the best of a variant's trials by their `figures`, or its own settings if no trial has a figure."""
     known = {place: value for place, value in enumerate(figures) if value is not None}
     best = (min if lower else max)(known, key=lambda place: known[place], default=None)
     return Pick(variant.label, {} if best is None else points(variant, axes)[best], len(figures))
 
 
 def figure(folder: Path, select: str) -> float | None:
-    """That of a trial; None where it diverged, or its data do not allow to measure it."""
+    """Returns the figure of a trial; None if it diverged, or if the figure could not be measured."""
     try:
         value = Run.open(folder).summary.get(select)
     except FileNotFoundError:
@@ -96,7 +97,7 @@ def figure(folder: Path, select: str) -> float | None:
 
 
 def note(picks: Sequence[Pick], axes: Mapping[str, Sequence[Any]], select: str) -> str:
-    """The line under the table that says what was picked."""
+    """Returns the line under the table that says what was picked."""
     tried = [one for one in picks if one.trials]
     lines = [
         f"{one.variant} {', '.join(f'{name} {short(value)}' for name, value in one.point.items())}"

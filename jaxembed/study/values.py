@@ -28,7 +28,7 @@ def as_json(value: Any, name: str = "") -> Any:
         kind = {"class": type(value).__name__} if name else {}
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return kind | {key: as_json(item, f"{name}.{key}".lstrip(".")) for key, item in fields.items()}
-    # Behind the dataclasses: one of them may have a field called item.
+    # After the dataclasses, since one of them may have a field called item.
     number: Any = value
     if isinstance(value, int | float | np.generic) or (hasattr(value, "item") and np.ndim(number) == 0):
         return json_number(value)

@@ -1,1 +1,1 @@
-"""What is trained on and how it is judged: one file a kind of data."""
+"""The data that methods train on and how vectors are judged: one file for each kind of data."""

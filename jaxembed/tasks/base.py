@@ -1,4 +1,4 @@
-"""The contract of a kind of data: how it is read, and how vectors made from it are judged."""
+"""The contract of a kind of data: how the data are read, and how the vectors made from them are judged."""
 
 import math
 import sys
@@ -17,13 +17,13 @@ from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
-DEV = "-dev"  # what figures of the validation part end in
+DEV = "-dev"  # suffix of figures of the validation part
 Channels = Annotated[int, Range(least=1, most=3)]
 
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Stands in the place of a figure that could not be measured, with the reason."""
+    """A figure that could not be measured, with the reason."""
 
     reason: str
 
@@ -33,7 +33,7 @@ Figures = dict[str, float | Unmeasured | None]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has become: its product, and the method and parameters that it learned, read when they are asked for."""
+    """The outcome of a run: its product, and a function that reads the method and the parameters that it learned."""
 
     product: KeyedVectors
     learned: Callable[[], tuple[Any, Params]]
@@ -41,14 +41,17 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What a task has read.
+    """The data of a task, as `Task.read` returns them.
 
-    train: what methods train on; held_out: the same, on which the loss is measured and which is never trained.
-    dev: what settings are chosen on, where the data have no split for it: examples that are judged and never trained.
-    examples: of a pass, which speeds are counted in. fingerprint: of what is trained on. about: for environment.json.
-    inputs: what turns raw things into examples of a method, which a run keeps. judged: examples by the names of their parts,
-    whose vectors are the product of an encoder: `{"test": {"images": [n, h, w, c]}}`; {} where the product is a table.
-    rest: whatever else `judge` needs. judged_by: fingerprint of what the vectors are judged by, "" where they are not.
+    train: the data that methods train on. held_out: data of the same kind that are never trained on; the loss is
+    measured on them.
+    dev: examples to choose settings on, where the dataset has no split for that; they are judged and never trained on.
+    examples: the number of examples in a pass, in which speeds are counted. fingerprint: that of the training data.
+    about: entries for environment.json.
+    inputs: they turn raw inputs into examples of a method; a run keeps them. judged: the examples whose vectors are the
+    product of an encoder, by part: `{"test": {"images": [n, h, w, c]}}`; {} if the product is a table.
+    rest: whatever else `judge` needs. judged_by: the fingerprint of the data that vectors are judged by, "" if there
+    are none.
     """
 
     train: Any
@@ -65,54 +68,55 @@ class Read:
 
 @dataclass(frozen=True)
 class Task(Checked):
-    """Data by name and how they are read, as settings alone; the data themselves are read when they are first needed.
+    """A dataset by its name, and the settings by which it is read. The data themselves are read when they are first needed.
 
-    A task says `read` and `judge`; the rest of this class serves most tasks as it is.
+    A task defines `read` and `judge`; the defaults of the other methods suit most tasks.
     """
 
     data: str  # A dataset's name (shipped, under JAXEMBED_DATA, or on the Hugging Face hub), or the path of a file or folder.
     config: str | None = None  # Configuration of the dataset, such as wikitext-103-raw-v1.
-    # Commit or tag of a dataset on the hub, which is then read even where the name is known here.
+    # Commit or tag of a dataset on the hub. If it is given, the hub's dataset is read, even if there is a local one.
     revision: str | None = None
 
     unit: ClassVar[str] = "examples"
     columns: ClassVar[Mapping[str, str]] = {}  # of a table: `{header: key of a run's summary}`
-    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that are worth drawing
-    unranked: ClassVar[tuple[str, ...]] = ()  # headers of which no value is better
-    lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of which less is better
-    select: ClassVar[str] = ""  # what is measured after each pass by which the best pass is known; more is better
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that reports draw
+    unranked: ClassVar[tuple[str, ...]] = ()  # headers of columns in which no value is better than another
+    lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of columns in which a lower value is better
+    # the figure, measured after each pass, by which the best pass is chosen; higher is better
+    select: ClassVar[str] = ""
 
     def read(self) -> Read:
         """Reads the data."""
         raise NotImplementedError
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """The final figures, by the tags of a summary, of the vectors `[n, d]` of each part of what is judged.
+        """Returns the final figures by the tags of a summary; `vectors` are those of each judged part, `[n, d]`.
 
-        `Unmeasured`, or None, stands for what cannot be measured. Where the product is a table, it is the part called "".
+        A figure that cannot be measured is `Unmeasured` or None. If the product is a table, it is the part called "".
         """
         raise NotImplementedError
 
     def unmeasurable(self) -> dict[str, str]:
-        """Figures that these data do not allow, whatever the vectors are, with the reasons: known before training."""
+        """Returns the figures that cannot be measured on these data, whatever the vectors are, with the reasons."""
         return {}
 
     @cached_property
     def found(self) -> Read:
-        """What `read` gave, once."""
+        """The data, which are read once."""
         return self.read()
 
     @property
     def origin(self) -> dict[str, Any]:
-        """How a dataset is found, as the readers of `jaxembed.data` take it."""
+        """The arguments by which the readers of `jaxembed.data` find the dataset."""
         return {"config": self.config, "revision": self.revision}
 
     def half(self, figure: str) -> str:
-        """ "dev" where settings may be chosen by this figure of a summary, "test" where it only confirms them."""
+        """Returns "dev" if settings may be chosen by this figure of a summary, and "test" if it only confirms them."""
         return "dev" if figure.endswith(DEV) else "test"
 
     def settings(self) -> dict[str, Any]:
-        """What of this task decides a result, and how to read the data again."""
+        """Returns everything in this task that determines a result, and what is needed to read the data again."""
         found = self.found
         return {
             "data": self.data, "data_fingerprint": found.fingerprint, "judged_fingerprint": found.judged_by or None,
@@ -120,45 +124,50 @@ class Task(Checked):
         }  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
-        """What is measured now and then, and after each pass: `vectors [runs, n, d] -> {tag: [runs]}`.
+        """Returns two functions `vectors [runs, n, d] -> {tag: [runs]}`: one for now and then, one for the end of each pass.
 
-        By default the shape of the watched examples' vectors, by which a collapse shows.
+        By default they measure the geometry of the watched examples' vectors, which shows whether these have collapsed.
         """
         return shape_of_vectors, lambda vectors: {}
 
     def examine(self, method: Any, params: Params) -> dict[str, float]:
-        """What is measured after each pass of all that a run has learned, by tag."""
+        """Returns figures of everything that a run has learned, by tag. It is called after each pass."""
         return {}
 
     def figures(self, trained: Trained) -> Figures:
-        """As `judge`, of all that a run has become; for tasks that vectors alone do not tell enough."""
+        """Like `judge`, but given the whole outcome of a run, for tasks that cannot be judged by vectors alone."""
         return self.judge(self.parts(trained.product))
 
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
-        """What a run keeps: `vectors` as training ended with them, or those of what is judged, named PART/0, PART/1, ..."""
+        """Returns the vectors that a run keeps.
+
+        By default they are those of all judged examples, named PART/0, PART/1, ...; `vectors` are those at the end of
+        training.
+        """
         parts = {part: embed(method, params, examples) for part, examples in self.found.judged.items()}
         return KeyedVectors([f"{part}/{i}" for part, rows in parts.items() for i in range(len(rows))],
                             np.concatenate(list(parts.values())))  # fmt: skip
 
     def parts(self, product: KeyedVectors) -> dict[str, np.ndarray]:
-        """A product's vectors by part."""
+        """Returns the vectors of a product by part."""
         sizes = {part: len(next(iter(examples.values()))) for part, examples in self.found.judged.items()}
         ends = np.cumsum(list(sizes.values()))[:-1]
         return dict(zip(sizes, np.split(product.vectors, ends), strict=True)) if sizes else {"": product.vectors}
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Pictures worth looking at, uint8 `[h, w, 3]` by tag."""
+        """Returns pictures for people to look at, uint8 `[h, w, 3]` by tag."""
         return {}
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """What TensorBoard's projector shows of the product."""
+        """Returns the part of the product that TensorBoard's projector shows."""
         return product
 
 
 def set_apart(n: int, share: float, most: int = sys.maxsize) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the things to train on, and of those to choose settings on: a `share` of `n`, and no more than `most`.
+    """Returns the indices of the examples to train on, and of those to choose settings on.
 
-    They are spread evenly, so that data sorted by class lose some of each, and are the same for every run.
+    The latter are a `share` of `n`, and at most `most`. They are spread evenly, so that data sorted by class lose some
+    examples of each class, and they are the same in every run.
     """
     count = min(int(n * share), most)
     dev = np.arange(count) * n // max(count, 1)
@@ -166,21 +175,21 @@ def set_apart(n: int, share: float, most: int = sys.maxsize) -> tuple[np.ndarray
 
 
 def with_dev(wanted: int, share: float, most: int = sys.maxsize) -> int:
-    """How many things to read so that `wanted` are left when a `share` is set apart; 0 stands for all."""
+    """Returns how many examples to read so that `wanted` are left after a `share` is set apart; 0 stands for all."""
     return wanted and wanted + min(math.ceil(wanted * share / (1 - share)), most)
 
 
 def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:
-    """`geometry/...` of each run's vectors `[runs, n, d]`."""
+    """Returns the figures `geometry/...` of each run's vectors `[runs, n, d]`."""
     found = [jax.device_get(geometry(one)) for one in vectors]
     return {f"geometry/{name}": np.stack([one[name] for one in found]) for name in found[0]}
 
 
-GEOMETRY = ("uniformity", "effective_rank", "dimension_std")  # what `geometry` measures
+GEOMETRY = ("uniformity", "effective_rank", "dimension_std")  # the figures that `geometry` returns
 
 
 def checked(figures: Mapping[str, Any], prefix: str = "", why: str = "the measure gives no finite number") -> Figures:
-    """Figures as `judge` returns them; where one is not finite, `why` is the reason."""
+    """Returns figures in the form of `judge`: those that are not finite become `Unmeasured` with the reason `why`."""
     return {
         f"{prefix}{name}": float(value) if np.isfinite(value) else Unmeasured(why) for name, value in figures.items()
     }
@@ -189,7 +198,7 @@ def checked(figures: Mapping[str, Any], prefix: str = "", why: str = "the measur
 def measured(
     names: Iterable[str], measure: Callable[[], Mapping[str, Any]], prefix: str = "", **options: str
 ) -> Figures:
-    """`checked` of what `measure` returns; where it raises ValueError, its message is the reason for all `names`."""
+    """Returns `checked(measure())`. If `measure` raises ValueError, its message becomes the reason for all `names`."""
     try:
         return checked(measure(), prefix, **options)
     except ValueError as error:
@@ -197,7 +206,7 @@ def measured(
 
 
 def refusal(check: Callable[[], Any]) -> str | None:
-    """The message of the ValueError that `check` raises; None where it raises none."""
+    """Returns the message of the ValueError that `check` raises, or None if it raises none."""
     try:
         check()
     except ValueError as error:
@@ -206,6 +215,6 @@ def refusal(check: Callable[[], Any]) -> str | None:
 
 
 def parted(figures: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Figures as a summary has them, None for those that could not be measured, and the reasons for these."""
+    """Splits figures into those of a summary, None where one could not be measured, and the reasons for these."""
     reasons = {name: value.reason for name, value in figures.items() if isinstance(value, Unmeasured)}
     return {name: None if name in reasons else value for name, value in figures.items()}, reasons

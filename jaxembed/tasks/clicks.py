@@ -1,4 +1,4 @@
-"""Clicks as a task: rows of categorical fields, and how likely each is to be clicked."""
+"""Clicks as a task: rows of categorical fields, and the probability that each is clicked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, par
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
-_SHOWN = 2000  # values whose geometry is watched
+_SHOWN = 2000  # number of values whose geometry is watched
 
 
 @dataclass(frozen=True)
 class Clicks(Task):
-    """A table whose rows were clicked or not."""
+    """A table of rows with a label each: clicked or not."""
 
-    # Columns of the fields, as whatever stands in them is one value of many; by name.
+    # Names of the columns with the fields. Every value in them is treated as a category.
     fields: tuple[str, ...] = ("user", "item", "genre", "weekday", "device")
-    label: str = "label"  # Column of the labels, 1 for a click and 0 for none.
+    label: str = "label"  # Column of the labels: 1 for a click, 0 for none.
     train_split: str = "train"  # Split to train on.
-    test_split: str = "test"  # Split that is judged.
-    # Share of the training rows that is not trained on, by a hash: settings are chosen by the figures on it. 0 sets none apart.
+    test_split: str = "test"  # Split on which the method is judged.
+    # Share of the rows, chosen by a hash, that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
 
     unit: ClassVar[str] = "rows"
@@ -37,7 +37,7 @@ class Clicks(Task):
     select: ClassVar[str] = f"watched/auc{DEV}"
 
     def read(self) -> Read:
-        """Both splits, the first in two parts."""
+        """Reads both splits, and divides the first into two parts."""
         reading: dict[str, Any] = {"fields": self.fields, "label": self.label, **self.origin}
         whole = read_fields(self.data, split=self.train_split, **reading)
         test = read_fields(self.data, split=self.test_split, like=whole, **reading)
@@ -48,32 +48,32 @@ class Clicks(Task):
                     judged_by=test.fingerprint)  # fmt: skip
 
     def unmeasurable(self) -> dict[str, str]:
-        """Where all labels are equal there is no AUC."""
+        """The AUC cannot be measured if all labels are equal."""
         test = self.found.rest
         why = refusal(lambda: click_figures(np.zeros(len(test)), test.label))
         return dict.fromkeys(self.columns.values(), why) if why else {}
 
     def probes(self) -> tuple[Any, Any]:
-        """The shape of the vectors of some values; the held-out loss says the rest."""
+        """Measures the geometry of the vectors of some values. The held-out loss tells the rest."""
         return lambda vectors: shape_of_vectors(vectors[:, :_SHOWN]), lambda vectors: {}
 
     def examine(self, method: Any, params: Params) -> dict[str, float]:
-        """`watched/auc-dev` and `watched/log_loss-dev` of the rows that are set apart, where there are both kinds of them."""
+        """Measures `watched/auc-dev` and `watched/log_loss-dev` on the rows that are set apart, if they hold both labels."""
         if self.found.dev is None:
             return {}
         found, _ = parted(self._judged(method, params, self.found.dev, "watched/"))
         return {f"{name}{DEV}": value for name, value in found.items() if value is not None}
 
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
-        """The vectors of all values, named `field/value`."""
+        """Returns the vectors of all values, named `field/value`."""
         return KeyedVectors(self.found.train.keys, vectors)
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """Vectors alone do not say how likely a click is."""
-        raise ValueError("clicks are judged by the method's own logits")
+        """Not supported: vectors alone do not determine how likely a click is."""
+        raise ValueError("clicks are judged by the method's own logits, not by vectors")
 
     def figures(self, trained: Trained) -> Figures:
-        """`clicks/auc` and `clicks/log_loss` on the test part, and on what was set apart, with `-dev`."""
+        """Returns `clicks/auc` and `clicks/log_loss` on the test part and, with the suffix `-dev`, on the rows set apart."""
         method, params = trained.learned()
         params, figures = jax.device_put(params), Figures()
         parts: list[tuple[Fields | None, str]] = [(self.found.rest, ""), (self.found.dev, DEV)]

@@ -1,4 +1,4 @@
-"""Images and their texts as a task: pairs to train on, and retrieval among others, both ways."""
+"""Images and their texts as a task: pairs to train on, and others on which retrieval is measured in both directions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,22 +33,23 @@ from jaxembed.vectors import KeyedVectors
 
 @dataclass(frozen=True)
 class ImageTexts(Task):
-    """Images with a text each to train on, and others to be found."""
+    """Pairs of an image and a text to train on, and others among which retrieval is measured."""
 
     train_split: str = "train"  # Split to train on.
-    test_split: str = "test"  # Split that is searched, in both directions.
+    test_split: str = "test"  # Split in which retrieval is measured, in both directions.
     image: str = "image"  # Column of the images.
     text: str = "name"  # Column of the texts, or a template of columns: "{name}, {base_colour}".
-    # Column that identifies pictures where one stands in several rows, such as image_id; by default their pixels do.
+    # Column that identifies pictures, such as image_id, if one stands in several rows. By default equal pixels do.
     picture: str | None = None
-    size: tuple[Count, Count] | None = (48, 36)  # Height and width that images are brought to.
+    size: tuple[Count, Count] | None = (48, 36)  # Height and width to which images are resized.
     channels: Channels | None = 3  # 1 for grey, 3 for colour.
-    max_images: CountOrZero = 0  # Only so many of the training pairs; 0 takes all.
-    # Share of the training pictures that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
+    max_images: CountOrZero = 0  # Number of training pairs, the first of the split; 0 takes all.
+    # Share of the training pictures that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
-    tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the training texts, or a tokenizer.json.
-    vocab_size: Count = 4000  # Tokens of a tokenizer that is trained.
-    # Most tokens of a text, those at its ends included; longer texts are cut, and counted.
+    # wordpiece, bpe or word, which are trained on the training texts, or a tokenizer.json.
+    tokenizer: str = "wordpiece"
+    vocab_size: Count = 4000  # Size of the vocabulary of a tokenizer that is trained.
+    # Maximum number of tokens of a text, including those at its ends. Longer texts are cut, and counted.
     max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 24
 
     unit: ClassVar[str] = "pairs"
@@ -64,14 +65,14 @@ class ImageTexts(Task):
     unranked: ClassVar[tuple[str, ...]] = ("random R@10",)
 
     def read(self) -> Read:
-        """Both splits, the first in two parts where settings are to be chosen, and the tokenizer that is trained on it."""
+        """Reads both splits, divides the first if a part is set apart, and trains the tokenizer."""
         reading: dict[str, Any] = {"image": self.image, "text": self.text, "picture": self.picture}
         reading |= {"size": self.size, "channels": self.channels}
         reading |= self.origin
         wanted = with_dev(self.max_images, self.validation)
         train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading), None
         held = set_apart(int(train.pictures.max()) + 1, self.validation)[1]
-        if len(held):  # whole pictures, so that none is trained on with another of its texts
+        if len(held):  # whole pictures are set apart, so that no other text of one is trained on
             apart = np.isin(train.pictures, held)
             part = lambda rows, name: train.take(np.flatnonzero(rows), {"validation": self.validation, "part": name})
             train, dev = part(~apart, "train"), part(apart, "dev")
@@ -93,7 +94,7 @@ class ImageTexts(Task):
         )  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
-        """The shape of the watched vectors now and then; how well images find their texts after each pass."""
+        """Measures the geometry of the watched vectors now and then, and after each pass how well images find their texts."""
         found = lambda vectors: {"retrieval/watched/recall@10": np.array([*map(self._recall, vectors)])}
         return shape_of_vectors, found
 
@@ -103,15 +104,15 @@ class ImageTexts(Task):
         return cross_retrieval(image, text, texts, groups=pictures)["a_to_b/recall@10"]
 
     def unmeasurable(self) -> dict[str, str]:
-        """Where all pairs have one text, every answer is right."""
+        """Nothing can be measured if all pairs have the same text, since every answer would be right."""
         why = _refused(self.found.rest)
         return dict.fromkeys(self.columns.values(), why) if why else {}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`retrieval/...` among all test pairs, both ways, `geometry/...` of the images.
+        """Returns `retrieval/...` among all test pairs in both directions, and `geometry/...` of the images.
 
-        An equal text counts as right, and so do all texts of a picture, which is searched once however many it has. Where
-        pairs were set apart, the same among these, `retrieval/...-dev`.
+        A text that equals the query's counts as right, and so do all texts of a picture. A picture with several texts
+        is searched once. If pairs were set apart, the same figures among these have the suffix `-dev`.
         """
         figures = measured(GEOMETRY, lambda: geometry(vectors["image"]), "geometry/")
         figures |= _retrieval(vectors["image"], vectors["text"], self.found.rest)
@@ -121,18 +122,18 @@ class ImageTexts(Task):
         return figures
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Some texts and some images of the test set, and the images nearest to each."""
+        """Shows some texts and some images of the test set, each with the images nearest to it."""
         return of_pairs(self.found.rest, vectors["image"], vectors["text"])
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """The first test images, with thumbnails and their texts for names."""
+        """Returns the first test images, with thumbnails, named by their texts."""
         test = self.found.rest
         keys = [f"{i} {' '.join(text.split())}" for i, text in enumerate(test.texts[:PROJECTED])]
         return with_thumbnails(keys, product.vectors, test.images.images)
 
 
 def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> Figures:
-    """Figures of retrieval among pairs, both ways, and of a random ranking."""
+    """Returns the figures of retrieval among pairs in both directions, and those of a random ranking."""
     ids, pictures = pairs.ids, pairs.pictures
 
     def measure() -> dict[str, float]:
@@ -145,7 +146,7 @@ def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> Figures:
 
 
 def _refused(pairs: Pairs) -> str | None:
-    """Why retrieval among these pairs says nothing, if it does not."""
+    """Returns why retrieval among these pairs is meaningless, or None if it is not."""
     if len(np.unique(pairs.ids)) > 1:
         return None
     return f"all {len(pairs)} images have the same text, so that every answer is right"

@@ -1,4 +1,4 @@
-"""Images as a task: what to train an encoder on, and how well its vectors separate the classes of other images."""
+"""Images as a task: an encoder is trained on some, and its vectors are judged by how well they separate classes of others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, me
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
-ITERATIONS = 100  # of the linear probe
-MOST_DEV = 5_000  # images that settings are chosen on
+ITERATIONS = 100  # iterations of the linear probe
+MOST_DEV = 5_000  # maximum number of images that are set apart
 
 
 @dataclass(frozen=True)
 class Images(Task):
-    """Images to train on, without their classes but for SupCon, and others whose classes are to be predicted."""
+    """Images to train on, whose labels only SupCon uses, and others whose classes are predicted."""
 
     train_split: str = "train"  # Split to train on.
     test_split: str = "test"  # Split on which the vectors are judged.
-    max_images: CountOrZero = 0  # Train on the first so many images; 0 takes all.
-    # Share of the training images, and 5,000 at most, that is not trained on: settings are chosen by the figures on it.
-    # 0 sets none apart; images that are larger than the memory need that.
+    max_images: CountOrZero = 0  # Number of training images, the first of the split; 0 takes all.
+    # Share of the training images, at most 5,000 images, that is not trained on; settings are chosen by the figures on it.
+    # 0 sets none apart, which images that do not fit into memory require.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
-    k: Count = 200  # Neighbours that vote on a class.
-    few: CountOrZero = 0  # Labels a class that a second probe sees; 0 for no such probe.
+    k: Count = 200  # Number of neighbours that vote on a class.
+    few: CountOrZero = 0  # Number of labels per class for a second probe; 0 for no such probe.
     column: str = "image"  # Column of the images.
-    label: str | None = "label"  # Column of their classes, by which vectors are judged; none where there is none.
-    size: Count | tuple[Count, Count] | None = None  # Side, or height and width, that images are brought to.
-    channels: Channels | None = None  # 1 for grey, 3 for colour; by default 1 where all images are grey.
+    label: str | None = "label"  # Column of their classes, by which vectors are judged; None if there is none.
+    size: Count | tuple[Count, Count] | None = None  # Side, or height and width, to which images are resized.
+    channels: Channels | None = None  # 1 for grey, 3 for colour. By default 1 if all images are grey, otherwise 3.
 
     unit: ClassVar[str] = "images"
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank", "geometry/dimension_std")
@@ -45,12 +45,12 @@ class Images(Task):
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Of a table."""
+        """The columns of a table."""
         few = {f"{self.few} labels a class": "probe/few"} if self.few else {}
         return {"linear": "probe/linear", **few, "kNN": "probe/knn", "effective rank": "geometry/effective_rank"}
 
     def read(self) -> Read:
-        """Both splits, the first in two parts where settings are to be chosen."""
+        """Reads both splits, and divides the first if a part is set apart."""
         reading: dict[str, Any] = {
             "column": self.column,
             "label": self.label,
@@ -77,11 +77,11 @@ class Images(Task):
 
     @cached_property
     def _known(self) -> dict[int, Figures]:
-        """Figures by the bits of their vectors: those of pixels are the same for every seed, and a probe takes long."""
+        """Figures by a hash of their vectors. The pixels of an image are the same for every seed, and a probe takes long."""
         return {}
 
     def unmeasurable(self) -> dict[str, str]:
-        """Votes need test classes that training images have; a probe two classes besides; the geometry several images."""
+        """kNN needs training images of every test class, the probe also two classes, and the geometry several test images."""
         train, test = self.found.train.labels, self.found.rest.labels
         found = {}
         if train is not None and test is not None:
@@ -90,13 +90,13 @@ class Images(Task):
             if self.few and (rarest := int(np.unique(train, return_counts=True)[1].min())) < self.few:
                 found["probe/few"] = f"a class has {rarest} training images, fewer than {self.few}"
         if len(self.found.rest) < 2:
-            found |= {f"geometry/{name}": "there is but one test image" for name in GEOMETRY}
+            found |= {f"geometry/{name}": "there is only one test image" for name in GEOMETRY}
         return {name: why for name, why in found.items() if why}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`probe/linear`, `probe/few` and `probe/knn` on the test images, where there are labels; their `geometry/...`.
+        """Returns `probe/linear`, `probe/few` and `probe/knn` on the test images if they have labels, and `geometry/...`.
 
-        Where images were set apart, the same on these, `probe/linear-dev` and so on.
+        If images were set apart, the same figures on these have the suffix `-dev`: `probe/linear-dev` and so on.
         """
         train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
@@ -119,11 +119,11 @@ class Images(Task):
         return dict(self._known[key])
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Some test images and the training images nearest to each."""
+        """Shows some test images, each with the training images nearest to it."""
         return of_classes(self.found.train, self.found.rest, vectors)
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """The first test images, with thumbnails."""
+        """Returns the first test images, with thumbnails."""
         test = self.found.rest
         key = lambda i: f"{i} {test.names[test.labels[i]]}" if test.labels is not None and test.names else str(i)
         keys = [key(i) for i in range(min(PROJECTED, len(test)))]

@@ -1,4 +1,4 @@
-"""Interactions as a task: who had what, and what each user comes to next among everything that there is."""
+"""Interactions as a task: which items each user has, and which of all items a user comes to next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,32 +16,32 @@ from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, sha
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
-WATCHED = 2000  # users whose recall is measured after each pass
-_SHAPED = 2000  # vectors whose geometry is watched
-FEW = 10  # pairs, below which a user has few
+WATCHED = 2000  # number of users whose recall is measured after each pass
+_SHAPED = 2000  # number of vectors whose geometry is watched
+FEW = 10  # users with fewer known pairs count as users with few items
 
-USER, ITEM = "user/", "item/"  # what keys of users and items begin with
+USER, ITEM = "user/", "item/"  # prefixes of the keys of users and of items
 
 
 @dataclass(frozen=True)
 class Interactions(Task):
-    """A table of who had what: some pairs to train on, others to be found among all items."""
+    """A table of pairs of a user and an item: some are trained on, the others are to be found among all items."""
 
     user: str = "user"  # Column of the users' ids.
     item: str = "item"  # Column of the items' ids.
-    rating: str | None = None  # Column of ratings, where only pairs with a high one count.
-    least_rating: Finite = 0.0  # Lowest rating with which a pair counts.
-    time: str | None = None  # Column of times, by which a user's items have an order.
+    rating: str | None = None  # Column of ratings, if only pairs with a high rating count.
+    least_rating: Finite = 0.0  # Lowest rating of a pair that counts.
+    time: str | None = None  # Column of times, by which the items of a user are ordered.
     train_split: str = "train"  # Split to train on.
-    test_split: str | None = "test"  # Split of the items to be found; none cuts them off the other.
-    # What is set apart of each user's items, for validation and where there is no test split: a "share" of them, by a hash,
-    # or the "last" in time, one for each (leave-one-out).
+    test_split: str | None = "test"  # Split with the items to be found; None takes them from the split to train on.
+    # How items of each user are set apart for validation, and for the test if there is no test split: "share" takes a share
+    # of them by a hash, and "last" takes the last in time, one for each (leave-one-out).
     hold: Literal["share", "last"] = "share"
-    # Share of each user's training items that is not trained on: settings are chosen by the figures on it. 0 sets none apart.
+    # Share of each user's training items that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
-    # Split of the same dataset that has a row an item with item_features; none for no such table.
+    # Split of the same dataset that has one row per item with the item_features; None if there is no such table.
     item_split: str | None = None
-    # Columns of what is known of an item, such as genres: a text, a number, or a list of them. two_tower learns from it.
+    # Columns that describe an item, such as genres: a text, a number, or a list of these. two_tower learns from them.
     item_features: tuple[str, ...] = ()
     # Split of the same dataset that has a row a user with user_features; none for no such table.
     user_split: str | None = None
@@ -56,13 +56,13 @@ class Interactions(Task):
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Of a table."""
+        """The columns of a table."""
         names = {f"recall@{self.k}": f"recall@{self.k}", f"nDCG@{self.k}": f"ndcg@{self.k}", "MRR": "mrr"}
         few = {f"recall@{self.k}, few items": f"few/recall@{self.k}"}
         return {header: f"ranking/{name}" for header, name in (names | few | {"coverage": "coverage"}).items()}
 
     def read(self) -> Read:
-        """The table in its parts."""
+        """Reads the table and divides it into its parts."""
         columns = {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}
         parts = read_interactions(
             self.data, split=self.train_split, test_split=self.test_split, least_rating=self.least_rating, hold=self.hold,
@@ -88,7 +88,7 @@ class Interactions(Task):
         return self.found.rest
 
     def unmeasurable(self) -> dict[str, str]:
-        """Users with few items may be none; of users without training items none can be served."""
+        """Says whether there are no users with few items, or no users with training items."""
         found = {}
         tested = self._tested(self._parts.test)
         if not len(tested):
@@ -98,14 +98,14 @@ class Interactions(Task):
         return found
 
     def _tested(self, wanted: Pairs) -> np.ndarray:
-        """Users (rows) who want something and have training items: of the others nothing is known."""
+        """Returns the users (rows) who have both training items and items to be found; nothing is known of the others."""
         return np.intersect1d(wanted.user, self._parts.train.user)
 
     def _few(self, users: np.ndarray) -> np.ndarray:
         return np.diff(self._parts.known.offsets)[users] < FEW
 
     def probes(self) -> tuple[Any, Any]:
-        """The shape of some vectors now and then; recall of the validation items for some users after each pass."""
+        """Measures the geometry of some vectors now and then, and the recall of some users after each pass."""
         parts, n = self._parts, len(self._parts.train.users)
         often = lambda vectors: shape_of_vectors(vectors[:, n : n + _SHAPED])
         dev = parts.dev
@@ -121,32 +121,34 @@ class Interactions(Task):
         return often, seldom
 
     def _ranked(self, score: Any, users: np.ndarray, wanted: Pairs, seen: Pairs):
-        candidates = self._parts.train.counts > 0  # what nobody has in training is never recommended, and is missed
+        # an item that nobody has in training is never recommended, and counts as missed
+        candidates = self._parts.train.counts > 0
         lists = lambda part: Lists(part.offsets, part.item)
         return ranking(score, users, lists(wanted), lists(seen), candidates, min(self.k, len(candidates)))
 
     def product(self, method: Any, params: Params, vectors: np.ndarray) -> KeyedVectors:
-        """Users and items with their ids, behind `user/` and `item/`."""
+        """Returns the vectors of users and items, named by their ids with the prefixes `user/` and `item/`."""
         train = self._parts.train
         keys = [USER + key for key in train.users] + [ITEM + key for key in train.items]
         return KeyedVectors(keys, vectors)
 
     def parts(self, product: KeyedVectors) -> dict[str, np.ndarray]:
-        """The vectors of the users and of the items."""
+        """Returns the vectors of the users and of the items."""
         users, items = np.split(product.vectors, [len(self._parts.train.users)])
         return {"user": users, "item": items}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`ranking/...`: recall@k, ndcg@k, mrr and coverage on the test part, and on the validation part, with `-dev`.
+        """Returns `ranking/...`: recall@k, ndcg@k, mrr and coverage on the test part and, with `-dev`, on the validation part.
 
-        Scores are inner products of the vectors. `ranking/few/...`: of the users with less than 10 items; `ranking/served`: the
-        share of the test users who have training items, of whom the others are means.
+        Scores are inner products of the vectors. `ranking/few/...` are the means over the users with fewer than 10
+        items, and `ranking/served` is the share of the test users who have training items. The other figures are means
+        over these users.
         """
         score = by_vectors(vectors["user"], vectors["item"])
         return self._judged(lambda known: score)
 
     def figures(self, trained: Trained) -> Figures:
-        """As `judge`; a method that makes users from what they have does so with all that comes before the part."""
+        """Like `judge`; a method that makes users from their items does so from all items before the part."""
         method, params = trained.learned()
         if not method.from_history:
             return self.judge(self.parts(trained.product))
@@ -170,13 +172,13 @@ class Interactions(Task):
                 )
 
             names = [key.partition("/")[2] for key in self.columns.values()]
-            made = measured(names, figures_of, "ranking/")
-            missing = {key: None for key in self.columns.values() if key not in made and not end}
-            figures |= {f"{name}{end}": value for name, value in (made | missing).items()}
+            measures = measured(names, figures_of, "ranking/")
+            missing = {key: None for key in self.columns.values() if key not in measures and not end}
+            figures |= {f"{name}{end}": value for name, value in (measures | missing).items()}
         return figures
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """The items that most users have, under their ids."""
+        """Returns the items that most users have, named by their ids."""
         train = self._parts.train
         often = np.argsort(-train.counts, kind="stable")[:WATCHED]
         items = self.parts(product)["item"][often]

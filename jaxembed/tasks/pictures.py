@@ -1,4 +1,4 @@
-"""Retrieval to look at: each query with its nearest neighbours as one picture, and thumbnails for the projector."""
+"""Retrieval for people to look at: a picture of queries with their nearest neighbours, and thumbnails for the projector."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from jaxembed.data.pairs import ImageTexts
 from jaxembed.evaluation.retrieval import nearest_items
 from jaxembed.vectors import KeyedVectors
 
-PICTURED, NEIGHBOURS, PROJECTED = 10, 8, 1000  # queries and neighbours of a picture, and what the projector shows
+# queries and neighbours in a picture, and the number of vectors in the projector
+PICTURED, NEIGHBOURS, PROJECTED = 10, 8, 1000
 
 _RIGHT, _WRONG, _PAPER = (34, 139, 70), (208, 44, 44), 255
 _GAP = 6
@@ -23,11 +24,12 @@ def retrieval_grid(
     captions: Sequence[str] | None = None,
     scale: int = 2,
 ) -> np.ndarray:
-    """A row a query: its caption and the query to the left, then its nearest neighbours, framed green if right, red if not.
+    """Returns a picture with one row per query: its caption, the query, and its nearest neighbours.
 
-    `queries` uint8 [q, h, w, c] (None where the query is a text, its caption), `neighbours` uint8 [q, k, h, w, c] with
-    c = 1 or 3, `correct` bool [q, k] (None: no frames), `captions` q texts. Every pixel is shown as `scale` x `scale`.
-    Returns uint8 [H, W, 3]. Raises ValueError where shapes do not agree or a query has neither image nor caption.
+    Neighbours have a green frame if they are right and a red one if they are wrong. `queries` uint8 [q, h, w, c] (None
+    if the query is a text, its caption), `neighbours` uint8 [q, k, h, w, c] with c = 1 or 3, `correct` bool [q, k]
+    (None: no frames), `captions` q texts. Every pixel is shown as `scale` x `scale` pixels.
+    Returns uint8 [H, W, 3]. Raises ValueError if shapes do not agree or a query has neither image nor caption.
     """
     if (
         neighbours.ndim != 5
@@ -67,7 +69,7 @@ def retrieval_grid(
 
 
 def of_classes(train: Images, test: Images, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Some test images and the training images nearest to each, framed by whether they are of the same class."""
+    """Shows some test images and the training images nearest to each; a frame says whether they are of the same class."""
     queries = spread(test, PICTURED)
     near = nearest_items(vectors["test"][queries], vectors["train"], min(NEIGHBOURS, len(train)))
     right = None if test.labels is None or train.labels is None else train.labels[near] == test.labels[queries][:, None]
@@ -75,9 +77,9 @@ def of_classes(train: Images, test: Images, vectors: dict[str, np.ndarray]) -> d
 
 
 def of_pairs(pairs: ImageTexts, image: np.ndarray, text: np.ndarray) -> dict[str, np.ndarray]:
-    """Some texts and the images nearest to each; some images and the images nearest to them."""
+    """Shows some texts with the images nearest to each, and some images with the images nearest to them."""
     pixels, queries = pairs.images.images, _spaced(len(pairs))
-    shown = np.unique(pairs.pictures, return_index=True)[1]  # a picture that has several captions is shown once
+    shown = np.unique(pairs.pictures, return_index=True)[1]  # a picture with several captions is shown once
     found = shown[nearest_items(text[queries], image[shown], min(NEIGHBOURS, len(shown)))]
     right = (pairs.ids[found] == pairs.ids[queries][:, None]) | (
         pairs.pictures[found] == pairs.pictures[queries][:, None]
@@ -87,17 +89,18 @@ def of_pairs(pairs: ImageTexts, image: np.ndarray, text: np.ndarray) -> dict[str
     if len(shown) > 1:
         queries = shown[_spaced(len(shown))]
         others = shown[nearest_items(image[queries], image[shown], min(NEIGHBOURS + 1, len(shown)))[:, 1:]]
-        grids["pictures/retrieval-images"] = retrieval_grid(pixels[queries], pixels[others])  # the nearest is itself
+        # the nearest image is the query itself
+        grids["pictures/retrieval-images"] = retrieval_grid(pixels[queries], pixels[others])
     return grids
 
 
 def _spaced(n: int) -> np.ndarray:
-    """Places of some of `n` things, evenly apart."""
+    """Returns the indices of some of `n` items, evenly spaced."""
     return np.linspace(0, n - 1, min(PICTURED, n)).astype(int)
 
 
 def spread(images: Images, count: int) -> np.ndarray:
-    """Places of some images, of all classes in turn where there are labels."""
+    """Returns the indices of some images; if there are labels, from all classes in turn."""
     if images.labels is None:
         return np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     order = np.argsort(images.labels, kind="stable")
@@ -108,7 +111,7 @@ def spread(images: Images, count: int) -> np.ndarray:
 
 
 def with_thumbnails(keys: list[str], vectors: np.ndarray, images: np.ndarray) -> KeyedVectors:
-    """The first vectors under these keys, which the projector shows as their images, uint8 `[n, h, w, c]`."""
+    """Returns the first vectors under these keys; the projector shows them as their images, uint8 `[n, h, w, c]`."""
     shown = KeyedVectors(keys, vectors[: len(keys)])
     shown.sprite = images[: len(keys)]  # pyright: ignore[reportAttributeAccessIssue]
     return shown
@@ -123,14 +126,14 @@ def _framed(image: np.ndarray, scale: int, frame: int, color: tuple[int, int, in
 
 
 def _joined(pieces: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """The pieces one after another with a little paper between them."""
+    """Joins the pieces with a little white space between them."""
     space = np.full((pieces[0].shape[0], 2, 3) if axis else (2, pieces[0].shape[1], 3), _PAPER, np.uint8)
     parts = [part for piece in pieces for part in (piece, space)][:-1]
     return np.concatenate(parts, axis)
 
 
 def _written(text: str, height: int, width: int) -> np.ndarray:
-    """The text on paper, [height, width, 3], wrapped, and cut with "..." where it is too long."""
+    """Writes the text on white, [height, width, 3]; it is wrapped, and cut with "..." if it is too long."""
     from PIL import Image, ImageDraw, ImageFont
 
     text = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Sentences as a task: groups of one meaning to train on, and people's scores of pairs by which vectors are judged."""
+"""Sentences as a task: groups of one meaning to train on, and pairs with human scores to judge vectors by."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,32 +19,32 @@ from jaxembed.tasks.base import GEOMETRY, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.start import Start
 from jaxembed.vectors import KeyedVectors
 
-WHOLE = "all"  # what a set of scored pairs is called that is not split
+WHOLE = "all"  # the name of a set of scored pairs that has no splits
 _FOUND = "retrieval/recall@1"
-_SHOWN = 2000  # sentences that stand for all where there are no pairs
+_SHOWN = 2000  # number of sentences that are judged if there are no pairs
 
 
 @dataclass(frozen=True)
 class Sentences(Task):
-    """Sentences in groups that mean the same, or each alone; judged on pairs with people's scores."""
+    """Groups of sentences that mean the same, or single sentences; vectors are judged on pairs with human scores."""
 
-    split: str | None = "train"  # What is trained on.
+    split: str | None = "train"  # Split to train on.
     column: str = "captions"  # Column of texts, or of lists of texts that mean the same.
-    pair: tuple[str, str] | None = None  # Two columns whose texts mean the same, instead.
-    negative: str | None = None  # Column of texts that mean something else.
-    max_rows: CountOrZero = 0  # Only so many rows; 0 takes all.
-    tokenizer: str = "wordpiece"  # wordpiece, bpe or word, trained on the texts, or a tokenizer.json.
-    vocab_size: Count = 8000  # Of a tokenizer that is trained.
-    # Ids that words outside the vocabulary share by a hash of their letters; 0 is one id for all of them.
+    pair: tuple[str, str] | None = None  # Two columns whose texts mean the same, in place of `column`.
+    negative: str | None = None  # Column of texts that mean something else, as hard negatives.
+    max_rows: CountOrZero = 0  # Number of rows, the first of the split; 0 takes all.
+    tokenizer: str = "wordpiece"  # wordpiece, bpe or word, which are trained on the texts, or a tokenizer.json.
+    vocab_size: Count = 8000  # Size of the vocabulary of a tokenizer that is trained.
+    # Number of ids that words outside the vocabulary share by a hash of their letters; 0 gives them all one id.
     buckets: CountOrZero = 0
-    # Tokens of a text, those at its ends included; longer texts are cut, and counted.
+    # Maximum number of tokens of a text, including those at its ends. Longer texts are cut, and counted.
     max_length: Annotated[int, Range(least=3, why="the ends of a text take two")] = 32
-    # Only texts to train on are cut to max_length; others are cut by encoders that do not take texts of any length.
+    # Cut only the training texts to max_length. Other texts are then cut only by encoders that do not take texts of any length.
     whole: bool = False
-    start: Start | None = None  # Token vectors to start from; none is noise.
-    sts: str = "stsb"  # Pairs with people's scores; "" for none.
-    # Splits of these pairs: results are reported on the last, and settings are chosen on those before it. Without any
-    # (--splits alone) the set is taken whole.
+    start: Start | None = None  # Token vectors to start from; None starts from random ones.
+    sts: str = "stsb"  # Dataset of pairs with human scores; "" for none.
+    # Splits of these pairs: results are reported on the last split, and settings are chosen on those before it. `--splits`
+    # without names takes the whole dataset.
     splits: tuple[str, ...] = ("validation", "test")
 
     unit: ClassVar[str] = "sentences"
@@ -54,7 +54,7 @@ class Sentences(Task):
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Of a table: the splits of the scored pairs, the last first, and the shape of the vectors."""
+        """The columns of a table: the splits of the scored pairs, the last first, and the geometry of the vectors."""
         title = "STS-B" if self.sts == "stsb" else self.sts
         headers = {"test": title, WHOLE: title, "validation": f"{title} dev"}
         splits = (self.splits or (WHOLE,))[::-1] if self.sts else ()
@@ -67,16 +67,16 @@ class Sentences(Task):
         )
 
     def half(self, figure: str) -> str:
-        """ "dev" for the splits of the scored pairs before the last, by which settings are chosen."""
+        """Returns "dev" for the splits of the scored pairs before the last, by which settings are chosen."""
         kind, _, split = figure.rpartition("/")
         return "dev" if kind in ("sts", _FOUND) and split in self.splits[:-1] else super().half(figure)
 
     def read(self) -> Read:
-        """The sentences, their tokenizer and the vectors that tokens start from, and the scored pairs."""
-        how = {"split": self.split, "column": self.column, "pair": self.pair, "negative": self.negative}
-        sentences = read_sentences(self.data, max_rows=self.max_rows, **how, **self.origin)
+        """Reads the sentences and the scored pairs, and makes the tokenizer and the token vectors to start from."""
+        columns = {"split": self.split, "column": self.column, "pair": self.pair, "negative": self.negative}
+        sentences = read_sentences(self.data, max_rows=self.max_rows, **columns, **self.origin)
         texts = sentences.texts
-        if self.tokenizer == "word" and self.start:  # words that only Skip-gram has met keep its vectors
+        if self.tokenizer == "word" and self.start:  # words that only Skip-gram has seen keep its vectors
             texts = (*texts, *[" ".join(self.start.corpus().vocabulary.words[: self.start.words])] * 2)
         tokenizer = tokenizer_for(texts, self.tokenizer, self.vocab_size).with_buckets(self.buckets)
         start, known = self.start.vectors(tokenizer) if self.start else (None, 0)
@@ -90,7 +90,7 @@ class Sentences(Task):
         sides = {f"{name}/{side}": getattr(scored, side) for name, scored in pairs.items() for side in "ab"}
         parts = sides or {"train": sentences.texts[:_SHOWN]}
         text = TextInput(tokenizer, 0 if self.whole else self.max_length)
-        # The first of two texts asks for the second, where a method treats a query otherwise than what it finds.
+        # The first text of a pair is the query, for methods that encode queries differently from what they find.
         judged = {
             name: text.examples(texts) | {"query": np.full(len(texts), name.endswith("/a"))}
             for name, texts in parts.items()
@@ -102,16 +102,17 @@ class Sentences(Task):
         )  # fmt: skip
 
     def unmeasurable(self) -> dict[str, str]:
-        """Of a single pair, or of pairs that all have one score, there is no correlation."""
+        """A single pair, or pairs that all have the same score, have no correlation."""
         pairs, _ = self.found.rest
         found = {f"sts/{name}": refusal(lambda of=scored.scores: check_scores(of)) for name, scored in pairs.items()}
         return {name: why for name, why in found.items() if why}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`sts/<split>`: Spearman's rho of cosines with the scores; `geometry/...` of the last split's sentences.
+        """Returns `sts/<split>`, Spearman's rho of cosines with the scores, and `geometry/...` of the last split's sentences.
 
-        Alignment is that of the pairs that people find most alike, above four fifths of the scale. `retrieval/recall@1/<split>`
-        is the share of these whose first sentence finds the second before all other second sentences of the split.
+        The alignment is that of the pairs that people find most alike, with scores above four fifths of the scale.
+        `retrieval/recall@1/<split>` is the share of these pairs whose first sentence finds the second before all other
+        second sentences of the split.
         """
         pairs, _ = self.found.rest
         shape = lambda rows: measured(GEOMETRY, lambda: geometry(_distinct(rows)), "geometry/")
@@ -131,7 +132,7 @@ class Sentences(Task):
         return figures
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """The sentences of the first pairs, under their own words."""
+        """Returns the sentences of the first pairs, named by their text."""
         _, parts = self.found.rest
         texts = [text for one in parts.values() for text in one][:1000]
         shown: dict[str, int] = {}
@@ -141,7 +142,7 @@ class Sentences(Task):
 
 
 def _distinct(vectors: np.ndarray) -> np.ndarray:
-    """The different ones of some vectors: sentences come several times. Raises ValueError where all are equal."""
+    """Returns the distinct vectors, since sentences may occur several times. Raises ValueError if all are equal."""
     rows = np.unique(vectors, axis=0)
     if len(rows) < 2:
         raise ValueError("all vectors are equal")

@@ -1,4 +1,4 @@
-"""What an encoder of texts starts from: token vectors of Skip-gram, trained on a corpus, and weights of tokens by frequency."""
+"""The start of a text encoder: token vectors of Skip-gram, trained on a corpus, and weights of tokens by frequency."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,37 +14,39 @@ from jaxembed.training.loop import fit
 from jaxembed.training.settings import Training
 from jaxembed.vectors import KeyedVectors
 
-_OWN = 0x0B  # a stream of random numbers beside that of the vectors of unknown tokens
-_NEXT_TO_NOTHING = -30.0  # as the logarithm of a weight: a text of nothing else still has a vector
+_OWN = 0x0B  # a stream of random numbers other than that of the vectors of unknown tokens
+_NEXT_TO_NOTHING = -30.0  # the logarithm of a weight: a text of such tokens alone still has a vector
 
 
 @dataclass(frozen=True)
 class Start(Checked):
-    """Token vectors to start from: Skip-gram on a corpus, with a seed of its own."""
+    """Token vectors to start from: Skip-gram trained on a corpus, with a seed of its own."""
 
     data: str = "enwik8-text"  # The corpus.
-    max_words: CountOrZero = 0  # Only so many words of it; 0 takes all.
-    vector_size: Count = 256  # Of Skip-gram. The encoder's token vectors have as many columns, and `own` more.
-    # Further columns, in which every token starts with random numbers: words are then more like themselves than like any other,
-    # and sentences that share words are alike whatever the words mean.
+    max_words: CountOrZero = 0  # Number of words of the corpus; 0 takes all.
+    # Dimension of Skip-gram's vectors. The encoder's token vectors have this many columns, and `own` more.
+    vector_size: Count = 256
+    # Number of further columns, in which every token starts with random numbers. A word is then more similar to itself than to
+    # any other word, and sentences that share words are similar whatever the words mean.
     own: CountOrZero = 0
-    epochs: Count = 3  # Of Skip-gram.
-    std: Positive = 0.02  # Standard deviation of the vectors as the encoder starts with them.
-    words: CountOrZero = 20_000  # A tokenizer of whole words also knows so many of the corpus' most frequent ones.
-    # Without the mean vector of the corpus' words, which tells nothing apart (Mu and Viswanath 2018).
+    epochs: Count = 3  # Number of Skip-gram's passes.
+    std: Positive = 0.02  # Standard deviation of the vectors that the encoder starts with.
+    # Number of the corpus' most frequent words that a tokenizer of whole words knows as well.
+    words: CountOrZero = 20_000
+    # Subtract the mean vector of the corpus' words, which does not help to tell texts apart (Mu and Viswanath 2018).
     centred: bool = False
-    # A token of frequency p starts with the weight a / (a + p), the smooth inverse frequency of Arora et al. (2017), in encoders
-    # that weigh tokens; this is a, and 0 lets all tokens count alike.
+    # The constant a of the smooth inverse frequency a / (a + p), the weight with which a token of frequency p starts in encoders
+    # that weight tokens (Arora et al. 2017). 0 starts all tokens with the same weight.
     smoothing: NotNegative = 0.0
-    seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0  # Of Skip-gram.
+    seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0  # Seed of Skip-gram.
 
     def corpus(self) -> Corpus:
-        """What Skip-gram is trained on."""
+        """Returns the corpus that Skip-gram is trained on."""
         corpus = read_corpus(self.data)
         return corpus.head(self.max_words) if self.max_words else corpus
 
     def vectors(self, tokenizer: Tokenizer) -> tuple[np.ndarray, int]:
-        """Float32 `[len(tokenizer), vector_size + own]`, and how many tokens are words that Skip-gram knows."""
+        """Returns float32 `[len(tokenizer), vector_size + own]`, and how many tokens are words of Skip-gram."""
         corpus = self.corpus()
         # With more negatives than SkipGram draws by itself: what is recorded started so.
         method = SkipGram(vector_size=self.vector_size, shared_negatives=32, step_tokens=1024)
@@ -56,9 +58,9 @@ class Start(Checked):
         return np.concatenate([found, own.astype(np.float32)], axis=1), known
 
     def weights(self, tokenizer: Tokenizer, groups: TokenGroups) -> np.ndarray | None:
-        """Logarithms of what each token counts at first, by its frequency in the corpus and in the groups together.
+        """Returns the logarithm of each token's first weight, from its frequency in the corpus and the groups together.
 
-        Tokens that are no words hardly count. Float32 `[len(tokenizer)]`, or None where all count alike.
+        Tokens that are not words have almost no weight. Float32 `[len(tokenizer)]`, or None if all weights are equal.
         """
         if not self.smoothing:
             return None

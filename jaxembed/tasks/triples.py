@@ -19,17 +19,19 @@ MRR = f"ranking/mrr{DEV}"
 
 @dataclass(frozen=True)
 class Triples(Task):
-    """A table of facts by columns: a dataset, a CSV or TSV file, or a folder of these with a file for each split."""
+    """A table of facts: a dataset, a CSV or TSV file, or a folder with one such file per split."""
 
     train_split: str = "train"  # Split to train on.
-    validation_split: str | None = "validation"  # Split on which settings are chosen; None sets a share of train apart.
-    test_split: str | None = "test"  # Split on which the vectors are judged; None sets a share of train apart.
-    # Share of the facts to train on that is set apart for a split that is None, or that a single table does not have.
+    # Split on which settings are chosen; None sets a share of the training facts apart.
+    validation_split: str | None = "validation"
+    # Split on which the vectors are judged; None sets a share of the training facts apart.
+    test_split: str | None = "test"
+    # Share of the training facts that is set apart for each split that is None, or that a single table does not have.
     share: Annotated[float, Range(above=0, most=0.4)] = 0.05
     head: str = "head"  # Column of the heads.
     relation: str = "relation"  # Column of the relations.
     tail: str = "tail"  # Column of the tails.
-    watch: Count = 5000  # Facts of the validation split that are ranked after each pass.
+    watch: Count = 5000  # Number of validation facts that are ranked after each pass.
 
     unit: ClassVar[str] = "facts"
     columns: ClassVar[Mapping[str, str]] = {
@@ -41,7 +43,7 @@ class Triples(Task):
     select: ClassVar[str] = "watched/mrr"
 
     def read(self) -> Read:
-        """The three splits of the graph."""
+        """Reads the three splits of the graph."""
         graph = read_triples(
             self.data, splits=(self.train_split, self.validation_split, self.test_split), share=self.share,
             columns=(self.head, self.relation, self.tail), **self.origin,
@@ -52,7 +54,7 @@ class Triples(Task):
         )  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
-        """Nothing of the vectors alone."""
+        """Measures nothing, since vectors alone say little."""
         return lambda vectors: {}, lambda vectors: {}
 
     @cached_property
@@ -62,19 +64,19 @@ class Triples(Task):
         return Ranker(self.found.train, facts[np.arange(count) * len(facts) // max(count, 1)])
 
     def examine(self, method: Any, params: Any) -> dict[str, float]:
-        """`watched/...`, filtered ranks of some validation facts."""
+        """Returns `watched/...`, the filtered ranks of some validation facts."""
         if not len(self._watched.facts):
             return {}
         return {f"watched/{name}": value for name, value in summary(self._watched, method, params).items()}
 
     def product(self, method: Any, params: Any, vectors: np.ndarray) -> KeyedVectors:
-        """The entities with their names, and how many facts each has."""
+        """Returns the vectors of the entities under their names, with the number of facts of each."""
         graph = self.found.train
         counts = np.bincount(graph.train[:, [0, 2]].ravel(), minlength=len(graph.entities))
         return KeyedVectors(graph.entities, vectors, counts)
 
     def unmeasurable(self) -> dict[str, str]:
-        """Figures of a split without facts."""
+        """The figures of a split without facts cannot be measured."""
         graph = self.found.train
         dev = {MRR: "there are no validation facts"} if not len(graph.validation) else {}
         test = {} if len(graph.test) else dict.fromkeys(
@@ -83,18 +85,18 @@ class Triples(Task):
         return dev | test
 
     def figures(self, trained: Trained) -> Figures:
-        """`ranking/...` of the test facts and, with -dev, of the validation facts; the share of each that train cannot know."""
+        """Returns `ranking/...` of the test facts and, with -dev, of the validation facts; also the share with unseen names."""
         method, params = trained.learned()
         graph, found = self.found.train, {}
         for facts, end in ((graph.test, ""), (graph.validation, DEV)):
             if len(facts):
                 ranks = summary(Ranker(graph, facts), method, params)
-                told = {**ranks, "unseen": float(graph.unseen(facts).mean())}
-                found |= {f"ranking/{name}{end}": value for name, value in told.items()}
+                figures = {**ranks, "unseen": float(graph.unseen(facts).mean())}
+                found |= {f"ranking/{name}{end}": value for name, value in figures.items()}
         return checked(found)
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
-        """The entities with the most facts."""
+        """Returns the entities with the most facts."""
         most = 10_000
         order = np.argsort(-product.expandos["count"], kind="stable")[:most]
         return KeyedVectors([product.index_to_key[i] for i in order], product.vectors[order])

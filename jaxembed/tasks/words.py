@@ -28,18 +28,18 @@ MEAN = f"words/mean{DEV}"
 
 @dataclass(frozen=True)
 class Words(Task):
-    """Words in their order, from a dataset's texts or a text file, compressed or not, or a folder of them."""
+    """The words of a dataset's texts, of a text file (also compressed), or of a folder of such files."""
 
-    split: str | None = None  # Split of the dataset; may be left out where there is only one.
+    split: str | None = None  # Split of the dataset. It may be left out if there is only one.
     column: str = "text"  # Column of the dataset that holds the text.
-    min_count: Count = 5  # Words that occur less often are left out.
-    lowercase: bool = False  # Fold words to lower case.
-    # Share of the documents (0 to 0.5) that is not trained on: the loss on it is measured after each pass.
+    min_count: Count = 5  # Words that occur fewer times than this are left out.
+    lowercase: bool = False  # Convert words to lower case.
+    # Share of the documents (0 to 0.5) that is not trained on; the loss on it is measured after each pass.
     held_out: Annotated[float, Range(above=0, most=0.5)] | None = None
-    max_words: CountOrZero = 0  # Take the first so many words of the corpus; 0 takes all.
+    max_words: CountOrZero = 0  # Number of words of the corpus, the first; 0 takes all.
 
     unit: ClassVar[str] = "words"
-    # Settings are chosen on the dev halves; the test halves have seen no choice, so they come first.
+    # Settings are chosen on the dev halves. No choice was made on the test halves, so they come first.
     columns: ClassVar[Mapping[str, str]] = {
         **{f"{name} test": f"{group}/{name}-test" for name, group in SETS.items()},
         **{name: f"{group}/{name}" for name, group in SETS.items()},
@@ -50,7 +50,7 @@ class Words(Task):
     )  # fmt: skip
 
     def read(self) -> Read:
-        """The corpus, and what is held out of it."""
+        """Reads the corpus, and holds a part of it out."""
         reading = {"column": self.column, "split": self.split, "min_count": self.min_count, "lowercase": self.lowercase}
         corpus = read_corpus(self.data, **reading, **self.origin)
         corpus.vocabulary.check_savable()
@@ -61,22 +61,23 @@ class Words(Task):
         return Read(train, len(train.tokens), train.fingerprint, about, held_out=held, judged_by=by)
 
     def probes(self) -> tuple["Probe", "Probe"]:
-        """Similarity now and then, analogies after each pass."""
+        """Measures similarity now and then, and analogies after each pass."""
         dev = partial(benchmark_tasks, self.found.train.vocabulary, split="dev")
         often = _measures(dev(names=SIMILARITY), "similarity/{}-dev")
         return often, _measures(dev(names=ANALOGIES, restrict_vocab=ANALOGY_WORDS), "analogies/{}-dev-10k")
 
     def product(self, method: Any, params: Any, vectors: np.ndarray) -> KeyedVectors:
-        """The vectors with their words. Raises ValueError if nothing was trained."""
+        """Returns the vectors with their words. Raises ValueError if nothing was trained."""
         if isinstance(method, WordMethod):
             method.check_learned(params)
         vocabulary = self.found.train.vocabulary
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
-        """`similarity/<set>` and `analogies/<set>` on whole sets (None where no item is covered), `coverage/<set>`.
+        """Returns `similarity/<set>`, `analogies/<set>` (unmeasured if no item is covered) and `coverage/<set>` on whole sets.
 
-        Of `SETS` also `...-test` and `...-dev`, those of the halves, and `words/mean-dev`, the mean over the dev halves.
+        The sets in `SETS` also have `...-test` and `...-dev`, the figures of their halves. `words/mean-dev` is the mean
+        over the dev halves.
         """
         product, summary = (self.found.train.vocabulary, vectors[""]), dict[str, Any]()
         for row in evaluate(product):
@@ -106,8 +107,8 @@ Probe = Callable[[jax.Array], Mapping[str, np.ndarray]]
 
 
 def _measures(tasks: Mapping[str, Any], tag: str) -> Probe:
-    """What measures matrices [runs, n, d] by all tasks that have items, in one dispatch."""
+    """Returns a function that measures matrices [runs, n, d] by all tasks that have items, in one dispatch."""
     tasks = {tag.format(name): task for name, task in tasks.items() if len(task.rows) > 1}
-    # One run after the other, for the scores of all questions of all runs would take too much memory.
+    # One run after the other, since the scores of all questions for all runs would take too much memory.
     measure = jax.jit(lambda matrices: jax.lax.map(lambda one: {name: f(one) for name, f in tasks.items()}, matrices))
     return lambda matrices: jax.device_get(measure(matrices)) if tasks else {}

@@ -169,14 +169,14 @@ def test_slips_are_told_in_one_line(run, text, pictures, tmp_path, capsys):
         assert line.count("\n") == 1
         return line
 
-    assert "nothing was embedded by" in error_of("neighbors", texts, "a dog")
-    assert "holds vectors of words, and no encoder" in error_of("embed", words, text)
+    assert "has not embedded anything yet" in error_of("neighbors", texts, "a dog")
+    assert "holds vectors of words and no encoder" in error_of("embed", words, text)
     assert "has no encoder: --among" in error_of("neighbors", words, "king", "--among", text)
     assert "did you mean 'king'" in error_of("neighbors", words, "kin")
     assert "takes texts: number 0 is a picture" in error_of("embed", texts, pictures)
     assert "takes pictures: number 0 is a text" in error_of("embed", of_pictures, text)
     assert "holds no text" in error_of("embed", texts, tmp_path / "blank.txt")
-    assert "no text in UTF-8" in error_of("embed", texts, tmp_path / "bytes.txt")
+    assert "is not a text in UTF-8" in error_of("embed", texts, tmp_path / "bytes.txt")
     assert "No such file" in error_of("embed", texts, tmp_path / "missing.txt")
     assert "holds no pictures" in error_of("embed", of_pictures, tmp_path / "none")
     assert "name a file that ends in .safetensors" in error_of("embed", texts, text, "--output", tmp_path / "v.csv")

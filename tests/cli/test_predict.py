@@ -81,7 +81,7 @@ def test_slips_are_told(run, capsys):
     assert "put ? for the head or for the tail" in error_of(capsys, "predict", run, "city 0", "in", "land 0")
     assert "put ? for the head or for the tail" in error_of(capsys, "predict", run, "?", "in", "?")
     assert "k must be at least 1" in error_of(capsys, "predict", run, "city 0", "in", "?", "-k", 0)
-    assert "takes ids and neither texts nor pictures" in error_of(capsys, "embed", run, __file__)
+    assert "takes ids instead of texts or pictures" in error_of(capsys, "embed", run, __file__)
     model = jaxembed.load(run)
     with pytest.raises(UnknownKeyError, match="did you mean"):
         model.predict_head("in", "lnd 0")

@@ -9,12 +9,10 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from jaxembed.data import load
-from jaxembed.data.images import Images, pieces, read_images
+from jaxembed.data.images import Images, read_images
 
 generator = np.random.default_rng(0)
 GREY = generator.integers(0, 256, (5, 6, 4), dtype=np.uint8)
@@ -290,6 +288,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_images(data, label=None)
     with pytest.warns(UserWarning, match="1 of 2 images .* left out"):
         assert len(read_images(data, label=None, skip_corrupt=True)) == 1
+    for skip in (False, True):
+        with pytest.raises(ValueError, match=r"none of the 1 images .* row 0: there is no file .*gone\.png"):
+            read_images(data.select([1]), label=None, skip_corrupt=skip)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "images.json"])
@@ -345,26 +346,6 @@ def test_head_and_single_rows(keep):
     assert (one.images.shape, one.labels.tolist()) == ((1, 6, 4, 3), [2])
     summary = json.loads(json.dumps(part.summary()))
     assert {"images": 2, "shape": [6, 4, 3], "classes": 3, "name": "mine", "split": "train"}.items() <= summary.items()
-
-
-@given(st.integers(1, 200), st.integers(1, 60), st.integers(0, 15))
-def test_pieces_are_equal_and_cover_everything(n, most, rest):
-    images = Images(np.zeros((n, 4, 4, 1), np.uint8), None, (), "f")
-    found = pieces(images, 16 * most + rest)
-    (size,) = {stop - start for start, stop in found}
-    assert size <= most
-    assert len(found) == -(-n // most)  # as few as will do
-    visits = np.zeros(n, int)
-    for start, stop in found:
-        assert 0 <= start < stop <= n
-        visits[start:stop] += 1
-    assert visits.min() >= 1
-    assert visits.sum() - n < len(found)
-
-
-def test_an_image_larger_than_a_piece():
-    with pytest.raises(ValueError, match="an image takes 72 bytes, more than the limit of 71"):
-        pieces(Images(COLOUR, None, (), "f"), 71)
 
 
 # -- the real data

@@ -132,7 +132,9 @@ def test_sentences_from_python_and_their_head():
         (([],), "there are no texts"),
         (([["a"], []],), "group 1 holds no text"),
         (([["a"], [" "]],), "group 1 holds no text, an empty one"),
-        (([["a", 3]],), "group 0 .* no string"),
+        (([["a", 3]],), "group 0 .* not a string"),
+        ((["a", None],), "group 1 holds no text, .* not a string: .None,"),
+        (([["a", None]],), "group 0 holds no text, .* not a string"),
         (([["a"]], [""]), "group 0 holds no text, an empty one"),
         (([["a"]], ["b", "c"]), "expected a negative for each of the 1 groups, found 2"),
     ):
@@ -249,7 +251,7 @@ def test_pictures_are_known_by_their_pixels_or_by_a_column(keep):
     plain = read_image_texts(data)
     assert plain.pictures.tolist() == [0, 1, 2, 3]
     assert plain.fingerprint != named.fingerprint  # another identity is another set to train on
-    with pytest.raises(ValueError, match="row 1 of the dataset has None in 'image_id', which names no picture"):
+    with pytest.raises(ValueError, match="row 1 of the dataset has None in 'image_id', which identifies no picture"):
         read_image_texts(pictures(name=list("abcde"), image_id=["x", None, "y", "z", "w"]), picture="image_id")
 
 

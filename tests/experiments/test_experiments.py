@@ -119,6 +119,39 @@ def test_what_was_recorded_is_what_the_presets_declare(experiment):
             assert differences(old, json.loads(json.dumps(as_json(now)))) == [], run.folder
 
 
+TUNED = [(experiment, name) for experiment in EXPERIMENTS for name, one in experiment.presets.items() if one.tune]
+
+
+@pytest.mark.parametrize(("experiment", "name"), TUNED, ids=lambda one: getattr(one, "name", one))
+def test_contenders_are_tuned_alike_on_data_that_are_set_apart(experiment, name):
+    made = experiment.study(experiment.presets[name])
+    assert all(task.half(made.select) == "dev" for task in made.tasks.values())
+    assert all(task.validation > 0 for task in made.tasks.values() if hasattr(task, "validation"))
+    for variant in made.variants:
+        own = [one.training.learning_rate for one in made.trials.variants if one.label.startswith(f"{variant.label}, ")]
+        assert len(own) == (3 if variant.method.trained else 0), variant.label
+        # A contender's own rate lies within the range that is tried, so that the range suits it.
+        assert not own or min(own) <= variant.training.learning_rate <= max(own), variant.label
+
+
+def test_a_table_says_what_settings_are_chosen_on():
+    for experiment, what in (
+        (contrastive_images.EXPERIMENT, "images"),
+        (contrastive_image_text.EXPERIMENT, "pictures"),
+    ):
+        notes = {name: " ".join(experiment.study(experiment.presets[name]).notes) for name in ("cpu", "tuned")}
+        assert f"No {what} are set apart" in notes["cpu"]
+        assert (
+            f"10% of the training data are set apart and not trained on; only figures on these {what}" in notes["tuned"]
+        )
+
+
+def test_the_objectives_of_every_kind_of_encoder_have_a_preset_that_tunes_them():
+    assert {experiment.name for experiment, _ in TUNED} >= {
+        "compare_objectives", "contrastive_images", "contrastive_sentences", "contrastive_image_text", "knowledge_graphs",
+    }  # fmt: skip
+
+
 def test_a_label_that_is_not_known_is_told():
     smoke = contrastive_images.PRESETS["smoke"]
     with pytest.raises(ValueError, match="unknown recipe 'nothing'"):

@@ -188,19 +188,19 @@ def test_gradient_caching_gives_the_same_gradients():
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
     bn = replace(method, encoder=encoder("resnet", stem="patch", patch=4, width=4, channels=1), encode_chunk=5)
     begun_params = jax.eval_shape(lambda: bn.init(jax.random.key(0), {}))
-    with pytest.raises(ValueError, match="encode_chunk cuts the batch, of which encoder takes statistics"):
+    with pytest.raises(ValueError, match="encode_chunk cuts the batch, but encoder needs statistics"):
         jax.eval_shape(lambda to: bn.loss({}, to.net, to.kept, batch, jax.random.key(5)), begun_params)
 
 
 def test_bad_input(monkeypatch):
-    with pytest.raises(ValueError, match="needs others to differ from"):
+    with pytest.raises(ValueError, match="is compared with the others of its batch"):
         images.SimCLR(batch_size=1)
     with pytest.raises(ValueError, match="SupCon needs labels"):
         images.SupCon(**HOW).suited_to(toy(labels=False))
     with pytest.raises(ValueError, match="there is 1 example to train on"):
         images.SimCLR(**HOW).suited_to(toy().head(1))
     for settings, message in (
-        ({"labels": "positive"}, "neither labels nor chunk"), ({"chunk": 4}, "neither labels nor chunk"),
+        ({"labels": "positive"}, "leave labels and chunk out"), ({"chunk": 4}, "leave labels and chunk out"),
         ({"objective": "softmax"}, "is InfoNCE here"), ({"objective": "hierarchical_softmax"}, "Huffman path"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):

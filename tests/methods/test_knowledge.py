@@ -223,7 +223,7 @@ def test_self_adversarial_weights_take_no_gradient():
         (lambda: TransE(regularizer="n4"), "unknown regularizer 'n4'"),
         (lambda: RotatE(relation_weight=1.0), "leave relation_weight at 0"),
         (lambda: ComplEx(objective=Margin(margin=-1.0)), "margin"),
-        (lambda: ComplEx().suited_to(Triples.build([(["a"], ["r"], ["a"]), (), ()])), "one entity alone"),
+        (lambda: ComplEx().suited_to(Triples.build([(["a"], ["r"], ["a"]), (), ()])), "only one entity"),
         (lambda: Triples.build([(), (), ()]), "no facts to train on"),
     ],
 )

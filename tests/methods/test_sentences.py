@@ -124,7 +124,7 @@ def test_token_vectors_start_where_they_are_told_and_their_mean_is_a_baseline():
     np.testing.assert_allclose(mean.vectors[0], expected, rtol=1e-5)
     with pytest.raises(ValueError, match="no token vectors to average"):
         fit(sentences.AveragedTokens(encoder=TINY, batch_size=8), toy(), Training(epochs=1))
-    with pytest.raises(ValueError, match="the token vectors to start from are"):
+    with pytest.raises(ValueError, match="the token vectors to start from have the shape"):
         begun(METHOD, replace(data, start=data.start[:, :8]))
 
 
@@ -186,7 +186,7 @@ def test_tokens_without_a_column_of_their_own_share_the_last_quarter():
     frequent = np.argsort(-having, kind="stable")[:6]
     assert sorted(column[frequent]) == list(range(6))
     assert set(np.delete(column, frequent)) == {6, 7}
-    with pytest.raises(ValueError, match="fitted to what is judged"):
+    with pytest.raises(ValueError, match="fitted to the judged sentences"):
         begun(sentences.TfIdf(encoder=BAG, batch_size=8, watch=6), toy())
 
 

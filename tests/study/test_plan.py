@@ -1,11 +1,20 @@
+import json
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from jaxembed.data import read_corpus
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.study.plan import at_once, cost, grid
+from jaxembed.sampling.random import key_of
+from jaxembed.study.plan import Planned, at_once, cost, grid
+from jaxembed.study.recorded import differences
+from jaxembed.study.values import as_json
 from jaxembed.training.settings import Training
+
+from .tasks import Toy
 
 
 def test_the_full_grid_is_every_combination():
@@ -61,6 +70,18 @@ def test_groups_are_no_larger_than_the_memory(corpus, monkeypatch):
     assert at_once(one, training, most=3) == 3
     monkeypatch.setattr("jaxembed.study.plan.memory", lambda: 0)
     assert at_once(one, training) == 1
+
+
+def test_how_random_numbers_are_made_is_recorded():
+    """So that a run can be told from one that a later version makes in another way; older runs were made in this one."""
+    (variant,) = grid(SkipGram(), Training(), window=[5])
+    with jax.default_prng_impl("rbg"):
+        now = Planned(Path("runs/seed-1"), variant, 1, "toy").settings(Toy(), {})
+        assert str(jax.random.key_impl(key_of(1))) == now["prng"] == "threefry2x32"
+    recorded = json.loads(json.dumps(as_json(now)))
+    older = {name: value for name, value in recorded.items() if name != "prng"}
+    assert differences(older, recorded) == []
+    assert differences(recorded, {**recorded, "prng": "rbg"}) == ["prng: 'threefry2x32' there, 'rbg' now"]
 
 
 def test_a_method_tells_its_own_traced_numbers():

@@ -100,7 +100,7 @@ def test_where_only_the_commit_differs_bit_for_bit_is_tried_first(trained, capsy
     before = edited(path, lambda content: content.update(commit="0" * 40, dirty=True))
     try:
         assert main(["reproduce", str(trained / "runs/seed-2")]) == 0
-        assert "bit for bit was tried first: the run is the same bit for bit" in capsys.readouterr().out
+        assert "a comparison bit for bit was tried first: the run is the same bit for bit" in capsys.readouterr().out
         as_it_was = edited(figures, lambda content: content.update({"final/loss": content["final/loss"] * (1 + 1e-9)}))
         found = reproduce(trained / "runs/seed-2")
         figures.write_text(as_it_was)
@@ -113,7 +113,9 @@ def test_a_run_that_was_judged_by_something_else_is_told(trained):
     path = trained / "runs/seed-1/settings.json"
     before = edited(path, lambda content: content.update(judged_fingerprint="f00d"))
     try:
-        with pytest.raises(ValueError, match=r"what the vectors are judged by is not what it was: .* recorded f00d"):
+        with pytest.raises(
+            ValueError, match=r"the data by which vectors are judged are not those of the run: .* recorded f00d"
+        ):
             reproduce(trained / "runs/seed-1")
     finally:
         path.write_text(before)

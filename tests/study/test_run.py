@@ -136,9 +136,7 @@ def test_a_run_does_not_go_on_without_a_file_that_it_had(tmp_path):
     position = run.position()
     run.rewind(position)
     (tmp_path / "metrics.jsonl").unlink()
-    with pytest.raises(
-        ValueError, match=r"metrics\.jsonl was there at the checkpoint and is missing: remove the folder"
-    ):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl existed at the checkpoint and is missing: remove the folder"):
         run.rewind(position)
 
 

@@ -354,7 +354,10 @@ def test_seeds_of_numpy_are_seeds(tmp_path):
 
 
 def test_two_processes_do_not_train_the_same(tmp_path):
-    with locked(tmp_path / ".lock", "held"), pytest.raises(BlockingIOError, match="another process is at this study"):
+    with (
+        locked(tmp_path / ".lock", "held"),
+        pytest.raises(BlockingIOError, match="another process is training this study"),
+    ):
         study(tmp_path).run(QUIET)
     study(tmp_path).run(QUIET)
 

@@ -166,6 +166,37 @@ def test_only_texts_to_train_on_are_cut_and_tokens_start_by_their_frequency(keep
     assert cut.judged["all/a"]["ids"].shape == (2, 6)
 
 
+def test_fingerprints_cover_what_vectors_are_judged_by(keep):
+    """Other test images, other texts of them, other scores: another revision of what is judged, and of nothing else."""
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.Value("int64"), "name": datasets.Value("string")}
+    )
+    write = lambda split, at, names: keep(
+        "mine", split, features, image=[encoded(PIXELS[i]) for i in at], label=[0, 1, 0], name=names
+    )
+    write("train", (0, 1, 2), ["a b", "a b", "a c"])
+    keep("captions", "train", captions=[["a b c", "a c"], ["d e f", "f e"]])
+    kinds = {
+        "images": lambda: Images("mine", validation=0.0),
+        "pairs": lambda: ImageTexts("mine", size=None, tokenizer="word", vocab_size=50, validation=0.0),
+        "sentences": lambda: Sentences("captions", tokenizer="word", vocab_size=50, sts="mine-sts", splits=()),
+    }
+    seen = {name: [] for name in kinds}
+    for at, names, scores in (
+        ((3, 4, 5), "xyz", (1.0, 2.0)),
+        ((3, 4, 6), "xyz", (1.0, 2.5)),
+        ((3, 4, 6), "xyw", (1.0, 2.5)),
+    ):
+        write("test", at, list(names))
+        keep("mine-sts", "train", sentence1=["a b", "c d"], sentence2=["c", "d"], score=list(scores))
+        for name, kind in kinds.items():
+            seen[name].append((kind().found.fingerprint, kind().found.judged_by))
+    for name, expected in {"images": 2, "pairs": 3, "sentences": 2}.items():
+        trained, judged = ({*column} for column in zip(*seen[name], strict=True))
+        assert len(trained) == 1, name
+        assert len(judged) >= expected, name
+
+
 def test_the_table_of_stsb_is_as_it_was():
     columns = RECIPES["simcse"].task.columns
     assert list(columns.items())[:2] == [("STS-B", "sts/test"), ("STS-B dev", "sts/validation")]
