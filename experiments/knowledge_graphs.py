@@ -2,6 +2,7 @@
 
     python -m experiments.knowledge_graphs --preset smoke --results runs/graphs-smoke   # a minute, 2 cores; the shipped graph
     python -m experiments.knowledge_graphs                             # cpu: FB15k-237, rank 100; minutes a contender and seed
+    python -m experiments.knowledge_graphs --preset wide               # ComplEx with three times as many numbers; ten minutes a seed
     python -m experiments.knowledge_graphs --preset wn18rr
     python -m experiments.knowledge_graphs --preset tuned              # as cpu, with three learning rates tried for each
     python -m experiments.knowledge_graphs --preset accelerator        # rank 1,000 with all entities as candidates
@@ -29,6 +30,10 @@ PRESETS = {
     "smoke": Preset(ALL, Path("runs/graphs-smoke"), {"vector_size": 32, "epochs": 5}, seeds=(1, 2)),
     "wn18rr": Preset(ALL, Path("results/knowledge_graphs_wn18rr"), WORDNET,
                      own={"complex": {"regularization": 0.1}, "distmult": {"regularization": 0.1}}),
+    "wide": Preset(
+        ("complex",), Path("results/knowledge_graphs_wide"),
+        {"data": "fb15k-237", "vector_size": 600, "relation_weight": 1.0, "answers": 2, "epochs": 25},
+    ),
     "tuned": Preset(ALL, Path("results/knowledge_graphs_tuned"), {"data": "fb15k-237"}, tune=RATES, select=MRR),
     "accelerator": Preset(ALL, Path("results/knowledge_graphs_accelerator"), {"data": "fb15k-237"},
                           own={"complex": WIDE, "distmult": {**WIDE, "vector_size": 1000}}),
