@@ -41,6 +41,7 @@ WINDOW = 10  # of GloVe's counts, ours and the program's
 Rows = Iterator[Row]
 Part = Literal["reading", "counting", "skipgram", "cbow", "glove", "tuned_skipgram", "tuned_cbow"]
 ALPHA = 0.025  # gensim's default learning rate, and ours
+STANFORD = "Stanford's C program"
 NO_GENSIM = "gensim is not installed and was not measured: `pip install .[bench]`."
 
 
@@ -196,7 +197,7 @@ def stanford(corpus: Corpus, counts: Cooccurrences, iterations: int, vector_size
         vectors = load_vectors(at / "vectors.txt")
         kept = [i for i, word in enumerate(vectors.index_to_key) if word != "<unk>"]
         named = KeyedVectors([vectors.index_to_key[i] for i in kept], vectors.vectors[kept])
-    return {"who": "Stanford's C program", "epochs": iterations, "whole": seconds, **quality(named)}
+    return {"who": STANFORD, "epochs": iterations, "whole": seconds, **quality(named)}
 
 
 @contextmanager
@@ -226,7 +227,7 @@ def reading(settings: Settings, corpus: Corpus) -> Rows:
 
 
 def counting(settings: Settings, corpus: Corpus) -> Rows:
-    """Co-occurrences from token ids to shuffled entries on disk, nothing cached."""
+    """Co-occurrences from token ids to shuffled entries on disk, nothing cached; Stanford's programs begin with the text."""
     before = os.environ.get("JAXEMBED_CACHE")
     for _ in settings.seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -237,6 +238,25 @@ def counting(settings: Settings, corpus: Corpus) -> Rows:
             yield {"who": "ours", "seconds": time.perf_counter() - start, "entries": entries}
         if before:
             os.environ["JAXEMBED_CACHE"] = before
+    if os.environ.get("GLOVE_BIN"):
+        with corpus_file(settings) as path:
+            yield {"who": STANFORD, "seconds": stanford_counting(path)}
+
+
+def stanford_counting(text: Path) -> float:
+    """Seconds that Stanford's programs take from a text to shuffled counts: vocabulary, co-occurrences, shuffle."""
+    programs = Path(os.environ["GLOVE_BIN"])
+    memory = ["-memory", "8.0", "-verbose", "0"]
+    steps = [("vocab_count", ["-min-count", "5", "-verbose", "0"], text, "vocab.txt"),
+             ("cooccur", [*memory, "-vocab-file", "vocab.txt", "-window-size", str(WINDOW)], text, "counts.bin"),
+             ("shuffle", memory, "counts.bin", "shuffled.bin")]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        for program, options, source, target in steps:
+            with open(Path(folder) / source, "rb") as read, open(Path(folder) / target, "wb") as written:
+                subprocess.run([str(programs / program), *options], cwd=folder, check=True, stdin=read, stdout=written,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+        return time.perf_counter() - start
 
 
 def table(settings: Settings, rows: list[Row]) -> str:
@@ -246,7 +266,7 @@ def table(settings: Settings, rows: list[Row]) -> str:
         return [row[figure] for row in rows if row["part"] == part and row["who"] == who and figure in row]
 
     lines = ["# Word vectors by the calls that people make: speed, quality, memory", ""]
-    for part, peer in {"skipgram": "gensim", "cbow": "gensim", "glove": "Stanford's C program"}.items():
+    for part, peer in {"skipgram": "gensim", "cbow": "gensim", "glove": STANFORD}.items():
         sides = [who for who in ("ours", peer) if values(part, who, "whole")]
         if "ours" not in sides:
             continue
@@ -270,13 +290,18 @@ def table(settings: Settings, rows: list[Row]) -> str:
                 turns = ", ".join(f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=False))
                 ratio = statistics.median(theirs) / statistics.median(ours)
                 lines += [f"{figure}: {peer}'s time over ours: **{ratio:.1f}** (medians; by turns {turns}).", ""]
+        counted = values("counting", peer, "seconds")
+        if part == "glove" and counted and values(part, peer, "whole"):
+            both = statistics.median(counted) + statistics.median(values(part, peer, "whole"))
+            ratio = both / statistics.median(values(part, "ours", "whole"))
+            lines += [f"With its counting, as ours has: **{ratio:.1f}**.", ""]
     for part in ("tuned_skipgram", "tuned_cbow"):
         lines += tuned_lines(part, [row for row in rows if row["part"] == part])
     for part, what in {
         "reading": "a text file, to vocabulary and token ids",
         "counting": "co-occurrences, window 10",
     }.items():
-        times = {who: values(part, who, "seconds") for who in ("ours", "gensim")}
+        times = {who: values(part, who, "seconds") for who in ("ours", "gensim", STANFORD)}
         told = [f"{who} {statistics.median(found):.1f} s" for who, found in times.items() if found]
         lines += [f"{part} {what}: {', '.join(told)}.", ""] if told else []
     sides = {row["who"] for row in rows if row["part"] not in ("counting", "glove")}

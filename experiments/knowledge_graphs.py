@@ -2,7 +2,7 @@
 
     python -m experiments.knowledge_graphs --preset smoke --results runs/graphs-smoke   # a minute, 2 cores; the shipped graph
     python -m experiments.knowledge_graphs                             # cpu: FB15k-237, rank 100; minutes a contender and seed
-    python -m experiments.knowledge_graphs --preset wide               # ComplEx with three times as many numbers; ten minutes a seed
+    python -m experiments.knowledge_graphs --preset wide               # ComplEx of rank 300; ten minutes a seed
     python -m experiments.knowledge_graphs --preset wn18rr
     python -m experiments.knowledge_graphs --preset tuned              # as cpu, with three learning rates tried for each
     python -m experiments.knowledge_graphs --preset accelerator        # rank 1,000 with all entities as candidates
