@@ -20,8 +20,9 @@ demo: install
 	$(BIN)/python -m experiments.compare_objectives --preset demo --results runs/demo
 	$(BIN)/python -m experiments.contrastive_images --preset demo --results runs/images
 
+# Programs of the quick tests run for a moment: compiling them with less optimisation saves a quarter of the time.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	XLA_FLAGS="--xla_backend_optimization_level=1 $(XLA_FLAGS)" $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-all: install
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 
 # Set before JAX is imported, and inherited by workers and by the processes that tests start: what one has compiled, the others
-# load. Programs are optimised as a user's are, since tests also assert their bits and their memory.
+# load. How far programs are optimised is left to XLA_FLAGS: `make test` asks for less, `make test-all` for what users have.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxembed-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"

@@ -70,6 +70,7 @@ def test_accuracy_is_that_of_scikit_learn():
     assert linear_probe(*TRAIN, *TEST, l2=1e-3) == pytest.approx(expected, abs=1.5 / len(TEST[1]))
 
 
+@pytest.mark.slow
 def test_the_penalty_is_chosen_on_held_out_training_rows():
     # Nearly as many noisy dimensions as rows: a weak penalty fits the noise.
     random = np.random.default_rng(4)

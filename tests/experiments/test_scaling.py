@@ -48,6 +48,7 @@ def test_the_roof_is_the_lower_of_two_lines():
     assert (found.flops_bf16 is None) == (jax.default_backend() == "cpu")
 
 
+@pytest.mark.slow
 def test_work_of_a_step_is_that_which_is_counted_by_hand():
     # 1,024 tokens in 16 blocks of 64: rows of centres, and of tokens and 32 negatives, each moved three times.
     program = experiment.program_of(experiment.Point("skipgram", 1024, 32, 500), 20_000)

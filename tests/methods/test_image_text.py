@@ -46,6 +46,7 @@ def losses(method, data, place=0):
     return float(loss), image @ text.T, np.asarray(batch["texts"])
 
 
+@pytest.mark.slow
 def test_clip_is_the_mean_of_both_softmaxes():
     loss, cosines, _ = losses(image_text.CLIP(**HOW), toy())
     scores = cosines / 0.07
@@ -61,6 +62,7 @@ def test_clip_leaves_out_others_of_the_same_text():
     np.testing.assert_allclose(loss, np.mean(both), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [image_text.CLIP, image_text.SigLIP])
 def test_the_other_captions_of_a_picture_are_no_negatives(kind):
     pictures = np.arange(N, dtype=np.int32) // 4

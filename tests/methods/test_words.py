@@ -87,7 +87,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("method", [SkipGram, CBOW], ids=lambda method: method.__name__)
+@pytest.mark.parametrize("method", [SkipGram, pytest.param(CBOW, marks=pytest.mark.slow)])
 def test_real_text_is_learnt(method, text):
     corpus, held = text
     result = fit(method(vector_size=48), corpus, Training(epochs=4), held_out=held)

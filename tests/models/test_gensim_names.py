@@ -26,6 +26,7 @@ def test_modules_have_gensims_names():
         assert vars(word2vec)[name].__name__ == vars(gensim.models.word2vec)[name].__name__
 
 
+@pytest.mark.slow
 def test_the_likeliest_words_are_those_of_gensim(sentences, trained):
     for cbow_mean in (1, 0):
         theirs = gensim.models.Word2Vec(vector_size=8, min_count=2, cbow_mean=cbow_mean)

@@ -24,7 +24,9 @@ def same(one, other):
     np.testing.assert_array_equal(*outputs)
 
 
-@pytest.mark.parametrize("settings", [{"sg": 0}, {"sg": 1, "hs": 1, "negative": 0}], ids=["cbow", "hs"])
+@pytest.mark.parametrize(
+    "settings", [{"sg": 0}, pytest.param({"sg": 1, "hs": 1, "negative": 0}, marks=pytest.mark.slow)], ids=["cbow", "hs"]
+)
 def test_a_saved_model_goes_on_as_if_it_had_never_been_saved(tmp_path, sentences, settings):
     model = Word2Vec(sentences, **TINY, **settings, comment="mine", alpha=np.float32(0.05))
     model.save(tmp_path / "word2vec.model")

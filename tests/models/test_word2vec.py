@@ -185,10 +185,10 @@ def test_each_call_of_train_draws_anew(few, monkeypatch):
     ("model", "settings"),
     [
         (Word2Vec, {"sg": 1}),
-        (Word2Vec, {"sg": 0, "epochs": 2}),  # of several sweeps each
+        pytest.param(Word2Vec, {"sg": 0, "epochs": 2}, marks=pytest.mark.slow),  # of several sweeps each
         pytest.param(Word2Vec, {"sg": 1, "hs": 1, "negative": 0}, marks=pytest.mark.slow),
         pytest.param(Word2Vec, {"sg": 0, "hs": 1, "negative": 0, "epochs": 2}, marks=pytest.mark.slow),
-        (GloVe, {"epochs": 5}),
+        pytest.param(GloVe, {"epochs": 5}, marks=pytest.mark.slow),
     ],
     ids=["skipgram", "cbow", "skipgram-hs", "cbow-hs", "glove"],
 )

@@ -45,6 +45,7 @@ def study(folder, **changes):
     return Study(**{**settings, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower", [False, True])
 def test_each_variant_has_as_many_trials_and_the_best_by_the_dev_figure_is_trained(tmp_path, lower):
     made = study(tmp_path, lower_is_better=["norm"] if lower else [])

@@ -61,10 +61,18 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
     ("training", "settings"),
     [
         (TRAINING, {"seeds": (1,)}),
-        (TRAINING, {"seeds": (1, 2), "seeds_by": "threads", "vary": {"learning_rate": (0.05, 0.1)}}),
-        (TRAINING, {"seeds": (1, 2), "seeds_by": "vmap"}),
+        pytest.param(
+            TRAINING,
+            {"seeds": (1, 2), "seeds_by": "threads", "vary": {"learning_rate": (0.05, 0.1)}},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(TRAINING, {"seeds": (1, 2), "seeds_by": "vmap"}, marks=pytest.mark.slow),
         (Training(epochs=3, learning_rate=0.05, reports=20, replicas=2, merge_steps=2), {"seeds": (1, 2)}),
-        (Training(epochs=3, learning_rate=0.05, optimizer="lazy_adam", reports=20), {"seeds": (1,)}),
+        pytest.param(
+            Training(epochs=3, learning_rate=0.05, optimizer="lazy_adam", reports=20),
+            {"seeds": (1,)},
+            marks=pytest.mark.slow,
+        ),
         (replace(TRAINING, best_pass=True), {"seeds": (1, 2), "seeds_by": "threads"}),
     ],
     ids=["one", "threads", "vmap", "replicas", "lazy_adam", "best"],

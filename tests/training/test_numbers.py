@@ -38,7 +38,14 @@ def test_numbers_take_their_places_and_leave_the_original_alone():
     assert method == SkipGram(objective="margin", negative=3)
 
 
-@pytest.mark.parametrize(("seeds_by", "same"), [("threads", True), ("map", False), ("vmap", False)])
+@pytest.mark.parametrize(
+    ("seeds_by", "same"),
+    [
+        ("threads", True),
+        pytest.param("map", False, marks=pytest.mark.slow),
+        pytest.param("vmap", False, marks=pytest.mark.slow),
+    ],
+)
 def test_runs_with_numbers_of_their_own_are_what_they_are_alone(corpus, seeds_by, same):
     base = SkipGram(vector_size=8, objective=pairwise("infonce", temperature=1.0), block=16, step_tokens=64)
     rates, temperatures = (0.1, 0.3, 0.3), (1.0, 1.0, 0.5)

@@ -68,6 +68,7 @@ def replicas_of_few_steps(request, monkeypatch):
         monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)
 
 
+@pytest.mark.slow
 def test_few_steps_are_trained_without_replicas(corpus):
     method = SkipGram(vector_size=8, window=2, block=32, step_tokens=64, sample=0)
     found = [fit(method, corpus, Training(epochs=1, replicas=replicas), seeds=(1,)).vectors for replicas in (1, 2)]
