@@ -218,7 +218,7 @@ def test_self_adversarial_weights_take_no_gradient():
     ("make", "message"),
     [
         (lambda: ComplEx(vector_size=7), "vector_size must be even"),
-        (lambda: DistMult(objective="hierarchical_softmax"), "choose softmax, or infonce"),
+        (lambda: DistMult(objective="hierarchical_softmax"), "choose softmax or infonce"),
         (lambda: TransE(corruption="bernouilli"), "did you mean 'bernoulli'"),
         (lambda: TransE(regularizer="n4"), "unknown regularizer 'n4'"),
         (lambda: RotatE(relation_weight=1.0), "leave relation_weight at 0"),
