@@ -260,7 +260,7 @@ def test_what_is_no_tokenizer(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no tokenizer .*tokenizer\.json"):
         read_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')
-    with pytest.raises(ValueError, match=r"is no tokenizer\.json of the tokenizers library"):
+    with pytest.raises(ValueError, match=r"is not a tokenizer\.json of the tokenizers library"):
         read_tokenizer(tmp_path)
 
 
