@@ -115,7 +115,8 @@ def test_pieces_hold_every_token_once_with_its_document(lengths, size):
 @given(st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=8).filter(any))
 def test_expected_pairs_are_those_of_each_document(documents):
     keep = np.array([0.1, 0.5, 1.0, 0.0], np.float32)
-    expected = sum(keep[a] * keep[b] for document in documents for a, b in itertools.combinations(document, 2))
+    pairs = (pair for document in documents for pair in itertools.combinations(document, 2))
+    expected = sum(float(keep[a]) * float(keep[b]) for a, b in pairs)
     tokens = np.array([token for document in documents for token in document], np.int32)
     offsets = np.cumsum([0, *map(len, documents)])
     found = windows.expected_pairs(tokens, offsets, keep, np.inf)
