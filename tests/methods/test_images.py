@@ -201,7 +201,7 @@ def test_bad_input(monkeypatch):
         images.SimCLR(**HOW).suited_to(toy().head(1))
     for settings, message in (
         ({"labels": "positive"}, "leave labels and chunk out"), ({"chunk": 4}, "leave labels and chunk out"),
-        ({"objective": "softmax"}, "queue does not hold: choose infonce"), ({"objective": "hierarchical_softmax"}, "Huffman path"),
+        ({"objective": "softmax"}, "does not hold: choose infonce"), ({"objective": "hierarchical_softmax"}, "Huffman path"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             images.MoCo(**settings)
