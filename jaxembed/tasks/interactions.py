@@ -153,8 +153,8 @@ class Interactions(Task):
         if not method.from_history:
             return self.judge(self.parts(trained.product))
         # What nobody has in training says nothing of who has it: its vector is as it began.
-        trained = np.unique(self._parts.train.item)
-        return self._judged(lambda known: method.scorer(params, known.among(trained)))
+        had = np.unique(self._parts.train.item)
+        return self._judged(lambda known: method.scorer(params, known.among(had)))
 
     def _judged(self, scorer: Any) -> Figures:
         parts, figures = self._parts, Figures()
