@@ -68,12 +68,12 @@ class Recommender:
         best = best_unseen(scores, np.concatenate([seen, self._never]), k)
         return [(self.items[row], score) for row, score in best]
 
-    def _rows(self, user: object) -> np.ndarray:
+    def _rows(self, user: Any) -> np.ndarray:
         """What a user has, by time."""
         row = self._history.users[user]
         return self._history.known.item[self._seen[row] : self._seen[row + 1]]
 
-    def _of_history(self, items: np.ndarray, user: object) -> np.ndarray:
+    def _of_history(self, items: np.ndarray, user: Any) -> np.ndarray:
         # Somebody alone, among the same items.
         features = self._history.known.user_features
         if features is not None:

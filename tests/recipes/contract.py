@@ -200,7 +200,7 @@ def recommends(model, task):
         ordered = [known.items[row] for row in known.item[known.user == 0]]
         assert [item for item, _ in model.recommend(history=ordered, k=3)] == items
     else:
-        with pytest.raises(ValueError, match="knows only the users of its training data"):
+        with pytest.raises(ValueError, match="knows the users of its training data alone"):
             model.recommend(history=[known.items[0]])
 
 
