@@ -353,6 +353,7 @@ def test_interrupted_by_control_c(corpus, tmp_path):
     assert json.loads((tmp_path / "seed-1" / "settings.json").read_text())["seed"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX pipe")
 def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(tmp_path):
     words = [f"word{i}" for i in range(200_00)]

@@ -320,6 +320,7 @@ def test_datasets_in_memory_are_told_apart_by_content(tmp_path):
     json.dumps(images.summary())
 
 
+@pytest.mark.slow
 def test_warm_start_needs_no_reader_of_datasets(keep):
     keep(table([encoded(x) for x in COLOUR], [2, 0, 1, 1, 0]))
     code = """

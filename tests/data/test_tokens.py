@@ -82,6 +82,7 @@ def test_byte_level_loses_nothing(trained, text):
     assert found.unknown == 0
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_threads_and_hashes(tmp_path):
     code = """
 from jaxembed.data import load

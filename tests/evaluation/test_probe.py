@@ -108,7 +108,10 @@ def test_the_accuracy_is_that_of_the_test_rows():
     assert linear_probe(*TRAIN, *TEST, l2=1e-3) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["constant", "collapsed", "separable"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("constant", marks=pytest.mark.slow), pytest.param("collapsed", marks=pytest.mark.slow), "separable"],
+)
 def test_hard_features_give_finite_weights(kind):
     rows, labels = TRAIN
     if kind == "constant":  # a dimension that does not vary, but for rounding, and one of zeros

@@ -55,6 +55,7 @@ def expected(method, params, ids):
     return linear + pairs + (net(own["deep"], flat) if isinstance(method, DeepFM) else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [LogisticRegression(), FM(vector_size=4), DeepFM(vector_size=4, hidden=(5, 3)), DCN(vector_size=4, hidden=(5,))],

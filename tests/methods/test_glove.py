@@ -147,6 +147,7 @@ def test_biases_start_where_words_meet_by_chance(counts):
     assert np.asarray(reference["word"][:, 5]).any()
 
 
+@pytest.mark.slow
 def test_counts_are_factorised(counts):
     # With as many dimensions as words, the logarithms of all counts can be met.
     result = fit(GloVe(vector_size=31, step_entries=64), counts, Training(epochs=150, learning_rate=0.3))

@@ -71,6 +71,7 @@ def test_methods_learn_and_their_vectors_are_finite(name):
     assert result.losses[-1, 0] < result.losses[0, 0]
 
 
+@pytest.mark.slow
 def test_a_pass_meets_every_example_once():
     method, _, shard = begun(TRAINED["simclr"])
     assert method.steps(shard) == 3
@@ -118,6 +119,7 @@ def test_a_change_of_objective_leaves_the_temperature():
     assert images.SimCLR(objective="dcl").objective.temperature == 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["byol", "moco"])
 def test_the_averaged_net_has_dropout_of_its_own(name):
     dropping = replace(TRAINED[name], encoder=TINY.with_(dropout=0.3))
@@ -137,6 +139,7 @@ def test_byol_follows_by_its_momentum():
     assert "predictor" not in kept["target"]
 
 
+@pytest.mark.slow
 def test_simsiam_takes_no_gradient_through_what_is_predicted():
     method, params, shard = begun(TRAINED["simsiam"])
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))
@@ -150,6 +153,7 @@ def test_simsiam_takes_no_gradient_through_what_is_predicted():
     assert largest(none["encoder"]) == 0
 
 
+@pytest.mark.slow
 def test_the_untrained_stay_as_they_are_and_pixels_are_pixels():
     data, training = toy(), Training(epochs=1, dense=Dense(optimizer="adamw", weight_decay=0.1, warmup=0.5))
     result = fit(images.Untrained(**HOW), data, training, seeds=(3,))
@@ -160,6 +164,7 @@ def test_the_untrained_stay_as_they_are_and_pixels_are_pixels():
         np.testing.assert_allclose(new, old, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pieces_cover_all_examples_and_train():
     method = replace(TRAINED["simclr"], device_bytes=20 * (SIZE * SIZE + 4)).suited_to(toy())
     source = method.source(toy())
@@ -177,6 +182,7 @@ def test_encoding_in_parts_is_encoding_at_once():
     np.testing.assert_allclose(embed(method, params, examples, batch=20), whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_caching_gives_the_same_gradients():
     method, params, shard = begun(TRAINED["simclr"])
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))

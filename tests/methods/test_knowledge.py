@@ -25,6 +25,9 @@ METHODS = {
 KEY = jax.random.key(4)
 SMALL = {"vector_size": 6, "batch_size": 16, "candidates": 5, "answers": 3, "start": 0.7}
 each = pytest.mark.parametrize("name", METHODS)
+some = pytest.mark.parametrize(
+    "name", [n if n in ("TransE L1", "ComplEx") else pytest.param(n, marks=pytest.mark.slow) for n in METHODS]
+)
 
 
 def graph(entities=12, relations=3, count=90):
@@ -140,7 +143,7 @@ def test_the_loss_of_a_batch_is_its_definition(name, objective, more):
     assert float(in_table(method, params, batch)) == pytest.approx(loss64(method, params, batch), rel=2e-5)
 
 
-@each
+@some
 def test_a_step_follows_the_gradient_of_the_definition(name):
     method = replace(METHODS[name], **SMALL, regularizer="n3", regularization=0.1, adversarial=0.0)
     params, _, batch = started(method, graph())
@@ -191,7 +194,7 @@ def test_relations_are_told_beside_all_entities_too():
     assert float(in_table(method, params, batch)) > float(in_table(replace(method, relation_weight=0.0), params, batch))
 
 
-@each
+@some
 def test_padding_stays_zero_and_every_answer_is_met_once_a_pass(name):
     method, data = replace(METHODS[name], **SMALL), graph(count=200)
     result = fit(method, data, replace(Training.of(method), epochs=2))

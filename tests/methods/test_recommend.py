@@ -59,7 +59,7 @@ def losses(scores, at, batch, objective, weight):
 
 
 @pytest.mark.parametrize("objective", [InfoNCE(0.2), BPR(), Softmax(0.5)])
-@pytest.mark.parametrize("score", ["cosine", "dot"])
+@pytest.mark.parametrize("score", [pytest.param("cosine", marks=pytest.mark.slow), "dot"])
 def test_a_pass_of_mf_meets_each_pair_with_its_objective(data, objective, score):
     method = MF(vector_size=4, score=score, objective=objective, shared_negatives=6, batch_size=64)
     shard, batch = batch_of(method, data)
@@ -235,6 +235,7 @@ def test_what_is_known_of_items_is_added_to_them(data):
     assert known.fingerprint != data.fingerprint
 
 
+@pytest.mark.slow
 def test_what_is_known_of_users_is_added_to_what_their_net_reads(data, tmp_path):
     known = replace(
         data, user_features=np.array([[0, 2], *[[1, -1]] * 10, [-1, -1]], np.int32), user_feature_names=("a", "b", "c")

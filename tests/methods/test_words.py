@@ -36,6 +36,7 @@ def test_a_seed_gives_the_same_alone_and_vectorised(zipf):
     assert np.abs(group.vectors[0] - group.vectors[1]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_corpus_on_disk_is_read_a_shard_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
     documents = zipf_documents(np.random.default_rng(0), 50, 60, 25)

@@ -45,6 +45,7 @@ def test_the_likeliest_words_are_those_of_gensim(sentences, trained):
         assert trained.predict_output_word(["unknown"]) is None
 
 
+@pytest.mark.slow
 def test_outputs_are_read_only_and_of_their_objective(sentences, trained):
     assert trained.syn1neg.shape == trained.wv.vectors.shape
     assert trained.syn1neg.any()

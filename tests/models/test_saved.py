@@ -24,6 +24,7 @@ def same(one, other):
     np.testing.assert_array_equal(*outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"sg": 0}, pytest.param({"sg": 1, "hs": 1, "negative": 0}, marks=pytest.mark.slow)], ids=["cbow", "hs"]
 )
@@ -258,6 +259,7 @@ def test_files_of_the_first_version_are_of_word2vec(tmp_path, sentences):
     same(Word2Vec.load(tmp_path / "model"), model)
 
 
+@pytest.mark.slow
 def test_attributes_of_words_stay(tmp_path, sentences, others):
     model = Word2Vec(sentences, **TINY)
     model.wv.set_vecattr("w1", "kind", "number")

@@ -78,6 +78,7 @@ def test_the_vocabulary_is_that_of_gensim(few, reference):
     assert smaller.corpus.vocabulary.words == reference.corpus.vocabulary.words[:50]
 
 
+@pytest.mark.slow
 def test_workers_and_the_kind_of_input_have_no_effect_and_the_seed_decides(few, reference, tmp_path):
     (tmp_path / "few.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in few))
     again = Word2Vec(corpus_file=tmp_path / "few.txt", workers=4, **TINY)
@@ -149,6 +150,7 @@ def test_callbacks_are_told_of_glove_as_of_word2vec(few):
     assert told[1][-1] == "train ends"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [Word2Vec, GloVe])
 def test_without_the_cache_nothing_is_kept_and_nothing_changes(model, few, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
@@ -181,6 +183,7 @@ def test_each_call_of_train_draws_anew(few, monkeypatch):
         model.train(few, start_alpha=-1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "settings"),
     [

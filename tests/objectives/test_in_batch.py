@@ -186,7 +186,10 @@ def test_half_precision_is_compared_in_float32():
     np.testing.assert_array_equal(loss, contrast(pairwise("infonce"), jnp.float32(a), jnp.float32(b)))
 
 
-@pytest.mark.parametrize("name", ["infonce", "softmax", "bpr"])
+@pytest.mark.parametrize(
+    "name",
+    ["infonce", pytest.param("softmax", marks=pytest.mark.slow), pytest.param("bpr", marks=pytest.mark.slow)],
+)
 def test_chunks_give_what_the_whole_gives(name):
     def losses(chunk):
         def total(a, b, scale):

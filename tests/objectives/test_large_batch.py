@@ -36,6 +36,7 @@ def test_eight_devices_give_what_one_gives(arrays, name):
         assert np.abs(one).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings", "options"),
     [("infonce", {"temperature": 0.05}, {}), ("negative_sampling", {}, {"scale": 10.0, "bias": -10.0})],

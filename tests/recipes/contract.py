@@ -47,9 +47,7 @@ for _name, _one in RECIPES.items():
 
 
 # Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
-ALWAYS = frozenset(
-    ("skipgram", "simclr", "tf_idf", "complex", "mf", "lightgcn", "ials", "popularity", "gf_cf", "logistic_regression")
-)
+ALWAYS = frozenset(("skipgram", "simclr", "tf_idf", "complex", "mf", "ials", "popularity", "logistic_regression"))
 
 
 def pytest_generate_tests(metafunc):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from jaxembed.study.environment import command, environment, peak_memory
 
@@ -36,6 +37,7 @@ def test_fields_are_json_and_true():
     assert str(Path.home()) not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_in_bytes_and_grows_with_use():
     before = peak_memory()
     size = before + 50_000_000

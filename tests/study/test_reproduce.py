@@ -79,6 +79,7 @@ def test_a_figure_that_is_not_what_was_recorded_is_found_out(trained, capsys):
         path.write_text(before)
 
 
+@pytest.mark.slow
 def test_elsewhere_a_figure_may_differ_by_its_interval(trained):
     path = trained / "runs/seed-2/environment.json"
     before = edited(path, lambda content: content["versions"].update({"jax": "0.1"}))

@@ -158,6 +158,7 @@ def test_a_killed_study_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
     assert not list(killed.glob("runs/*/.checkpoints"))
 
 
+@pytest.mark.slow
 def test_a_killed_group_goes_on_although_a_seed_was_added(tmp_path):
     study(tmp_path / "whole", seeds=(1, 2, 3)).run(QUIET)
     kill_in(tmp_path / "killed", at=7)
@@ -296,6 +297,7 @@ def test_other_settings_are_refused_before_anything_is_trained(tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["wide"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_whose_folder_was_removed_begins_anew(tmp_path):
     """Its checkpoint is still there, but a record that begins at the checkpoint would lack all that came before."""
     kill_in(tmp_path, at=7)

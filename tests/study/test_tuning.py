@@ -68,6 +68,7 @@ def test_each_variant_has_as_many_trials_and_the_best_by_the_dev_figure_is_train
     assert "had 3 trials over learning_rate, with seed 0" in report(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_what_was_picked_is_kept(tmp_path):
     study(tmp_path).run(QUIET)
     stamps = lambda: {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
@@ -114,6 +115,7 @@ def test_unlike_budgets_and_figures_that_are_no_choice_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_has_no_trials(tmp_path, monkeypatch):
     @dataclass(frozen=True)
     class Still(Pull):

@@ -130,6 +130,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     assert reports[5][0] == steps[0][0]
 
 
+@pytest.mark.slow
 def test_where_all_are_damaged_training_starts_anew(tmp_path):
     whole, reports = trained()
     trained(tmp_path, die_at=8)
@@ -192,6 +193,7 @@ def test_a_checkpoint_of_other_shapes_is_refused_and_kept(tmp_path):
     assert steps_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_random_numbers_do_not_depend_on_how_jax_makes_them_by_default(tmp_path):
     """Neither from the start nor from a checkpoint, and a seed is the same alone and beside others."""
     whole, _ = trained(seeds=(1, 2), seeds_by="vmap")

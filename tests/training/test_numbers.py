@@ -38,6 +38,7 @@ def test_numbers_take_their_places_and_leave_the_original_alone():
     assert method == SkipGram(objective="margin", negative=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds_by", "same"),
     [

@@ -82,6 +82,7 @@ def corpus():
     return read_corpus([rng.choice(topics[i % 3], 40).tolist() for i in range(300)], min_count=1)
 
 
+@pytest.mark.slow
 def test_replicas_learn_and_do_not_depend_on_timing(corpus):
     method = SkipGram(vector_size=16, window=2, block=32, tile=16, shared_negatives=16, step_tokens=64, sample=0)
     training = Training(epochs=6, replicas=2, merge_steps=8)
@@ -105,6 +106,7 @@ def test_how_often_the_loss_is_counted_does_not_change_what_is_trained(corpus):
     assert (some.losses != every.losses).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_losses_are_counted_at_the_same_steps_whatever_is_reported(corpus, replicas):
     results = {}
@@ -135,6 +137,7 @@ def test_on_a_mesh_nothing_is_replicated():
     assert alone.steps == replicated.steps == 12
 
 
+@pytest.mark.slow
 def test_a_short_pass_merges_often(corpus):
     program = lambda method: Program(
         method, Training(replicas=2), method.source(corpus), (0,), table_of(method, Training(), {}, 1), None, Layout()
@@ -144,6 +147,7 @@ def test_a_short_pass_merges_often(corpus):
     assert short.merge_steps == -(-short.steps // MERGES)
 
 
+@pytest.mark.slow
 def test_a_second_training_of_the_same_shapes_is_not_compiled_again(corpus):
     training = Training(epochs=1, loss_every=0, replicas=2)
     first = fit(replace(SMALL, negative=3), corpus, training)
