@@ -93,6 +93,20 @@ class Interactions:
         there = at >= offsets[:-1, None]
         return np.where(there, self.item[np.where(there, at, 0)] if len(self) else -1, -1).astype(np.int32)
 
+    def pieces(self, length: int) -> np.ndarray:
+        """Returns the items of each user in pieces, padded with -1 in front: int32 [pieces, length].
+
+        Pieces are cut from the end. The last item of a piece is the first of the next one, so that each item of a user and
+        the one after it stand together in exactly one piece. Users with a single item have none.
+        """
+        steps = np.maximum(np.diff(self.offsets) - 1, 0)
+        count = -(-steps // (length - 1))
+        user = np.repeat(np.arange(len(count)), count)
+        back = np.cumsum(count)[user] - 1 - np.arange(len(user))  # how many pieces of the user follow
+        at = (self.offsets[1:][user] - back * (length - 1))[:, None] - np.arange(length, 0, -1)
+        there = at >= self.offsets[:-1][user][:, None]
+        return np.where(there, self.item[np.where(there, at, 0)] if len(self) else -1, -1).astype(np.int32)
+
     def summary(self) -> dict[str, Any]:
         """Returns what a run's environment.json records of its data."""
         sizes = {"pairs": len(self), "users": len(self.users), "items": len(self.items)}

@@ -37,10 +37,10 @@ class SASRec(DenseMethod, Recommender):
 
     encoder: Encoder = field(default_factory=_transformer)  # Encoder of the ordered items; it must be causal.
     objective: Any = field(default_factory=Softmax)  # Any pairwise objective of the scores of items, or its name.
-    length: Count = 50  # Number of a user's last items that are read.
+    length: Count = 50  # Number of a user's last items that are read; training cuts longer histories into pieces.
     # Number of items drawn for a step, for objectives with sampled negatives; softmax takes all items.
     shared_negatives: Count = 1024
-    batch_size: Count = 128  # Number of users in one step.
+    batch_size: Count = 128  # Number of pieces of histories in one step.
 
     from_history = True
 
@@ -61,9 +61,8 @@ class SASRec(DenseMethod, Recommender):
         return replace(super().suited_to(data), encoder=fitted)
 
     def examples(self, data: Interactions) -> dict[str, np.ndarray]:
-        """Returns the last `length + 1` items of each user with two or more, int32 `[n, length + 1]`, padded with -1 in front."""
-        several = np.flatnonzero(np.diff(data.offsets) > 1)
-        return {"items": data.histories(self.length + 1)[several]}
+        """Returns the items of each user in pieces of `length + 1`, int32 `[n, length + 1]`, padded with -1 in front."""
+        return {"items": data.pieces(self.length + 1)}
 
     def nets(self) -> dict[str, Encoder]:
         """Returns the encoder."""

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxembed.data.interactions import read_features, read_interactions
+from jaxembed.data.interactions import Interactions, read_features, read_interactions
 
 ROWS = [("b", "x", 3), ("a", "y", 1), ("a", "x", 2), ("b", "z", 1), ("a", "z", 5), ("b", "y", 2)]
 
@@ -33,6 +33,22 @@ def test_leave_one_out_takes_what_came_last(tmp_path):
         [None, "y", "x"],
         [None, "z", "y"],
     ]
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 60])
+def test_pieces_hold_each_step_of_a_user_once(length):
+    sizes = [3, 1, 0, 2, 11, 40]
+    user = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    item = np.random.default_rng(0).permutation(len(user)).astype(np.int32)
+    names = tuple(map(str, range(len(user))))
+    data = Interactions(names[: len(sizes)], names, user, item)
+    pieces = data.pieces(length)
+    assert pieces.shape[1] == length
+    steps = [(a, b) for row in pieces for a, b in zip(row, row[1:], strict=False) if a >= 0]
+    expected = [(a, b) for u in range(len(sizes)) for own in [item[user == u]] for a, b in zip(own, own[1:], strict=False)]
+    assert sorted(steps) == sorted(expected)
+    assert (pieces[:, -2:] >= 0).all()  # padding stands in front, and none is padding alone
+    assert (np.diff((pieces >= 0).astype(int), axis=1) >= 0).all()
 
 
 def test_a_share_is_set_apart_of_each_user_the_same_each_time(tmp_path):

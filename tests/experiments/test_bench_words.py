@@ -58,3 +58,23 @@ def test_without_gensim_its_turns_are_left_out_and_it_is_said(tmp_path, monkeypa
     table = (tmp_path / "table.md").read_text()
     assert experiment.NO_GENSIM in table
     assert "counting co-occurrences" in table
+
+
+def test_seeds_are_added_to_those_measured_before(tmp_path, monkeypatch):
+    found = dict.fromkeys(QUALITY + [f"{name} (dev half)" for name in experiment.BENCHMARKS], 0.5)
+    times = {"whole": 2.0, "two more": 1.0, "epochs": 5, "peak": 10**9}
+    calls = []
+
+    def apart(who, kind, path, seed):
+        calls.append(seed)
+        return {"who": who, "seed": seed} | times | found
+
+    monkeypatch.setattr(experiment, "apart", apart)
+    monkeypatch.setattr(experiment, "has_gensim", lambda: False)
+    settings = replace(experiment.PRESETS["smoke"], results=tmp_path, parts=("cbow", "skipgram"))
+    for seeds in ((1,), (2, 3), (3,)):
+        experiment.main(replace(settings, seeds=seeds))
+    assert calls == [1, 1, 2, 3, 2, 3, 3, 3]
+    rows = measured(tmp_path)
+    assert sorted((row["part"], row["seed"]) for row in rows) == [(p, s) for p in ("cbow", "skipgram") for s in (1, 2, 3)]
+    assert "| 3 |" in (tmp_path / "table.md").read_text()
