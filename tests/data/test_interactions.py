@@ -1,4 +1,5 @@
 import gzip
+import itertools
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +45,8 @@ def test_pieces_hold_each_step_of_a_user_once(length):
     data = Interactions(names[: len(sizes)], names, user, item)
     pieces = data.pieces(length)
     assert pieces.shape[1] == length
-    steps = [(a, b) for row in pieces for a, b in zip(row, row[1:], strict=False) if a >= 0]
-    expected = [(a, b) for u in range(len(sizes)) for own in [item[user == u]] for a, b in zip(own, own[1:], strict=False)]
+    steps = [(a, b) for row in pieces for a, b in itertools.pairwise(row) if a >= 0]
+    expected = [(a, b) for u in range(len(sizes)) for own in [item[user == u]] for a, b in itertools.pairwise(own)]
     assert sorted(steps) == sorted(expected)
     assert (pieces[:, -2:] >= 0).all()  # padding stands in front, and none is padding alone
     assert (np.diff((pieces >= 0).astype(int), axis=1) >= 0).all()

@@ -76,5 +76,7 @@ def test_seeds_are_added_to_those_measured_before(tmp_path, monkeypatch):
         experiment.main(replace(settings, seeds=seeds))
     assert calls == [1, 1, 2, 3, 2, 3, 3, 3]
     rows = measured(tmp_path)
-    assert sorted((row["part"], row["seed"]) for row in rows) == [(p, s) for p in ("cbow", "skipgram") for s in (1, 2, 3)]
+    assert sorted((row["part"], row["seed"]) for row in rows) == [
+        (p, s) for p in ("cbow", "skipgram") for s in (1, 2, 3)
+    ]
     assert "| 3 |" in (tmp_path / "table.md").read_text()
