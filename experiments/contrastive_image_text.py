@@ -25,6 +25,7 @@ from experiments.experiment import Experiment, Preset, set_apart
 from jaxembed.recipes import RECIPES
 
 PAIRS = ("untrained", "clip/infonce", "siglip/negative_sampling")
+FOUR = (*PAIRS[:2], "clip/dcl", PAIRS[2])
 NARROW = {f"{tower}_encoder.{name}": value for tower in ("image", "text")
           for name, value in {"hidden_size": 32, "depth": 1, "heads": 2}.items()}  # fmt: skip
 # What has results was trained on all pairs, with decay of positions too: to be left out when these are made again.
@@ -33,24 +34,19 @@ AS_RECORDED = {"validation": 0.0, "decay_places": True}
 PRESETS = {
     "smoke": Preset(
         PAIRS[:2], Path("runs/image-text-smoke"),
-        {**NARROW, "max_images": 512, "vocab_size": 1000, "epochs": 1, "batch_size": 64},
-        seeds=(1, 2),
+        {**NARROW, "max_images": 512, "vocab_size": 1000, "epochs": 1, "batch_size": 64}, seeds=(1, 2),
     ),
     "sweep": Preset(
-        (*PAIRS[:2], "clip/dcl", PAIRS[2]), Path("results/contrastive_image_text_sweep"),
-        {"epochs": 3, **AS_RECORDED},
-        vary=("batch_size=64,256",),
+        FOUR, Path("results/contrastive_image_text_sweep"), {"epochs": 3, **AS_RECORDED}, vary=("batch_size=64,256",),
     ),
     "tuned": Preset(
-        (*PAIRS[:2], "clip/dcl", PAIRS[2]), Path("results/contrastive_image_text_tuned"), seeds=(1, 2, 3, 4, 5),
+        FOUR, Path("results/contrastive_image_text_tuned"), seeds=(1, 2, 3, 4, 5),
         tune=("learning_rate=0.001,0.002,0.004",), select="retrieval/image_to_text/recall@10-dev",
     ),
     "gpu": Preset(
         PAIRS, Path("results/contrastive_image_text_gpu"),
-        {
-            "size": (80, 60), "patch": 10, "image_encoder.hidden_size": 256, "text_encoder.hidden_size": 256,
-            "image_encoder.depth": 6, "text_encoder.depth": 4, "epochs": 60, "batch_size": 1024,
-        },
+        {"size": (80, 60), "patch": 10, "image_encoder.hidden_size": 256, "text_encoder.hidden_size": 256,
+         "image_encoder.depth": 6, "text_encoder.depth": 4, "epochs": 60, "batch_size": 1024},
     ),
     "cpu": Preset(PAIRS, Path("results/contrastive_image_text"), AS_RECORDED),
 }  # fmt: skip
@@ -74,9 +70,7 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
 
 def show(results: Path) -> None:
     """Where the pictures are."""
-    print(
-        "\nRetrieval as pictures: RUN/retrieval-text-to-image.png, RUN/retrieval-images.png, and in TensorBoard's images"
-    )
+    print("\nRetrieval as pictures: RUN/retrieval-text-to-image.png, RUN/retrieval-images.png; and in TensorBoard")
 
 
 KINDS = {"untrained": RECIPES["untrained_towers"]}

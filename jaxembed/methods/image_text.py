@@ -32,8 +32,7 @@ class CLIP(DenseMethod):
     image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # Encoder of the images.
     text_encoder: Encoder = field(default_factory=lambda: encoder("transformer"))  # Encoder of the texts.
     vector_size: Count = 128  # Dimension of the common space, into which both are projected linearly.
-    # Any pairwise objective over `scale * cosine + bias`, or its name.
-    objective: Any = field(default_factory=InfoNCE)
+    objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale * cosine + bias`, or its name.
     # Initial scale of the scores, which is learned, up to 100.
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
     # Initial bias of the scores, which is learned too (SigLIP: Zhai et al. 2023); None leaves it out.
@@ -52,12 +51,9 @@ class CLIP(DenseMethod):
 
     def suited_to(self, data: "TokenizedImages") -> Self:
         """Adapts the encoders to the images and the vocabulary of the data, with batches no larger than the data."""
-        length = max(data.ids.shape[-1], data.max_length)
-        return replace(
-            super().suited_to(data),
-            image_encoder=sized(self.image_encoder, data.images, self.augmentation),
-            text_encoder=self.text_encoder.for_texts(data.vocabulary_size, length),
-        )
+        image = sized(self.image_encoder, data.images, self.augmentation)
+        text = self.text_encoder.for_texts(data.vocabulary_size, max(data.ids.shape[-1], data.max_length))
+        return replace(super().suited_to(data), image_encoder=image, text_encoder=text)
 
     def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:
         """Returns pixels uint8 `[n, h, w, c]`, token ids `[n, l]`, and the same number for equal texts and pictures, `[n]`."""
@@ -66,13 +62,9 @@ class CLIP(DenseMethod):
 
     def nets(self) -> dict[str, Encoder]:
         """Returns both towers and their projections."""
+        towers = {"image": self.image_encoder, "text": self.text_encoder}
         head = lambda tower: encoder("head", sizes=(tower.vector_size, self.vector_size), norm="none")
-        return {
-            "image": self.image_encoder,
-            "text": self.text_encoder,
-            "image_head": head(self.image_encoder),
-            "text_head": head(self.text_encoder),
-        }
+        return towers | {f"{name}_head": head(tower) for name, tower in towers.items()}
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with fresh towers, the logarithm of the scale, and the bias."""
@@ -109,11 +101,7 @@ class CLIP(DenseMethod):
         # The bound applies to the scale and not to its gradient, so that a scale that has reached the bound can decrease again.
         log_scale = net["log_scale"]
         bound = jax.lax.stop_gradient(jnp.minimum(log_scale, math.log(LARGEST_SCALE)) - log_scale)
-        options = {
-            "scale": jnp.exp(log_scale + bound),
-            "bias": net.get("bias", 0.0),
-            "chunk": self.chunk,
-        }
+        options = {"scale": jnp.exp(log_scale + bound), "bias": net.get("bias", 0.0), "chunk": self.chunk}
         # Pairs with the same text match each other, and so do pairs with the same picture: none of these is a negative.
         ids = (batch["texts"], batch["pictures"])
         if self.same_text == "positive":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -23,6 +24,7 @@ from jaxembed.tasks.base import (
     Read,
     Task,
     measured,
+    refusal,
     set_apart,
     shape_of_vectors,
     with_dev,
@@ -66,9 +68,8 @@ class ImageTexts(Task):
 
     def read(self) -> Read:
         """Reads both splits, divides the first if a part is set apart, and trains the tokenizer."""
-        reading: dict[str, Any] = {"image": self.image, "text": self.text, "picture": self.picture}
-        reading |= {"size": self.size, "channels": self.channels}
-        reading |= self.origin
+        columns = {"image": self.image, "text": self.text, "picture": self.picture}
+        reading: dict[str, Any] = {**columns, "size": self.size, "channels": self.channels, **self.origin}
         wanted = with_dev(self.max_images, self.validation)
         train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading), None
         held = set_apart(int(train.pictures.max()) + 1, self.validation)[1]
@@ -87,11 +88,8 @@ class ImageTexts(Task):
             more["dev"] = dev.summary()
             judged |= {"dev/image": {"images": dev.images.images}, "dev/text": text.examples(dev.texts)}
         inputs = {"image": ImageInput(*pixels.shape[1:]), "text": text}
-        about = train.summary() | more
-        return Read(
-            tokenized, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test,
-            judged_by=test.fingerprint,
-        )  # fmt: skip
+        return Read(tokenized, len(train), train.fingerprint, train.summary() | more, dev=dev, inputs=inputs,
+                    judged=judged, rest=test, judged_by=test.fingerprint)  # fmt: skip
 
     def probes(self) -> tuple[Any, Any]:
         """Measures the geometry of the watched vectors now and then, and after each pass how well images find their texts."""
@@ -105,7 +103,7 @@ class ImageTexts(Task):
 
     def unmeasurable(self) -> dict[str, str]:
         """Nothing can be measured if all pairs have the same text, since every answer would be right."""
-        why = _refused(self.found.rest)
+        why = refusal(lambda: _check(self.found.rest))
         return dict.fromkeys(self.columns.values(), why) if why else {}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
@@ -115,10 +113,12 @@ class ImageTexts(Task):
         is searched once. If pairs were set apart, the same figures among these have the suffix `-dev`.
         """
         figures = measured(GEOMETRY, lambda: geometry(vectors["image"]), "geometry/")
-        figures |= _retrieval(vectors["image"], vectors["text"], self.found.rest)
-        if dev := self.found.dev:
-            among = _retrieval(vectors["dev/image"], vectors["dev/text"], dev)
-            figures |= {f"{name}{DEV}": value for name, value in among.items()}
+        names = [key.partition("/")[2] for key in self.columns.values()]
+        for side, pairs, end in (("", self.found.rest, ""), ("dev/", self.found.dev, DEV)):
+            if pairs:
+                both = vectors[f"{side}image"], vectors[f"{side}text"]
+                found = measured(names, partial(_retrieval, *both, pairs), "retrieval/")
+                figures |= {f"{name}{end}": value for name, value in found.items()}
         return figures
 
     def pictures(self, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,21 +132,15 @@ class ImageTexts(Task):
         return with_thumbnails(keys, product.vectors, test.images.images)
 
 
-def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> Figures:
+def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> dict[str, float]:
     """Returns the figures of retrieval among pairs in both directions, and those of a random ranking."""
-    ids, pictures = pairs.ids, pairs.pictures
-
-    def measure() -> dict[str, float]:
-        if refused := _refused(pairs):
-            raise ValueError(refused)
-        figures = cross_retrieval(image, text, ids, groups=pictures, names=("image", "text"))
-        return figures | {f"random/{key}": value for key, value in random_recall(ids, ids, groups=pictures).items()}
-
-    return measured([key.partition("/")[2] for key in ImageTexts.columns.values()], measure, "retrieval/")
+    _check(pairs)
+    found = cross_retrieval(image, text, pairs.ids, groups=pairs.pictures, names=("image", "text"))
+    chance = random_recall(pairs.ids, pairs.ids, groups=pairs.pictures)
+    return found | {f"random/{name}": value for name, value in chance.items()}
 
 
-def _refused(pairs: Pairs) -> str | None:
-    """Returns why retrieval among these pairs is meaningless, or None if it is not."""
-    if len(np.unique(pairs.ids)) > 1:
-        return None
-    return f"all {len(pairs)} images have the same text, so that every answer is right"
+def _check(pairs: Pairs) -> None:
+    """Raises ValueError if all texts are equal, since every answer would be right."""
+    if len(np.unique(pairs.ids)) < 2:
+        raise ValueError(f"all {len(pairs)} images have the same text, so that every answer is right")
