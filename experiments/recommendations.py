@@ -47,6 +47,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         (*BASELINES, "ials", "mf/infonce", "lightgcn/infonce"), Path("results/recommendations"), GOWALLA,
+        own={"lightgcn": {"epochs": 25}},
     ),
 }  # fmt: skip
 

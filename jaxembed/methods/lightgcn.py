@@ -1,7 +1,7 @@
 """LightGCN: the vectors of users and items are averages over their neighbourhoods in the graph of interactions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxembed.data.interactions import Interactions
 from jaxembed.methods.recommend import PairMethod, Rows
-from jaxembed.objectives import InfoNCE
 from jaxembed.ranges import Count, CountOrZero
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source
 
@@ -25,7 +24,6 @@ class LightGCN(PairMethod):
 
     vector_size: Count = 64  # Dimension of the vectors.
     layers: CountOrZero = 2  # Number of layers; 0 is matrix factorisation.
-    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.1))  # Any pairwise objective, or its name.
 
     def source(self, data: Interactions) -> Source:
         """Returns the pairs, and the symmetric graph, by rows: users, then items."""

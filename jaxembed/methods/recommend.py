@@ -43,7 +43,7 @@ class PairMethod(Recommender):
 
     vector_size: Count = 128  # Dimension of the vectors.
     score: Literal["cosine", "dot"] = "cosine"  # The score of a user and an item: cosine or dot.
-    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.15))  # Any pairwise objective, or its name.
+    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.1))  # Any pairwise objective, or its name.
     shared_negatives: Count = 1024  # Number of negatives drawn for a step; all its pairs share them.
     # Number of negatives per positive that the drawn ones count as, for objectives with sampled negatives.
     negative: Positive = 1.0
