@@ -119,7 +119,7 @@ class KnowledgeMethod(ExampleMethod):
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with normal numbers, and with uniform angles for RotatE; columns of padding are 0."""
         of_entity, of_relation = jax.random.split(key)
-        shape = lambda name, size: (constants[name].value, len(self._stored(size)))
+        shape = lambda name, size: (constants[name].value, len(self.stored(size)))
         entities = shape("entities", self.vector_size)
         relations = shape("relations", self.score.width(self.vector_size))
         entity = self.start * jax.random.normal(of_entity, entities, jnp.float32)
@@ -127,13 +127,13 @@ class KnowledgeMethod(ExampleMethod):
             relation = jax.random.uniform(of_relation, relations, jnp.float32, -jnp.pi, jnp.pi)
         else:
             relation = self.start * jax.random.normal(of_relation, relations, jnp.float32)
-        clear = lambda table, size: table * self._stored(size)[None, :]
+        clear = lambda table, size: table * self.stored(size)[None, :]
         return Params({
             "entity": clear(entity, self.vector_size),
             "relation": clear(relation, self.score.width(self.vector_size)),
         })  # fmt: skip
 
-    def _stored(self, size: int) -> np.ndarray:
+    def stored(self, size: int) -> np.ndarray:
         """Returns which columns of a stored row are not padding, float32; complex numbers have padding after each half."""
         parts = 2 if self.score.is_complex and size == self.vector_size else 1
         lane = LANE // 2 if self.score.is_complex else LANE  # both halves, and angles, have the same padding
@@ -234,7 +234,7 @@ class KnowledgeMethod(ExampleMethod):
 
     def vectors(self, params: Params, constants: Any = None) -> jax.Array:
         """Returns the entities, `[E, vector_size]`; of complex numbers first all real parts, then all imaginary ones."""
-        return self._entities(params.tables["entity"][:, np.flatnonzero(self._stored(self.vector_size))])
+        return self._entities(params.tables["entity"][:, np.flatnonzero(self.stored(self.vector_size))])
 
     def answer(self, params: Params, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
         """Returns the scores `[q, E]` of all entities as tails of (asked, relation) or as heads of (relation, asked) (`back`)."""

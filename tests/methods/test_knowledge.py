@@ -56,9 +56,9 @@ def score64(method, h, r, t):
 
 def unpadded(method, params):
     """The tables without their padding, in float64."""
-    entity = np.asarray(params.tables["entity"], np.float64)[:, np.flatnonzero(method._stored(method.vector_size))]
+    entity = np.asarray(params.tables["entity"], np.float64)[:, np.flatnonzero(method.stored(method.vector_size))]
     size = method.score.width(method.vector_size)
-    return entity, np.asarray(params.tables["relation"], np.float64)[:, np.flatnonzero(method._stored(size))]
+    return entity, np.asarray(params.tables["relation"], np.float64)[:, np.flatnonzero(method.stored(size))]
 
 
 def started(method, data):
@@ -201,7 +201,7 @@ def test_padding_stays_zero_and_every_answer_is_met_once_a_pass(name):
     trained = result.method
     for table, size in (("entity", 6), ("relation", trained.score.width(6))):
         rows = np.asarray(result.params[0].tables[table])
-        assert not rows[:, trained._stored(size) == 0].any()
+        assert not rows[:, trained.stored(size) == 0].any()
         assert np.isfinite(rows).all()
     source = trained.source(data)
     piece = source.piece(0)
