@@ -39,7 +39,11 @@ PRESETS = {
         ("popularity", "item_cosine", "mf/infonce", "two_tower/infonce", "sasrec/softmax"),
         Path("results/recommendations_sequences"), MOVIELENS,
     ),
-    "clicks": Preset(CLICKS, Path("results/recommendations_clicks"), FRAPPE, seeds=(1, 2, 3, 4, 5)),
+    "clicks": Preset(
+        CLICKS, Path("results/recommendations_clicks"), {**FRAPPE, "epochs": 20, "vector_size": 32, "dropout": 0.5},
+        own={"logistic_regression": {"vector_size": 1}}, seeds=(1, 2, 3, 4, 5),
+        tune=("learning_rate=0.02,0.05", "l2=0.003,0.01"), select="clicks/auc-dev",
+    ),
     "accelerator": Preset(
         (*BASELINES, "ials", "mf/bpr", "mf/infonce", "lightgcn/infonce", "two_tower/infonce"),
         Path("results/recommendations_accelerator"), GOWALLA,
