@@ -77,6 +77,7 @@ def test_figures_are_kept_when_they_cannot_be_shown(tmp_path, monkeypatch):
     assert (tmp_path / "figures.csv").read_text().startswith("vectors,")
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home_and_a_name(tmp_path):
     """As in a container that runs under a number of its own."""
     KeyedVectors(["king", "queen"], np.eye(2) + 0.1).save(tmp_path / "v")

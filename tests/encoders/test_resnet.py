@@ -75,6 +75,7 @@ def test_forward_equals_the_reference_in_float64(filled, depth, stem, train):
     assert out.shape == (2, module.vector_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "stem", "parameters"),
     [(18, "imagenet", 11_176_512), (50, "imagenet", 23_508_032), (18, "cifar", 11_168_832)],

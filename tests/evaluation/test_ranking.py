@@ -94,6 +94,7 @@ def test_memory_is_that_of_a_chunk():
     assert compiled.memory_analysis().temp_size_in_bytes < 20 * 4 * side.asked[0].size * 23
 
 
+@pytest.mark.slow
 def test_models_rank_as_their_scores_do():
     from jaxembed.methods.knowledge import ComplEx, DistMult, RotatE, TransE
     from jaxembed.training.method import Static

@@ -13,6 +13,7 @@ from .word_reference import cbow_share, cbow_step, check_step, corpus_of, pull_m
 SMALL = {"vector_size": 6, "window": 3, "block": 8, "tile": 4, "step_tokens": 32, "shared_negatives": 5, "sample": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRWISE)
 def test_a_step_equals_loops_in_float64(name):
     check_step(CBOW(objective=pairwise(name), negative=3, **SMALL), name, cbow_step)

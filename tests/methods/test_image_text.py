@@ -79,6 +79,7 @@ def test_the_other_captions_of_a_picture_are_no_negatives(kind):
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_siglip_is_a_logistic_loss_of_every_pair():
     loss, cosines, _ = losses(image_text.SigLIP(**HOW), toy())
     sign = 2 * np.eye(8) - 1

@@ -96,6 +96,7 @@ def test_simclr_is_nt_xent_of_the_projections():
     np.testing.assert_allclose(metrics["loss"] / metrics["weight"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_moco_contrasts_with_its_queue_and_renews_it():
     method, params, shard = begun(replace(TRAINED["moco"], objective=InfoNCE(temperature=0.5)))
     batch = method.batch(shard, jnp.int32(0), jax.random.key(0))

@@ -88,6 +88,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SkipGram, pytest.param(CBOW, marks=pytest.mark.slow)])
 def test_real_text_is_learnt(method, text):
     corpus, held = text

@@ -56,6 +56,7 @@ def test_memory_of_chunks_at_16384(name, settings, options):
     assert temporary(chunk) < whole / 14
 
 
+@pytest.mark.slow
 def test_a_ring_of_one_is_plain():
     rng = np.random.default_rng(0)
     a, b = (jnp.float32(x) for x in rng.normal(size=(2, 5, 3)))

@@ -149,6 +149,7 @@ def test_factors_are_uniform_in_their_stated_range():
     assert stats.kstest(shift, stats.uniform(-1 / 6, 1 / 3).cdf).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_each_change_happens_with_its_probability_and_never_at_zero():
     image = planes(RGB[:4, :4])
     changes = {

@@ -73,7 +73,9 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
             {"seeds": (1,)},
             marks=pytest.mark.slow,
         ),
-        (replace(TRAINING, best_pass=True), {"seeds": (1, 2), "seeds_by": "threads"}),
+        pytest.param(
+            replace(TRAINING, best_pass=True), {"seeds": (1, 2), "seeds_by": "threads"}, marks=pytest.mark.slow
+        ),
     ],
     ids=["one", "threads", "vmap", "replicas", "lazy_adam", "best"],
 )
