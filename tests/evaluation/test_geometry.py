@@ -37,7 +37,9 @@ def test_alignment_is_the_mean_distance_of_pairs(alpha):
         alignment(a, b[:-1])
 
 
-@pytest.mark.parametrize("t", [2.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(50.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "t", [2.0, pytest.param(0.5, marks=pytest.mark.slow), pytest.param(50.0, marks=pytest.mark.slow)]
+)
 def test_uniformity_is_that_of_all_pairs(t):
     x = vectors()
     expected = np.log(np.mean(np.exp(-t * pdist(unit(x), "sqeuclidean"))))

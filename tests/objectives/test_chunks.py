@@ -20,7 +20,9 @@ def encoder(weights):
     return encode
 
 
-@pytest.mark.parametrize(("chunk", "dropout"), [pytest.param(4, False, marks=pytest.mark.slow), (4, True), (5, False), (99, True)])
+@pytest.mark.parametrize(
+    ("chunk", "dropout"), [pytest.param(4, False, marks=pytest.mark.slow), (4, True), (5, False), (99, True)]
+)
 def test_values_and_gradients_are_those_of_the_whole(chunk, dropout):
     rng = np.random.default_rng(0)
     xs = {"x": jnp.float32(rng.normal(size=(ROWS, 3)))}
