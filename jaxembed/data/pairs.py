@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxembed.data.columns import Opened, digest, open_split, read_values, rows_of
 from jaxembed.data.images import Images, read_images
+from jaxembed.data.parts import set_apart
 
 if TYPE_CHECKING:
     import datasets
@@ -264,6 +265,15 @@ class ImageTexts:
             return self
         names = self.pictures[:n].tolist() if self.named else None
         return ImageTexts.build(self.images.head(n), self.texts[:n], self.origin | {"pairs": n}, names)
+
+    def parted(self, share: float) -> tuple["ImageTexts", "ImageTexts | None"]:
+        """Returns the pairs to train on, and those of a `share` of the pictures, with all their texts; None for no picture."""
+        held = set_apart(int(self.pictures.max()) + 1, share)[1]
+        if not len(held):
+            return self, None
+        apart = np.isin(self.pictures, held)
+        part = lambda rows, name: self.take(np.flatnonzero(rows), {"validation": share, "part": name})
+        return part(~apart, "train"), part(apart, "dev")
 
     def take(self, rows: np.ndarray, note: dict[str, Any]) -> "ImageTexts":
         """Returns the pairs at `rows`; `note`, which must identify these rows, is added to the origin and the fingerprint."""

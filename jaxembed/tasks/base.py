@@ -1,7 +1,5 @@
 """The contract of a kind of data: how the data are read, and how the vectors made from them are judged."""
 
-import math
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -161,22 +159,6 @@ class Task(Checked):
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """Returns the part of the product that TensorBoard's projector shows."""
         return product
-
-
-def set_apart(n: int, share: float, most: int = sys.maxsize) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of the examples to train on, and of those to choose settings on.
-
-    The latter are a `share` of `n`, and at most `most`. They are spread evenly, so that data sorted by class lose some
-    examples of each class, and they are the same in every run.
-    """
-    count = min(int(n * share), most)
-    dev = np.arange(count) * n // max(count, 1)
-    return np.delete(np.arange(n), dev), dev
-
-
-def with_dev(wanted: int, share: float, most: int = sys.maxsize) -> int:
-    """Returns how many examples to read so that `wanted` are left after a `share` is set apart; 0 stands for all."""
-    return wanted and wanted + min(math.ceil(wanted * share / (1 - share)), most)
 
 
 def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:

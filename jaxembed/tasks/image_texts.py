@@ -11,24 +11,13 @@ import numpy as np
 from jaxembed.data.inputs import ImageInput, TextInput
 from jaxembed.data.pairs import ImageTexts as Pairs
 from jaxembed.data.pairs import read_image_texts
+from jaxembed.data.parts import with_dev
 from jaxembed.data.tokenized import tokenized_images
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import cross_retrieval, random_recall
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import (
-    DEV,
-    GEOMETRY,
-    Channels,
-    Figures,
-    Read,
-    Task,
-    measured,
-    refusal,
-    set_apart,
-    shape_of_vectors,
-    with_dev,
-)
+from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, shape_of_vectors
 from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 
@@ -71,12 +60,9 @@ class ImageTexts(Task):
         columns = {"image": self.image, "text": self.text, "picture": self.picture}
         reading: dict[str, Any] = {**columns, "size": self.size, "channels": self.channels, **self.origin}
         wanted = with_dev(self.max_images, self.validation)
-        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading), None
-        held = set_apart(int(train.pictures.max()) + 1, self.validation)[1]
-        if len(held):  # whole pictures are set apart, so that no other text of one is trained on
-            apart = np.isin(train.pictures, held)
-            part = lambda rows, name: train.take(np.flatnonzero(rows), {"validation": self.validation, "part": name})
-            train, dev = part(~apart, "train"), part(apart, "dev")
+        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading).parted(
+            self.validation
+        )
         train = train.head(self.max_images)
         test = read_image_texts(self.data, split=self.test_split, **reading)
         tokenizer = tokenizer_for(train.texts, self.tokenizer, self.vocab_size)

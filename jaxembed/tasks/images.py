@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxembed.data.images import read_images
 from jaxembed.data.inputs import ImageInput
+from jaxembed.data.parts import set_apart, with_dev
 from jaxembed.evaluation.checks import labels_of
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
 from jaxembed.evaluation.probe import check_probe, few_label_probe, fit_probe
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, set_apart, with_dev
+from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
 from jaxembed.vectors import KeyedVectors
 

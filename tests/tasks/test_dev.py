@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxembed.data.images import read_images
+from jaxembed.data.parts import set_apart, with_dev
 from jaxembed.recipes import RECIPES
-from jaxembed.tasks.base import set_apart, with_dev
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.sentences import Sentences
