@@ -34,7 +34,7 @@ from jaxembed.study.recorder import judgement
 from jaxembed.study.run import Run
 from jaxembed.study.train import train_group
 from jaxembed.study.values import as_json
-from jaxembed.tasks.base import Task, parted
+from jaxembed.tasks.base import DEV, Task, parted
 from jaxembed.training.loop import Diverged
 from jaxembed.training.numbers import seeds_of
 from jaxembed.training.processes import alone, is_first, tell, together
@@ -169,17 +169,24 @@ class Study:
         return replace(
             self, folder=self.folder / "tuning", variants=variants, seeds=[tuning.SEED], title=title, tune={}, select="",
             columns={header: self.select}, notes=[f"Settings are picked by {self.select}."],
+            lower_is_better=[header] if self._lower else [], unranked=[],
         )  # fmt: skip
+
+    @property
+    def _lower(self) -> bool:
+        """Whether less is better of the figure that trials are picked by, which is a column or its figure on the dev part."""
+        return self.select.removesuffix(DEV) in {
+            self.columns.get(header, "").removesuffix(DEV) for header in self.lower_is_better
+        }
 
     def picked(self) -> "Study":
         """Returns the study with the best of its trials on disk; trials that diverged are not considered."""
         folders = {run.variant.label: run.folder for run in self.trials.runs}
-        lower = self.select in {self.columns.get(header) for header in self.lower_is_better}
         picks = []
         for variant in self.variants:
             labels = [one.label for one in tuning.trials([variant], self.tune)]
             found = [tuning.figure(folders[label], self.select) for label in labels] if is_first() else []
-            picks.append(tuning.pick(variant, self.tune, tell(found), lower))
+            picks.append(tuning.pick(variant, self.tune, tell(found), self._lower))
         variants = [tuning.applied(*pair) for pair in zip(self.variants, (one.point for one in picks), strict=True)]
         notes = [*self.notes, tuning.note(picks, self.tune, self.select)]
         return replace(self, variants=variants, tune={}, select="", notes=notes)

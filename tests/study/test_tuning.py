@@ -68,6 +68,17 @@ def test_each_variant_has_as_many_trials_and_the_best_by_the_dev_figure_is_train
     assert "had 3 trials over learning_rate, with seed 0" in report(tmp_path)
 
 
+@pytest.mark.parametrize("lower", [[], ["norm"], ["other"]])
+def test_the_table_of_trials_has_their_figure_alone_and_its_direction(tmp_path, lower):
+    made = study(tmp_path, lower_is_better=lower, columns={**Dev.columns, "other": "judged/other"}, unranked=["other"])
+    trials = made.trials
+    trials.declare()
+    report(trials.folder, allow_missing=True)  # what is declared can be read
+    assert list(trials.columns.values()) == ["judged/norm-dev"]
+    assert list(trials.lower_is_better) == ([*trials.columns] if lower == ["norm"] else [])
+    assert not trials.unranked
+
+
 @pytest.mark.slow
 def test_a_second_call_trains_nothing_and_what_was_picked_is_kept(tmp_path):
     study(tmp_path).run(QUIET)
