@@ -40,7 +40,8 @@ PRESETS = {
         Path("results/recommendations_sequences"), MOVIELENS,
     ),
     "clicks": Preset(
-        CLICKS, Path("results/recommendations_clicks"), {**FRAPPE, "epochs": 20, "vector_size": 32, "dropout": 0.5},
+        CLICKS, Path("results/recommendations_clicks"), 
+        {**FRAPPE, "epochs": 20, "learning_rate": 0.02, "vector_size": 32, "dropout": 0.5},
         own={"logistic_regression": {"vector_size": 1}}, seeds=(1, 2, 3, 4, 5),
         tune=("learning_rate=0.02,0.05", "l2=0.003,0.01"), select="clicks/auc-dev",
     ),
