@@ -90,8 +90,7 @@ class Interactions:
         """Returns the last items of each user, the latest last, padded with -1 in front: int32 [users, length]."""
         offsets = self.offsets
         at = offsets[1:, None] - np.arange(length, 0, -1)
-        there = at >= offsets[:-1, None]
-        return np.where(there, self.item[np.where(there, at, 0)] if len(self) else -1, -1).astype(np.int32)
+        return self._items(at, offsets[:-1])
 
     def pieces(self, length: int) -> np.ndarray:
         """Returns the items of each user in pieces, padded with -1 in front: int32 [pieces, length].
@@ -104,7 +103,11 @@ class Interactions:
         user = np.repeat(np.arange(len(count)), count)
         back = np.cumsum(count)[user] - 1 - np.arange(len(user))  # how many pieces of the user follow
         at = (self.offsets[1:][user] - back * (length - 1))[:, None] - np.arange(length, 0, -1)
-        there = at >= self.offsets[:-1][user][:, None]
+        return self._items(at, self.offsets[:-1][user])
+
+    def _items(self, at: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Returns the items at these places, -1 for places before the first one of a row, int32 as `at`."""
+        there = at >= first[:, None]
         return np.where(there, self.item[np.where(there, at, 0)] if len(self) else -1, -1).astype(np.int32)
 
     def summary(self) -> dict[str, Any]:
