@@ -69,6 +69,7 @@ def test_a_score_of_facts_and_a_sampler_are_added_as_the_page_says(tmp_path):
     assert "ranking/mrr" in printed
 
 
+@pytest.mark.slow
 def test_a_sampler_of_recommenders_is_added_as_the_page_says(tmp_path):
     added = EXAMPLES["mixed.py"].partition("@dataclass")[2].partition("\n\n\n")[0]
     assert added.count("\n") < 20

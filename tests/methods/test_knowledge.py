@@ -24,7 +24,9 @@ METHODS = {
 }
 KEY = jax.random.key(4)
 SMALL = {"vector_size": 6, "batch_size": 16, "candidates": 5, "answers": 3, "start": 0.7}
-each = pytest.mark.parametrize("name", METHODS)
+each = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "TransE L2" else n for n in METHODS]
+)
 some = pytest.mark.parametrize(
     "name", [n if n in ("TransE L1", "ComplEx") else pytest.param(n, marks=pytest.mark.slow) for n in METHODS]
 )

@@ -183,7 +183,8 @@ def test_filters_equal_their_dense_forms(data):
 def test_a_user_of_sasrec_changes_with_each_item_and_sees_nothing_to_come(data):
     method = SASRec(length=4, batch_size=8).suited_to(data)
     params = method.init(key_of(0), method.source(data).constants)
-    encode = lambda *rows: np.asarray(method.encode(params.net, params.kept, {"items": jnp.array(rows, jnp.int32)}))
+    net = jax.jit(lambda items: method.encode(params.net, params.kept, {"items": items}))
+    encode = lambda *rows: np.asarray(net(jnp.array(rows, jnp.int32)))
     before, after, empty = encode([-1, -1, 2, 5], [-1, 2, 5, 7], [-1, -1, -1, -1])
     assert np.abs(before - after).max() > 1e-3
     assert not empty.any()
@@ -194,8 +195,8 @@ def test_a_user_of_sasrec_changes_with_each_item_and_sees_nothing_to_come(data):
     np.testing.assert_array_equal(scores[0][0], scores[1][0])
     assert np.abs(scores[0][1] - scores[1][1]).max() > 1e-4
     # The loss of a place depends on the items up to the next one alone.
-    read = lambda items: method._read(params.net, params.kept, jnp.array([items], jnp.int32))[0][0]
-    np.testing.assert_allclose(read([1, 2, 3, 4])[:2], read([1, 2, 8, 0])[:2], atol=1e-6)
+    read = jax.jit(lambda items: method._read(params.net, params.kept, items[None])[0][0])
+    np.testing.assert_allclose(read(jnp.array([1, 2, 3, 4]))[:2], read(jnp.array([1, 2, 8, 0]))[:2], atol=1e-6)
 
 
 def test_sasrec_needs_an_encoder_that_does_not_look_ahead():

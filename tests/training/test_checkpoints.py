@@ -67,7 +67,11 @@ def trained(folder=None, *, die_at=None, training=TRAINING, make=method, begin=N
             marks=pytest.mark.slow,
         ),
         pytest.param(TRAINING, {"seeds": (1, 2), "seeds_by": "vmap"}, marks=pytest.mark.slow),
-        (Training(epochs=3, learning_rate=0.05, reports=20, replicas=2, merge_steps=2), {"seeds": (1, 2)}),
+        pytest.param(
+            Training(epochs=3, learning_rate=0.05, reports=20, replicas=2, merge_steps=2),
+            {"seeds": (1, 2)},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             Training(epochs=3, learning_rate=0.05, optimizer="lazy_adam", reports=20),
             {"seeds": (1,)},
