@@ -68,15 +68,11 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def show(results: Path) -> None:
-    """Where the pictures are."""
-    print("\nRetrieval as pictures: RUN/retrieval-text-to-image.png, RUN/retrieval-images.png; and in TensorBoard")
-
-
-KINDS = {"untrained": RECIPES["untrained_towers"]}
 EXPERIMENT = Experiment(
-    "contrastive_image_text", "Images and texts in one space", __doc__, PRESETS, KINDS, notes=notes, show=show
-)
+    "contrastive_image_text", "Images and texts in one space", __doc__, PRESETS,
+    {"untrained": RECIPES["untrained_towers"]}, notes=notes,
+    hint="Retrieval as pictures: RUN/retrieval-text-to-image.png, RUN/retrieval-images.png; and in TensorBoard",
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

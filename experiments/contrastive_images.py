@@ -89,17 +89,11 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def show(results: Path) -> None:
-    """Where the pictures are."""
-    print(
-        "\nNearest neighbours as pictures (query left; green: same class): RUN/retrieval.png, and in TensorBoard's images"
-    )
-
-
-KINDS = {"untrained": RECIPES["untrained_images"]}
 EXPERIMENT = Experiment(
-    "contrastive_images", "Image vectors without labels", __doc__, PRESETS, KINDS, notes=notes, show=show
-)
+    "contrastive_images", "Image vectors without labels", __doc__, PRESETS,
+    {"untrained": RECIPES["untrained_images"]}, notes=notes,
+    hint="Nearest neighbours as pictures (query left; green: same class): RUN/retrieval.png, and in TensorBoard's images",
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

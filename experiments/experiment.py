@@ -70,7 +70,8 @@ class Experiment:
     """An experiment as its script declares it.
 
     kinds: contenders that are no recipes as they stand, by label or by the name before the slash. presets: the last is the
-    default. notes: lines under the table, made from the contenders. show: what is printed besides, given the results' folder.
+    default. notes: lines under the table, made from the contenders. hint: what to look at next, printed under the table. show:
+    prints more than that, given the results' folder.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Experiment:
     presets: Mapping[str, Preset]
     kinds: Mapping[str, Recipe] = field(default_factory=dict)
     notes: Callable[[Mapping[str, Recipe]], Sequence[str]] = lambda recipes: ()
+    hint: str = ""
     show: Callable[[Path], None] | None = None
 
     def base(self, label: str) -> Recipe:
@@ -187,6 +189,8 @@ class Experiment:
         print(f"\n{report(study.folder)}")
         if self.show:
             self.show(study.folder)
+        if self.hint:
+            print(f"\n{self.hint}")
         print(f"\nTables and plots: {study.folder}/table.md, table.tex, results.csv, quality.png, curves.png")
         print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {study.folder}/runs")
 

@@ -73,12 +73,10 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def show(results: Path) -> None:
-    """How to ask for recommendations."""
-    print("\nAsk a run for recommendations: jaxembed recommend RUN USER -k 10, or --history ITEM ITEM ...")
-
-
-EXPERIMENT = Experiment("recommendations", "Recommendations", __doc__, PRESETS, notes=notes, show=show)
+EXPERIMENT = Experiment(
+    "recommendations", "Recommendations", __doc__, PRESETS, notes=notes,
+    hint="Ask a run for recommendations: jaxembed recommend RUN USER -k 10, or --history ITEM ITEM ...",
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()
