@@ -219,5 +219,6 @@ TRIPLE_SCORES: dict[str, TripleScore] = {
     "transe_l2": TripleScore(translated, negative_distance, lambda head, tail: tail - head),
     "distmult": TripleScore(scaled, dot, lambda head, tail: head * tail),
     "complex": TripleScore(multiplied, dot, lambda head, tail: multiplied(tail, head, True), is_complex=True),
-    "rotate": TripleScore(rotated, negative_modulus, is_complex=True, is_angle=True),
+    "rotate_l1": TripleScore(rotated, negative_modulus, is_complex=True, is_angle=True),
+    "rotate_l2": TripleScore(rotated, negative_distance, is_complex=True, is_angle=True),
 }

@@ -34,7 +34,8 @@ class Recommender(Method):
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Returns a function that scores users by their items in `known`, for methods that are `from_history`."""
-        raise ValueError(f"{type(self).__name__} knows only the users of its training data: name one of them")
+        name = type(self).__name__
+        raise ValueError(f"{name} knows the users of its training data alone: name one, or train sasrec or two_tower")
 
 
 @dataclass(frozen=True)

@@ -122,13 +122,14 @@ def test_lightgcn_averages_over_the_graph(data):
 
 
 def test_graphs_are_spread_over_for_many_seeds_at_once(data):
-    graph = batch_of(LightGCN(batch_size=64, shared_negatives=4), data)[0].constants["graph"].values()
-    nodes = jax.random.normal(key_of(0), (3, 21, 4))
-    value = lambda x: jnp.sum(spread(x, *graph) ** 2)
-    for function in (lambda x: spread(x, *graph), jax.grad(value)):
-        np.testing.assert_allclose(
-            jax.vmap(function)(nodes), jnp.stack([function(x) for x in nodes]), rtol=1e-5, atol=1e-6
-        )
+    constants = batch_of(LightGCN(batch_size=64, shared_negatives=4), data)[0].constants
+    graph = constants["items_of"], constants["users_of"]
+    nodes = jax.random.normal(key_of(0), (3, 12, 4)), jax.random.normal(key_of(1), (3, 9, 4))
+    value = lambda *x: sum(jnp.sum(one**2) for one in spread(*x, *graph))
+    for function in (lambda *x: spread(*x, *graph), jax.grad(value, (0, 1))):
+        alone = [function(*(part[i] for part in nodes)) for i in range(3)]
+        for found, expected in zip(jax.vmap(function)(*nodes), zip(*alone, strict=True), strict=True):
+            np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_ials_solves_the_normal_equations(data):
