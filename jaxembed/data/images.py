@@ -72,6 +72,24 @@ class Images:
             origin=self.origin | note,
         )
 
+    def crops(self, seed: int = 0) -> np.ndarray:
+        """Returns a random part of each image, of .3 to 1 of its area, at full size and often mirrored: uint8, like `images`."""
+        from PIL import Image  # which takes a moment to import
+
+        random = np.random.default_rng(seed)
+        height, width, channels = self.images.shape[1:]
+        out = np.empty(self.images.shape, np.uint8)
+        for i, image in enumerate(self.images):
+            side = np.sqrt(random.uniform(0.3, 1))
+            h, w = round(height * side), round(width * side)
+            y, x = random.integers(height - h, endpoint=True), random.integers(width - w, endpoint=True)
+            part = image[y : y + h, x : x + w][:, :: random.choice((-1, 1))]
+            whole = Image.fromarray(part[..., 0] if channels == 1 else part).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+            out[i] = np.asarray(whole).reshape(height, width, channels)
+        return out
+
     def summary(self) -> dict[str, Any]:
         """Returns what a run's environment.json records of its data."""
         sizes = {"images": len(self), "shape": list(self.images.shape[1:]), "classes": len(self.names)}

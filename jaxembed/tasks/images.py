@@ -14,6 +14,7 @@ from jaxembed.evaluation.checks import labels_of
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
 from jaxembed.evaluation.probe import check_probe, few_label_probe, fit_probe
+from jaxembed.evaluation.retrieval import retrieval
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
@@ -21,6 +22,7 @@ from jaxembed.vectors import KeyedVectors
 
 ITERATIONS = 100  # iterations of the linear probe
 MOST_DEV = 5_000  # maximum number of images that are set apart
+FOUND = "retrieval/crop_to_image/recall@10"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Images(Task):
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     k: Count = 200  # Number of neighbours that vote on a class.
     few: CountOrZero = 0  # Number of labels per class for a second probe; 0 for no such probe.
+    crops: bool = False  # Judge as well how often a random part of a test image finds the image it is a part of.
     column: str = "image"  # Column of the images.
     label: str | None = "label"  # Column of their classes, by which vectors are judged; None if there is none.
     size: Count | tuple[Count, Count] | None = None  # Side, or height and width, to which images are resized.
@@ -48,7 +51,10 @@ class Images(Task):
     def columns(self) -> Mapping[str, str]:
         """The columns of a table."""
         few = {f"{self.few} labels a class": "probe/few"} if self.few else {}
-        return {"linear": "probe/linear", **few, "kNN": "probe/knn", "effective rank": "geometry/effective_rank"}
+        crops = {"found by a part, R@10": FOUND} if self.crops else {}
+        return {
+            "linear": "probe/linear", **few, "kNN": "probe/knn", **crops, "effective rank": "geometry/effective_rank",
+        }  # fmt: skip
 
     def read(self) -> Read:
         """Reads both splits, and divides the first if a part is set apart."""
@@ -70,6 +76,7 @@ class Images(Task):
         parts = {"test": test, "train": train, **({"dev": dev} if dev else {})}
         about = {**train.summary(), **{name: one.summary() for name, one in parts.items() if name != "train"}}
         judged = {name: {"images": one.images} for name, one in parts.items()}
+        judged |= {"crop": {"images": test.crops()}} if self.crops else {}
         inputs = {"image": ImageInput(*train.images.shape[1:])}
         return Read(
             train, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test,
@@ -97,12 +104,17 @@ class Images(Task):
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """Returns `probe/linear`, `probe/few` and `probe/knn` on the test images if they have labels, and `geometry/...`.
 
-        If images were set apart, the same figures on these have the suffix `-dev`: `probe/linear-dev` and so on.
+        With `crops`, also `retrieval/crop_to_image/recall@10`. If images were set apart, the probes' figures on these have
+        the suffix `-dev`: `probe/linear-dev` and so on.
         """
         train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
         if key not in self._known:
             figures = measured(GEOMETRY, lambda: geometry(vectors["test"]), "geometry/")
+            if self.crops:
+                pairs, ids = (vectors["crop"], vectors["test"]), np.arange(len(test))
+                found = lambda: {FOUND: retrieval(*pairs, (ids, ids), ks=(10,))["recall@10"]}
+                figures |= measured([FOUND], found)
             if train.labels is not None and test.labels is not None:
                 known, k = (vectors["train"], train.labels), min(self.k, len(train))
                 fitted = cache(lambda: fit_probe(*known, iterations=ITERATIONS))

@@ -369,3 +369,23 @@ def test_real_jpegs_equal_pillows(monkeypatch, data_folder):
     theirs = load("cifar10-jpeg", "test").select(range(300))
     assert np.array_equal(images.images, np.stack([np.asarray(row) for row in theirs["image"]]))
     assert images.names[0] == "airplane"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_are_parts_of_their_images(channels):
+    ramp = np.linspace(0, 200, 40).astype(np.uint8)  # from left to right
+    images = np.broadcast_to(ramp[None, None, :, None], (50, 30, 40, channels)).copy()
+    found = Images(images, None, (), "0" * 32)
+    crops = found.crops()
+    assert crops.shape == images.shape
+    assert crops.dtype == np.uint8
+    np.testing.assert_array_equal(crops, found.crops())
+    assert np.any(crops != found.crops(seed=1))
+    steps = np.diff(crops[:, 0, :, 0].astype(int), axis=1)
+    mirrored = (steps <= 0).all(1)
+    assert ((steps >= 0).all(1) | mirrored).all()
+    assert 10 < mirrored.sum() < 40
+    # A part of .3 to 1 of the area has .55 to 1 of the width, and so of the ramp.
+    reach = np.ptp(crops[:, 0, :, 0].astype(int), axis=1) / 200
+    assert 0.48 < reach.min() < 0.7
+    assert reach.max() > 0.9
