@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
     "transe": _facts(knowledge.TransE(), epochs=15),
     "distmult": _facts(knowledge.DistMult(), epochs=30),
     "complex": _facts(knowledge.ComplEx(), epochs=40),
-    "rotate": _facts(knowledge.RotatE(), epochs=30),
+    "rotate": _facts(knowledge.RotatE(), epochs=20),
     "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1, best_pass=True),
     "lightgcn": _of_nets(LightGCN(), epochs=15, learning_rate=0.02),
     "two_tower": _of_nets(TwoTower(), epochs=15, learning_rate=2e-3),
