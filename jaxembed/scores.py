@@ -1,5 +1,6 @@
 """Scores of all pairs of two sets of vectors: stateless, interchangeable, `(a, b) -> score`."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +17,11 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Written, with its derivative, for the layout of the operands: XLA's CPU back end is up to three times slower with a
     transposed left operand or several batch axes, and the scores are the smallest of the arrays to lay out anew. It is
-    fastest with the longer side as `a`.
+    fastest with the longer side as `a`. A single pair of matrices is multiplied as it is, which is faster by a third.
     """
+    if math.prod(a.shape[:-2]) == 1:
+        one = jnp.einsum("pd,qd->pq", a.reshape(a.shape[-2:]), b.reshape(b.shape[-2:]))
+        return one.reshape(*a.shape[:-1], b.shape[-2])
     return jnp.einsum("bpd,bqd->bpq", _flat(a), _flat(b)).reshape(*a.shape[:-1], b.shape[-2])
 
 
@@ -31,6 +35,10 @@ def _dot_forward(a, b):
 
 def _dot_backward(operands, gradient):
     a, b = operands
+    if math.prod(a.shape[:-2]) == 1:
+        gradient, one, other = (x.reshape(x.shape[-2:]) for x in (gradient, a, b))
+        to_a, to_b = gradient @ other, jnp.einsum("pq,pd->qd", gradient, one)
+        return to_a.reshape(a.shape).astype(a.dtype), to_b.reshape(b.shape).astype(b.dtype)
     gradient_PQ = lax.optimization_barrier(_flat(gradient))
     gradient_QP = lax.optimization_barrier(jnp.swapaxes(gradient_PQ, 1, 2))
     to_a = jnp.einsum("bpq,bqd->bpd", gradient_PQ, _flat(b))
