@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp  # importing it takes a fifth of a second, which is spent only where it is needed
 
 _ITERATIONS = 12  # of subspaces
+_FEW = 1_000  # users that are scored without the cosines of all items
 
 
 def matrix(data: Interactions) -> sp.csr_matrix:
@@ -106,7 +107,9 @@ class ItemCosine(Baseline):
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Returns the scorer `x S^T S`, x a row of what a user has and S the matrix with columns of length 1."""
         scaled, had = self._scaled(self._trained(params)), matrix(known)
-        similar = (scaled.T @ scaled).tocsr()
+        if had.shape[0] <= _FEW:
+            return lambda users: (had[users] @ scaled.T @ scaled).toarray()
+        similar = (scaled.T @ scaled).tocsr()  # pays for many users: all pairs of items that somebody has
         return lambda users: (had[users] @ similar).toarray()
 
 

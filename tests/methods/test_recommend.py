@@ -160,7 +160,9 @@ def test_ials_solves_the_normal_equations(data):
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
-def test_filters_equal_their_dense_forms(data):
+@pytest.mark.parametrize("few", [0, 1000])
+def test_filters_equal_their_dense_forms(data, few, monkeypatch):
+    monkeypatch.setattr("jaxembed.methods.closed_form._FEW", few)
     had = matrix(data).toarray().astype(np.float64)
     rows = np.array([3, 0, 7])
 
