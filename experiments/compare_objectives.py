@@ -55,14 +55,14 @@ PRESETS = {
 def notes(recipes: Mapping[str, Any]) -> list[str]:
     """What the table should be read with."""
     each = [f"{label} {one.training.epochs}" for label, one in recipes.items()]
-    words = next(iter(recipes.values())).task
+    words, few = next(iter(recipes.values())).task, {"skipgram/margin", "skipgram/bpr"} & set(recipes)
     return [
         f"Passes: {'; '.join(each)}; min_count {words.min_count}"
         + (f", the first {words.max_words:,} words." if words.max_words else "."),
         "WordSim-353 and SimLex-999: Spearman's rho; Google: share of analogies right, 3CosAdd, among the 30,000 most "
         "frequent words. `test`: the halves that no setting was chosen on. `enwik8-text` is the first 74 % of text8.",
-        "Held fixed but for learning rates and this: margin and bpr share 16 negatives instead of 32.",
-        "words/s counts corpus words, before subsampling; GloVe's leaves its counting out. The compiler is left out.",
+        *(["Held fixed but for learning rates and this: margin and bpr share 16 negatives instead of 32."] if few else []),
+        "words/s counts corpus words, before subsampling. The compiler is left out, and so is GloVe's counting.",
     ]  # fmt: skip
 
 

@@ -37,8 +37,8 @@ FASHION = {"data": "fashion-mnist", **AS_RECORDED}
 RATES = ("learning_rate=0.001,0.003,0.01",)
 LOWER = ("learning_rate=0.0003,0.001,0.003",)  # for methods without negatives, which collapse at high rates
 FOUND = (
-    "found by a part: share of the test images that are among the 10 nearest to a random part of them, of .3 to 1 of the area "
-    "and mirrored half of the time. The views of training are such parts."
+    "found by a part: share of the test images that are among the 10 nearest to a random part of themselves, which has .3 to 1 "
+    "of the area and is mirrored half of the time. Views of training are such parts, too."
 )
 WIDE = {"projection": (512, 128)}
 GPU = {"batch_size": 512, "encoder.dtype": "bfloat16"}
@@ -49,8 +49,8 @@ PRESETS = {
         (*BASELINES, "simclr/infonce", "byol"), Path("runs/images-smoke"),
         {"max_images": 512, "hidden_size": 32, "depth": 1, "heads": 2, "features": None, "epochs": 1}, seeds=(1, 2),
     ),
-    # On so few pictures no classes are learned that pixels would not tell: `cpu` has twelve times as many. What SimCLR is trained
-    # for shows at once: a part of a picture is near the picture.
+    # So few pictures teach no more about classes than pixels tell; `cpu` has twelve times as many. What SimCLR is trained for
+    # shows at once: a part of a picture is near the picture.
     "demo": Preset(
         (*BASELINES, "simclr/infonce"), Path("runs/images"), {"epochs": 3, "batch_size": 64, "k": 20, "crops": True},
     ),

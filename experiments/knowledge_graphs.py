@@ -23,6 +23,7 @@ from jaxembed.tasks.triples import MRR
 ALL = ("transe", "distmult", "complex", "rotate")
 RATES = ("learning_rate=0.05,0.1,0.2",)
 WORDNET = {"data": "wn18rr", "candidates": 2048}
+# Bilinear models of WordNet: more regularisation, and vectors twice as long.
 STRONG = {"regularization": 0.1, "vector_size": 400, "epochs": 16}
 # All entities are candidates of a step, and a complex vector has 1,000 numbers.
 WIDE: dict[str, Any] = {"objective": "softmax", "vector_size": 2000, "batch_size": 1024, "epochs": 100}
@@ -44,11 +45,17 @@ PRESETS = {
 def notes(recipes: Mapping[str, Any]) -> list[str]:
     """What the table should be read with."""
     data = next(iter(recipes.values())).task.data
+    sizes = [f"{label} {one.method.vector_size}" for label, one in recipes.items()]
     unseen = {"fb15k-237": "28 of 20,466", "wn18rr": "210 of 3,134"}
     return [
         *(
             [f"{unseen[data]} test facts of {data} name an entity that the training facts lack; they count."]
             if data in unseen
+            else []
+        ),
+        *(
+            [f"Numbers of a vector: {'; '.join(sizes)}."]
+            if len({one.method.vector_size for one in recipes.values()}) > 1
             else []
         ),
         "MRR, Hits@k and MR (mean rank): filtered by the facts of all splits, heads and tails together, ties by the mean rank; "

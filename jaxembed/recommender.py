@@ -55,7 +55,9 @@ class Recommender:
             raise ValueError(
                 "the history is empty" if user is None else f"nothing is known of the user {user}: give a history"
             )
-        if self.method.from_history or history is not None:  # `scorer` says so where a method knows its own users alone
+        if history is not None and not self.method.from_history:
+            raise self.method.needs_user()
+        if self.method.from_history:
             scores = self._of_history(seen, user)
         else:
             users, items = np.split(self.vectors.vectors, [len(self.users)])

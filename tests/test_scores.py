@@ -38,7 +38,7 @@ def test_every_score_has_a_reference():
 
 
 @each
-@pytest.mark.parametrize(("batch", "P", "Q"), [((), 3, 4), ((2, 3), 4, 3)])
+@pytest.mark.parametrize(("batch", "P", "Q"), [((), 3, 4), ((1,), 3, 4), ((2, 3), 4, 3)])
 def test_all_pairs_and_their_gradients_equal_float64(name, batch, P, Q):
     a, b = vectors(*batch, P=P, Q=Q)
     pull = np.random.default_rng(1).normal(size=(*a.shape[:-1], b.shape[-2]))

@@ -73,7 +73,10 @@ class Images:
         )
 
     def crops(self, seed: int = 0) -> np.ndarray:
-        """Returns a random part of each image, of .3 to 1 of its area, at full size and often mirrored: uint8, like `images`."""
+        """Returns a random part of each image at full size, uint8 like `images`.
+
+        A part has .3 to 1 of the area and the image's shape, and is mirrored half of the time.
+        """
         from PIL import Image  # which takes a moment to import
 
         random = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp  # importing it takes a fifth of a second, which is spent only where it is needed
 
 _ITERATIONS = 12  # of subspaces
-_FEW = 1_000  # users that are scored without the cosines of all items
+_FEW = 100  # number of known users up to which the cosines of all items are not computed
 
 
 def matrix(data: Interactions) -> sp.csr_matrix:

@@ -304,10 +304,10 @@ class ComplEx(Bilinear):
 class RotatE(KnowledgeMethod):
     """RotatE: a relation rotates the complex numbers of the head into those of the tail (Sun et al. 2019).
 
-    The paper's training is `RotatE(norm=1, objective="negative_sampling", adversarial=1.0, gamma=9.0)`.
+    The paper's distance and loss are `RotatE(norm=1, objective="negative_sampling", adversarial=1.0, gamma=9.0)`.
     """
 
-    # Distance: 1 is the sum of the moduli of the differences, as in the paper; 2 is Euclidean, many times as fast.
+    # Distance: 1 is the sum of the moduli of the differences, as in the paper; 2 is Euclidean, and several times as fast.
     norm: Literal[1, 2] = 2
     objective: Any = field(
         default_factory=lambda: InfoNCE(temperature=0.25)

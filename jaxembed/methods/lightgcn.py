@@ -67,7 +67,7 @@ def spread(users: jax.Array, items: jax.Array, items_of: Rows, users_of: Rows) -
 
     `items_of` and `users_of` hold the rows of both: `value, column [entries]` and where each row begins, `first`. The
     derivative is the same function. Automatic differentiation would transpose the matrices, which XLA computes by
-    scattering, several times as slow on a CPU; and the two products, which are as long, run at once on two cores.
+    scattering, several times as slow on a CPU. The two products take about equally long, and run at once on two cores.
     """
     from jax.experimental import sparse  # which imports scipy, in a third of a second
 

@@ -33,9 +33,16 @@ class Recommender(Method):
     from_history: ClassVar[bool] = False
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
-        """Returns a function that scores users by their items in `known`, for methods that are `from_history`."""
+        """Returns a function that scores users by their items in `known`, for methods that are `from_history`.
+
+        Raises ValueError for the others.
+        """
+        raise self.needs_user()
+
+    def needs_user(self) -> ValueError:
+        """Returns the error for a history that is given to a method that is not `from_history`."""
         name = type(self).__name__
-        raise ValueError(f"{name} knows the users of its training data alone: name one, or train sasrec or two_tower")
+        return ValueError(f"{name} knows the users of its training data alone: name one, or train sasrec or two_tower")
 
 
 @dataclass(frozen=True)

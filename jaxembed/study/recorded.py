@@ -78,6 +78,8 @@ def rebuilt(value: Any) -> Any:
         name = value.pop("class")
         if name not in classes():
             raise unknown("class", name, classes())
+        if name == "RotatE":
+            value.setdefault("norm", 1)  # before there was a choice
         known = {field.name for field in dataclasses.fields(classes()[name])}
         if set(value) - known:
             raise ValueError(

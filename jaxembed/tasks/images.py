@@ -37,7 +37,7 @@ class Images(Task):
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
     k: Count = 200  # Number of neighbours that vote on a class.
     few: CountOrZero = 0  # Number of labels per class for a second probe; 0 for no such probe.
-    crops: bool = False  # Judge as well how often a random part of a test image finds the image it is a part of.
+    crops: bool = False  # Also judge how often a random part of a test image finds that image.
     column: str = "image"  # Column of the images.
     label: str | None = "label"  # Column of their classes, by which vectors are judged; None if there is none.
     size: Count | tuple[Count, Count] | None = None  # Side, or height and width, to which images are resized.
@@ -97,6 +97,8 @@ class Images(Task):
             found = {"probe/knn": unseen, "probe/linear": unseen or refusal(lambda: check_probe(train))}
             if self.few and (rarest := int(np.unique(train, return_counts=True)[1].min())) < self.few:
                 found["probe/few"] = f"a class has {rarest} training images, fewer than {self.few}"
+        if self.crops and len(self.found.rest) <= 10:
+            found[FOUND] = "there are no more than 10 test images"
         if len(self.found.rest) < 2:
             found |= {f"geometry/{name}": "there is only one test image" for name in GEOMETRY}
         return {name: why for name, why in found.items() if why}

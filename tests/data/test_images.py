@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -388,4 +389,9 @@ def test_crops_are_parts_of_their_images(channels):
     # A part of .3 to 1 of the area has .55 to 1 of the width, and so of the ramp.
     reach = np.ptp(crops[:, 0, :, 0].astype(int), axis=1) / 200
     assert 0.48 < reach.min() < 0.7
+    assert reach.max() > 0.9
+    down = replace(found, images=np.swapaxes(images, 1, 2).copy()).crops()[:, :, 0, 0].astype(int)  # from top to bottom
+    assert (np.diff(down, axis=1) >= 0).all()  # never upside down
+    reach = np.ptp(down, axis=1) / 200
+    assert 0.45 < reach.min() < 0.7
     assert reach.max() > 0.9

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxembed.methods.knowledge import RotatE
 from jaxembed.recipes import RECIPES
 from jaxembed.study.recorded import completed, rebuilt, upgraded
 from jaxembed.study.run import Run
@@ -46,3 +47,8 @@ def test_what_is_recorded_now_is_left_alone(name):
     now = json.loads(json.dumps(as_json({"task": one.task, "method": one.method, "training": one.training}, "x")))
     now.pop("class", None)
     assert upgraded(now) == now
+
+
+def test_rotate_of_before_there_was_a_choice_of_distances_keeps_its_own():
+    assert rebuilt({"class": "RotatE", "gamma": 9.0}).norm == 1
+    assert rebuilt(as_json(RotatE(), "method")).norm == 2

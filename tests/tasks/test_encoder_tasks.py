@@ -100,6 +100,7 @@ def test_a_part_finds_its_image_among_the_test_images():
     task = Images("fashion-mnist-small", max_images=256, few=0, label=None, crops=True)
     parts = {name: np.zeros((len(one["images"]), 8), np.float32) for name, one in task.found.judged.items()}
     parts["test"] = np.random.default_rng(0).standard_normal((len(task.found.rest), 8), np.float32)
+    np.testing.assert_array_equal(task.found.judged["crop"]["images"], task.found.rest.crops())
     found = lambda crops: task.judge({**parts, "crop": crops})["retrieval/crop_to_image/recall@10"]
     assert found(parts["test"]) == 1
     assert found(np.roll(parts["test"], 1, axis=0)) < 0.1
