@@ -92,7 +92,11 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         f"the test images; kNN: the {last.task.k} nearest training images vote, weighted by exp(cosine / .07). Effective rank: "
         "of the test vectors.",
         *([FOUND] if last.task.crops else []),
-        "supcon sees the labels; the others do not.",
+        *(
+            ["supcon sees the labels; the others do not."]
+            if any(label.startswith("supcon") for label in recipes)
+            else []
+        ),
         set_apart(last.task.validation, "images"),
     ]
 

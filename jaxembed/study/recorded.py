@@ -69,6 +69,10 @@ def _is_method(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Method) and dataclasses.is_dataclass(kind)
 
 
+# What classes did before there was a setting for it.
+_BEFORE: dict[str, dict[str, Any]] = {"RotatE": {"norm": 1}}
+
+
 def rebuilt(value: Any) -> Any:
     """Turns the result of `as_json` into dataclasses again. Raises ValueError for an unknown class or field."""
     if isinstance(value, Mapping):
@@ -78,8 +82,7 @@ def rebuilt(value: Any) -> Any:
         name = value.pop("class")
         if name not in classes():
             raise unknown("class", name, classes())
-        if name == "RotatE":
-            value.setdefault("norm", 1)  # before there was a choice
+        value = _BEFORE.get(name, {}) | value
         known = {field.name for field in dataclasses.fields(classes()[name])}
         if set(value) - known:
             raise ValueError(
