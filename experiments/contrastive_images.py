@@ -3,8 +3,7 @@
     python -m experiments.contrastive_images --preset smoke --results runs/images-smoke   # a minute, 2 cores
     python -m experiments.contrastive_images --preset demo --results runs/images          # two minutes; in `make demo`
     python -m experiments.contrastive_images                                              # cpu: about 25 minutes, 2 cores
-    python -m experiments.contrastive_images --preset tuned        # ten methods, each at its best learning rate; about an hour
-    python -m experiments.contrastive_images --preset objectives   # ten methods at two learning rates, 45 minutes
+    python -m experiments.contrastive_images --preset objectives   # ten methods, each at its best learning rate; about an hour
     python -m experiments.contrastive_images --preset sweep        # batches x temperatures, a quarter of an hour
     python -m experiments.contrastive_images --preset gpu --results results/contrastive_images_gpu
     python -m experiments.contrastive_images --preset cifar10 --results results/contrastive_images_cifar10   # a GPU
@@ -14,7 +13,7 @@
 Expect of `cpu`: .88 by the linear probe and .82 by the 200 nearest neighbours for SimCLR, .85 and .79 for the pixels. Probe and
 neighbours see all training images, and are measured on the test images. Finished runs are kept, and a killed call goes on.
 
-In `tuned` each method is tried at three learning rates. The best by the linear probe on the validation part, a tenth of the
+In `objectives` each method is tried at three learning rates. The best by the linear probe on the validation part, a tenth of the
 training images that nothing is trained on, is trained with five seeds, and only these runs are compared on the test images.
 In the other presets the learning rate is the same for all methods, and nothing is chosen.
 """
@@ -56,10 +55,6 @@ PRESETS = {
     ),
     "objectives": Preset(
         ALL, Path("results/contrastive_images_objectives"),
-        {**FASHION, "max_images": 10_000, "epochs": 4, "batch_size": 64}, vary=("learning_rate=0.001,0.003",),
-    ),
-    "tuned": Preset(
-        ALL, Path("results/contrastive_images_tuned"),
         {"data": "fashion-mnist", "max_images": 10_000, "epochs": 4, "batch_size": 64},
         seeds=(1, 2, 3, 4, 5), tune=RATES, own_tune={"byol": LOWER, "simsiam": LOWER}, select="probe/linear-dev",
     ),

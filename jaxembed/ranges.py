@@ -1,9 +1,10 @@
-"""Ranges of numbers: declared in the annotation of a dataclass field, checked whenever such a dataclass is made.
+"""Ranges of numbers and choices of words: declared in the annotation of a dataclass field, checked whenever one is made.
 
     @dataclass(frozen=True)
     class Contrast(Checked):
         temperature: Positive = 0.1
         queue: Count = 4096
+        labels: Literal["ignore", "positive"] = "ignore"
 
 `Contrast(temperature=0)` raises `ValueError: temperature must be above 0, not 0`.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ CountOrZero = Annotated[int, Range(least=0)]
 
 
 class Checked:
-    """A dataclass whose numbers must lie in the ranges that its annotations declare.
+    """A dataclass whose numbers must lie in the ranges, and whose words be among the choices, that its annotations declare.
 
     A subclass with a `__post_init__` of its own calls this one first.
     """
@@ -87,6 +88,10 @@ class Checked:
     def __post_init__(self) -> None:
         for name, one in declared(type(self)).items():
             one.check(name, getattr(self, name))
+        for name, words in choices(type(self)).items():
+            if (value := getattr(self, name)) not in words:
+                *first, last = map(repr, words)
+                raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
 
 
 class Declared(NamedTuple):
@@ -111,6 +116,14 @@ def declared(kind: type) -> dict[str, Declared]:
     names = [field.name for field in fields(kind) if field.init] if is_dataclass(kind) else []
     found = {name: declared_by(hints[name]) for name in names}
     return {name: one for name, one in found.items() if one is not None}
+
+
+@cache
+def choices(kind: type) -> dict[str, tuple[str, ...]]:
+    """The words that each field of a dataclass may hold, where its annotation is a `Literal`."""
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind) if typing.get_origin(hints[field.name]) is Literal]
+    return {name: typing.get_args(hints[name]) for name in names}
 
 
 def declared_by(hint: Any) -> Declared | None:

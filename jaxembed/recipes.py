@@ -96,18 +96,16 @@ def _sentences(kind: type[sentences.SimCSE], epochs: int = 2, dropout: float = 0
 
 
 def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
+    towers = {"hidden_size": 128, "heads": 4, "dropout": 0.1}
     method = kind(
-        image_encoder=encoder("vit", hidden_size=128, depth=2, heads=4, patch=12, features=256, dropout=0.1),
-        text_encoder=encoder(
-            "transformer", vocab_size=4000, hidden_size=128, depth=1, heads=4, dropout=0.1, segments=0, norm="pre"
-        ),
+        image_encoder=encoder("vit", depth=2, patch=12, features=256, **towers),
+        text_encoder=encoder("transformer", vocab_size=4000, depth=1, segments=0, norm="pre", **towers),
         augmentation=Augmentation(crop=(0.6, 1.0), flip=0.5, jitter=0.0, grayscale=0.0),
         batch_size=256,
     )
     dense = Dense(optimizer="adamw", weight_decay=0.1, warmup=0.1, clip=1.0, schedule="cosine")
-    return Recipe(
-        method, ImageTexts("fashion-products", max_length=16), Training(epochs, 2e-3, reports=20, dense=dense)
-    )
+    training = Training(epochs, 2e-3, reports=20, dense=dense)
+    return Recipe(method, ImageTexts("fashion-products", max_length=16), training)
 
 
 def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:

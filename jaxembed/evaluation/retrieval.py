@@ -85,6 +85,12 @@ def cross_retrieval(
     }
 
 
+def check_ids(ids: ArrayLike) -> None:
+    """Raises ValueError if all rows have the same id (or name), since every answer would be right."""
+    if len(np.unique(ids)) < 2:
+        raise ValueError(f"all {len(np.asarray(ids))} rows have the same text or id, so that every answer is right")
+
+
 def _of_groups(groups: ArrayLike, ids: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each group [g], and which rows belong to it: bool [g, n]."""
     of, known = _codes(groups, groups)[0], _codes(ids, ids)[0]

@@ -44,11 +44,6 @@ class GloVe(Method):
 
     traced: ClassVar[tuple[str, ...]] = ("x_max", "alpha")
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.bias_start not in ("independence", "random"):
-            raise ValueError(f"bias_start must be 'independence' or 'random', not {self.bias_start!r}")
-
     def read(self, data: Corpus | Cooccurrences) -> Cooccurrences:
         """Counts the co-occurrences of a corpus; counts are returned as they are."""
         return data if isinstance(data, Cooccurrences) else count_cooccurrences(data, self.window)

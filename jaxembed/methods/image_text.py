@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -35,19 +35,16 @@ class CLIP(DenseMethod):
     objective: Any = field(default_factory=InfoNCE)  # Any pairwise objective over `scale * cosine + bias`, or its name.
     # Initial scale of the scores, which is learned, up to 100.
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
-    # Initial bias of the scores, which is learned too (SigLIP: Zhai et al. 2023); None leaves it out.
-    bias: Finite | None = None
+    bias: Finite | None = None  # Initial bias of the scores, learned too (Zhai et al. 2023); None leaves it out.
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
     # How pairs with the same text or picture count: as "positive", or "exclude", which takes them out of the negatives.
-    same_text: str = "exclude"
+    same_text: Literal["exclude", "positive"] = "exclude"
     chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
 
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", named_objective(self.objective, 1.0))
-        if self.same_text not in ("exclude", "positive"):
-            raise ValueError(f"same_text must be 'exclude' or 'positive', not {self.same_text!r}")
 
     def suited_to(self, data: "TokenizedImages") -> Self:
         """Adapts the encoders to the images and the vocabulary of the data, with batches no larger than the data."""
@@ -117,7 +114,7 @@ class SigLIP(CLIP):
     objective: Any = field(default_factory=Logistic)
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 10.0
     bias: Finite | None = -10.0
-    same_text: str = "positive"
+    same_text: Literal["exclude", "positive"] = "positive"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ class SimCLR(ImageMethod):
     # Any pairwise objective, or its name, which sets the temperature .2 if the objective has one; infonce is NT-Xent.
     objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.2))
     # How pairs with the same label count: "ignore" labels, "exclude" such pairs from the negatives, or make them "positive".
-    labels: str = "ignore"
+    labels: Literal["ignore", "exclude", "positive"] = "ignore"
     chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
 
     traced: ClassVar[tuple[str, ...]] = ("objective.temperature",)
@@ -105,8 +105,6 @@ class SimCLR(ImageMethod):
         super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", named_objective(self.objective, 0.2))
-        if self.labels not in ("ignore", "exclude", "positive"):
-            raise ValueError(f"labels must be 'ignore', 'exclude' or 'positive', not {self.labels!r}")
 
     def suited_to(self, data: "Images") -> Self:
         """Like ImageMethod's. Raises ValueError if labels are needed and there are none."""
@@ -126,7 +124,7 @@ class SupCon(SimCLR):
     """SupCon: SimCLR with labels, in which all views of a class are positives of each other (Khosla et al. 2020, L_out)."""
 
     objective: Any = field(default_factory=lambda: Softmax(temperature=0.1))
-    labels: str = "positive"
+    labels: Literal["ignore", "exclude", "positive"] = "positive"
 
 
 @dataclass(frozen=True)

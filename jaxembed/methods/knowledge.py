@@ -77,8 +77,6 @@ class KnowledgeMethod(ExampleMethod):
             )
         if self.corruption not in CORRUPTIONS:
             raise unknown("corruption", self.corruption, CORRUPTIONS)
-        if self.regularizer not in ("none", "n3", "l2"):
-            raise unknown("regularizer", self.regularizer, ("none", "n3", "l2"))
         if self.score.is_complex and self.vector_size % 2:
             raise ValueError(f"vector_size must be even, since two numbers make a complex one, not {self.vector_size}")
         if self.relation_weight and self.score.between is None:

@@ -66,8 +66,6 @@ class PairMethod(Recommender):
         super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", pairwise(self.objective))
-        if self.score not in ("cosine", "dot"):
-            raise ValueError(f"score must be 'cosine' or 'dot', not {self.score!r}")
         if self.objective.negatives == "path":  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError("hierarchical_softmax is for words only: choose another objective")
 

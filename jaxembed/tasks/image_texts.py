@@ -15,11 +15,13 @@ from jaxembed.data.parts import with_dev
 from jaxembed.data.tokenized import tokenized_images
 from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
-from jaxembed.evaluation.retrieval import cross_retrieval, random_recall
+from jaxembed.evaluation.retrieval import check_ids, cross_retrieval, random_recall
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, shape_of_vectors
 from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
 from jaxembed.vectors import KeyedVectors
+
+_WATCHED = "retrieval/watched/recall@10"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,7 @@ class ImageTexts(Task):
     test_split: str = "test"  # Split in which retrieval is measured, in both directions.
     image: str = "image"  # Column of the images.
     text: str = "name"  # Column of the texts, or a template of columns: "{name}, {base_colour}".
-    # Column that identifies pictures, such as image_id, if one stands in several rows. By default equal pixels do.
-    picture: str | None = None
+    picture: str | None = None  # Column that identifies pictures that stand in several rows; None: equal pixels do.
     size: tuple[Count, Count] | None = (48, 36)  # Height and width to which images are resized.
     channels: Channels | None = 3  # 1 for grey, 3 for colour.
     max_images: CountOrZero = 0  # Number of training pairs, the first of the split; 0 takes all.
@@ -52,7 +53,7 @@ class ImageTexts(Task):
         "image → text MRR": "retrieval/image_to_text/mrr",
         "random R@10": "retrieval/random/recall@10",
     }
-    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "retrieval/watched/recall@10", "geometry/effective_rank")
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", _WATCHED, "geometry/effective_rank")
     unranked: ClassVar[tuple[str, ...]] = ("random R@10",)
 
     def read(self) -> Read:
@@ -60,9 +61,8 @@ class ImageTexts(Task):
         columns = {"image": self.image, "text": self.text, "picture": self.picture}
         reading: dict[str, Any] = {**columns, "size": self.size, "channels": self.channels, **self.origin}
         wanted = with_dev(self.max_images, self.validation)
-        train, dev = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading).parted(
-            self.validation
-        )
+        whole = read_image_texts(self.data, split=self.train_split, max_images=wanted, **reading)
+        train, dev = whole.parted(self.validation)
         train = train.head(self.max_images)
         test = read_image_texts(self.data, split=self.test_split, **reading)
         tokenizer = tokenizer_for(train.texts, self.tokenizer, self.vocab_size)
@@ -79,8 +79,7 @@ class ImageTexts(Task):
 
     def probes(self) -> tuple[Any, Any]:
         """Measures the geometry of the watched vectors now and then, and after each pass how well images find their texts."""
-        found = lambda vectors: {"retrieval/watched/recall@10": np.array([*map(self._recall, vectors)])}
-        return shape_of_vectors, found
+        return shape_of_vectors, lambda vectors: {_WATCHED: np.array([*map(self._recall, vectors)])}
 
     def _recall(self, vectors: jax.Array) -> float:
         image, text = np.split(np.asarray(vectors), 2)  # the watched images come first, their texts after them
@@ -89,7 +88,7 @@ class ImageTexts(Task):
 
     def unmeasurable(self) -> dict[str, str]:
         """Nothing can be measured if all pairs have the same text, since every answer would be right."""
-        why = refusal(lambda: _check(self.found.rest))
+        why = refusal(lambda: check_ids(self.found.rest.ids))
         return dict.fromkeys(self.columns.values(), why) if why else {}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
@@ -120,13 +119,7 @@ class ImageTexts(Task):
 
 def _retrieval(image: np.ndarray, text: np.ndarray, pairs: Pairs) -> dict[str, float]:
     """Returns the figures of retrieval among pairs in both directions, and those of a random ranking."""
-    _check(pairs)
+    check_ids(pairs.ids)
     found = cross_retrieval(image, text, pairs.ids, groups=pairs.pictures, names=("image", "text"))
     chance = random_recall(pairs.ids, pairs.ids, groups=pairs.pictures)
     return found | {f"random/{name}": value for name, value in chance.items()}
-
-
-def _check(pairs: Pairs) -> None:
-    """Raises ValueError if all texts are equal, since every answer would be right."""
-    if len(np.unique(pairs.ids)) < 2:
-        raise ValueError(f"all {len(pairs)} images have the same text, so that every answer is right")

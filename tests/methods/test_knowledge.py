@@ -227,7 +227,7 @@ def test_self_adversarial_weights_take_no_gradient():
         (lambda: ComplEx(vector_size=7), "vector_size must be even"),
         (lambda: DistMult(objective="hierarchical_softmax"), "choose softmax or infonce"),
         (lambda: TransE(corruption="bernouilli"), "did you mean 'bernoulli'"),
-        (lambda: TransE(regularizer="n4"), "unknown regularizer 'n4'"),
+        (lambda: TransE(regularizer="n4"), "regularizer must be 'none', 'n3' or 'l2', not 'n4'"),
         (lambda: RotatE(relation_weight=1.0), "leave relation_weight at 0"),
         (lambda: ComplEx(objective=Margin(margin=-1.0)), "margin"),
         (lambda: ComplEx().suited_to(Triples.build([(["a"], ["r"], ["a"]), (), ()])), "only one entity"),

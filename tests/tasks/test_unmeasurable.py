@@ -63,7 +63,7 @@ def test_pairs_without_a_correlation():
 def test_one_caption_for_all_pictures():
     pairs = Pairs.build(pictures([0, 1, 2]), ["a shoe", "A shoe", "a  shoe"])
     task = of(ImageTexts, Read(None, 3, "f", {}, rest=pairs))
-    reason = "all 3 images have the same text, so that every answer is right"
+    reason = "all 3 rows have the same text or id, so that every answer is right"
     assert task.unmeasurable() == dict.fromkeys(task.columns.values(), reason)
     figures = task.judge({part: np.eye(3, dtype=np.float32) for part in ("image", "text")})
     assert {figures[name] for name in task.columns.values()} == {Unmeasured(reason)}
