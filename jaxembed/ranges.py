@@ -1,4 +1,4 @@
-"""Ranges of numbers and choices of words: declared in the annotation of a dataclass field, checked whenever one is made.
+"""Ranges of numbers, and choices: declared in the annotation of a dataclass field, checked whenever one is made.
 
     @dataclass(frozen=True)
     class Contrast(Checked):
@@ -80,7 +80,7 @@ CountOrZero = Annotated[int, Range(least=0)]
 
 
 class Checked:
-    """A dataclass whose numbers must lie in the ranges, and whose words be among the choices, that its annotations declare.
+    """A dataclass whose fields must lie in the ranges, or be among the choices, that its annotations declare.
 
     A subclass with a `__post_init__` of its own calls this one first.
     """
@@ -88,9 +88,9 @@ class Checked:
     def __post_init__(self) -> None:
         for name, one in declared(type(self)).items():
             one.check(name, getattr(self, name))
-        for name, words in choices(type(self)).items():
-            if (value := getattr(self, name)) not in words:
-                *first, last = map(repr, words)
+        for name, known in choices(type(self)).items():
+            if (value := getattr(self, name)) not in known:
+                *first, last = map(repr, known)
                 raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
 
 
@@ -119,8 +119,8 @@ def declared(kind: type) -> dict[str, Declared]:
 
 
 @cache
-def choices(kind: type) -> dict[str, tuple[str, ...]]:
-    """The words that each field of a dataclass may hold, where its annotation is a `Literal`."""
+def choices(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The values that each field of a dataclass may have, where its annotation is a `Literal`."""
     hints = typing.get_type_hints(kind)
     names = [field.name for field in fields(kind) if typing.get_origin(hints[field.name]) is Literal]
     return {name: typing.get_args(hints[name]) for name in names}

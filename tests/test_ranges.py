@@ -10,7 +10,7 @@ import pytest
 
 from jaxembed.encoders.functional import ENCODERS, encoder, parameters
 from jaxembed.objectives import FAMILIES, InfoNCE
-from jaxembed.ranges import Checked, Count, Positive, Range, Share, declared, declared_by
+from jaxembed.ranges import Checked, Count, Positive, Range, Share, choices, declared, declared_by
 from jaxembed.recipes import RECIPES
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.start import Start
@@ -120,3 +120,11 @@ def test_the_faults_that_were_found():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+@pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: type(owner).__name__)
+def test_a_choice_is_one_of_those_that_are_declared(owner):
+    for name, known in choices(type(owner)).items():
+        assert getattr(owner, name) in known
+        with pytest.raises(ValueError, match=f"^{name} must be {known[0]!r}.* or {known[-1]!r}, not 'none of these'$"):
+            replace(owner, **{name: "none of these"})
