@@ -85,7 +85,7 @@ def _sentences(kind: type[sentences.SimCSE], epochs: int = 2, dropout: float = 0
     net = encoder("bag", vocab_size=40_000, hidden_size=768, dropout=dropout)
     task = Sentences(
         "multi30k-captions", tokenizer="word", vocab_size=40_000, buckets=8192, max_length=24, whole=True,
-        start=Start(std=0.1, own=512, centred=True, smoothing=3e-4),
+        start=Start(std=0.2, own=512, grams=(3, 4), centred=True, smoothing=1e-3, frequencies=("imdb",)),
     )  # fmt: skip
     dense = Dense(optimizer="adamw", warmup=0.1, clip=1.0)
     return Recipe(

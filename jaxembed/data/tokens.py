@@ -253,7 +253,7 @@ def start_vectors(
         size = keyed_vectors.vectors.shape[1]
         raise ValueError(f"the vectors have {size} columns, the tokens {dim}: train vectors of vector_size={dim}")
     places = {key: row for row, key in enumerate(keyed_vectors.index_to_key)}
-    words = _words(vocabulary(tokenizer))
+    words = words_of(tokenizer)
     rows = np.array([places.get(word, places.get(word.lower(), -1)) for word in words])
     rows[[tokenizer.pad, tokenizer.cls, tokenizer.sep]] = -1
     out = np.random.default_rng(seed).normal(0.0, std, (len(rows), dim)).astype(np.float32)
@@ -263,8 +263,9 @@ def start_vectors(
     return out, int(known.sum())
 
 
-def _words(tokens: Sequence[str]) -> list[str]:
+def words_of(tokenizer: Tokenizer) -> list[str]:
     """Returns the word that each token spells, "" for a continuation ("##ing"; "ing" beside "Ġking" or "▁king")."""
+    tokens = vocabulary(tokenizer)
     mark = next((mark for mark in "Ġ▁" if any(len(token) > 1 and token.startswith(mark) for token in tokens)), "")
     return ["" if token.startswith("##") or not token.startswith(mark) else token[len(mark) :] for token in tokens]
 

@@ -81,7 +81,7 @@ class Sentences(Task):
         tokenizer = tokenizer_for(texts, self.tokenizer, self.vocab_size).with_buckets(self.buckets)
         start, known = self.start.vectors(tokenizer) if self.start else (None, 0)
         groups = token_groups(sentences, tokenizer, self.max_length, start)
-        groups = replace(groups, weights=self.start.weights(tokenizer, groups) if self.start else None)
+        groups = replace(groups, weights=self.start.weights(tokenizer, groups.special) if self.start else None)
         about = sentences.summary() | {"truncated": groups.truncated, "tokenizer": tokenizer.summary()}
         about |= {"tokens_that_start_as_words": known} if self.start else {}
         splits = dict(zip(self.splits, self.splits, strict=True)) or {WHOLE: None}

@@ -1,13 +1,13 @@
 """The start of a text encoder: token vectors of Skip-gram, trained on a corpus, and weights of tokens by frequency."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from jaxembed.data.text import Corpus, read_corpus
-from jaxembed.data.tokenized import TokenGroups
-from jaxembed.data.tokens import Tokenizer, start_vectors
+from jaxembed.data.tokens import Tokenizer, start_vectors, words_of
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.ranges import Checked, Count, CountOrZero, NotNegative, Positive, Range
 from jaxembed.training.loop import fit
@@ -29,6 +29,9 @@ class Start(Checked):
     # Number of further columns, in which every token starts with random numbers. A word is then more similar to itself than to
     # any other word, and sentences that share words are similar whatever the words mean.
     own: CountOrZero = 0
+    # Lengths of the character n-grams of a word, the shortest and the longest. A word's random numbers are then sums over its
+    # n-grams, so that words with common parts ("play", "players") are similar too. None draws them for each word alone.
+    grams: tuple[Count, Count] | None = None
     epochs: Count = 3  # Number of Skip-gram's passes.
     std: Positive = 0.02  # Standard deviation of the vectors that the encoder starts with.
     # Number of the corpus' most frequent words that a tokenizer of whole words knows as well.
@@ -38,6 +41,8 @@ class Start(Checked):
     # The constant a of the smooth inverse frequency a / (a + p), the weight with which a token of frequency p starts in encoders
     # that weight tokens (Arora et al. 2017). 0 starts all tokens with the same weight.
     smoothing: NotNegative = 0.0
+    # Further datasets of texts by whose words tokens are weighted. "you" is rare in an encyclopedia, and frequent in reviews.
+    frequencies: tuple[str, ...] = ()
     seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0  # Seed of Skip-gram.
 
     def corpus(self) -> Corpus:
@@ -55,22 +60,51 @@ class Start(Checked):
         vectors = KeyedVectors(corpus.vocabulary.words, rows)
         found, known = start_vectors(tokenizer, vectors, self.vector_size, self.seed, self.std)
         own = np.random.default_rng([self.seed, _OWN]).normal(0, self.std, (len(found), self.own))
+        if self.grams and self.own:
+            own = self._of_grams(words_of(tokenizer), own)
         return np.concatenate([found, own.astype(np.float32)], axis=1), known
 
-    def weights(self, tokenizer: Tokenizer, groups: TokenGroups) -> np.ndarray | None:
-        """Returns the logarithm of each token's first weight, from its frequency in the corpus and the groups together.
+    def _of_grams(self, words: list[str], otherwise: np.ndarray) -> np.ndarray:
+        """Returns the own columns of words, `[n, own]`; a token that is no word keeps its row of `otherwise`.
 
-        Tokens that are not words have almost no weight. Float32 `[len(tokenizer)]`, or None if all weights are equal.
+        A row is the weighted sum of the random numbers of the word's n-grams, with the squares of the weights adding up to 1.
+        An n-gram weighs the less, the more words have it, as words do in TF-IDF.
+        """
+        shortest, longest = self.grams or (1, 0)
+        columns: dict[str, int] = {}
+        rows = []
+        for word in words:
+            spaced = f" {word} " if any(map(str.isalnum, word)) and word.strip("[]") == word else ""
+            parts = {spaced[at : at + n] for n in range(shortest, longest + 1) for at in range(len(spaced) - n + 1)}
+            rows.append([columns.setdefault(part, len(columns)) for part in sorted(parts)])
+        counts = np.bincount(np.concatenate(rows).astype(np.int64), minlength=len(columns))
+        inverse = 1 + np.log((1 + len(words)) / (1 + counts))
+        drawn = np.random.default_rng([self.seed, _OWN, 1]).normal(0, self.std, (len(columns), self.own))
+        own = otherwise.copy()
+        for token, of in enumerate(rows):
+            if of:
+                own[token] = inverse[of] / np.linalg.norm(inverse[of]) @ drawn[of]
+        return own
+
+    def weights(self, tokenizer: Tokenizer, special: Sequence[int]) -> np.ndarray | None:
+        """Returns the logarithm of each token's first weight, float32 `[len(tokenizer)]`; None if all weights are equal.
+
+        The frequency of a token is the mean of its shares in the corpus and in the other corpora of `frequencies`, which
+        are alike however long they are. Tokens that are not words, `special`, have almost no weight.
         """
         if not self.smoothing:
             return None
-        vocabulary = self.corpus().vocabulary
-        counts = np.bincount(groups.ids.ravel(), minlength=len(tokenizer)).astype(np.float64)
-        for word, count in zip(vocabulary.words, vocabulary.counts, strict=True):
-            if (token := tokenizer.core.token_to_id(word)) is not None:
-                counts[token] += count
-        special = list(groups.special)
-        counts[special] = 0
-        weights = np.log(self.smoothing / (self.smoothing + counts / counts.sum()))
-        weights[special] = _NEXT_TO_NOTHING
+        corpora = (self.corpus(), *(read_corpus(one, lowercase=True) for one in self.frequencies))
+        share = np.mean([_shares(tokenizer, corpus) for corpus in corpora], axis=0)
+        weights = np.log(self.smoothing / (self.smoothing + share))
+        weights[list(special)] = _NEXT_TO_NOTHING
         return weights.astype(np.float32)
+
+
+def _shares(tokenizer: Tokenizer, corpus: Corpus) -> np.ndarray:
+    """Returns the share of each token in a corpus, float64 `[len(tokenizer)]`; each of its words is tokenized once."""
+    counts = np.zeros(len(tokenizer))
+    words = tokenizer.core.encode_batch(corpus.vocabulary.words, add_special_tokens=False)
+    for word, count in zip(words, corpus.vocabulary.counts, strict=True):
+        np.add.at(counts, word.ids, count)
+    return counts / counts.sum()

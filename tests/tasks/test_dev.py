@@ -8,6 +8,7 @@ import pytest
 
 from jaxembed.data.images import read_images
 from jaxembed.data.parts import set_apart, with_dev
+from jaxembed.data.tokens import tokenizer_for
 from jaxembed.recipes import RECIPES
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
@@ -141,7 +142,9 @@ def test_only_texts_to_train_on_are_cut_and_tokens_start_by_their_frequency(keep
     keep("scored", "train", sentence1=["a " * 50, "unseen"], sentence2=["b", "c"], score=[1.0, 5.0])
     corpus = tmp_path / "words.txt"
     corpus.write_text("a b a c a b a d\n" * 20)
-    start = Start(str(corpus), vector_size=4, epochs=1, words=50, smoothing=0.01)
+    reviews = tmp_path / "reviews.txt"
+    reviews.write_text("A b c d\n" * 10)
+    start = Start(str(corpus), vector_size=4, epochs=1, words=50, smoothing=0.01, frequencies=(str(reviews),))
     how = {"tokenizer": "word", "vocab_size": 50, "max_length": 6, "sts": "scored", "splits": (), "start": start}
     task = Sentences("captions", whole=True, buckets=7, **how)
     found = task.found
@@ -152,18 +155,40 @@ def test_only_texts_to_train_on_are_cut_and_tokens_start_by_their_frequency(keep
     assert not found.judged["all/b"]["query"].any()
     assert found.train.judged.shape == (4, 52)
     assert found.judged["all/a"]["ids"][1, 1] >= found.train.vocabulary_size - 7
-    counts = {"a": 80 + 3 * 5, "b": 40 + 3 * 2, "c": 20 + 3 * 3, "d": 20 + 3 * 2}  # of training texts as they were cut
-    for word, count in counts.items():
-        p = count / sum(counts.values())
+    shares = {"a": 4 / 8, "b": 2 / 8, "c": 1 / 8, "d": 1 / 8}  # in the corpus; in the reviews each has a quarter
+    for word, share in shares.items():
+        p = (share + 1 / 4) / 2
         assert found.train.weights[core.token_to_id(word)] == pytest.approx(np.log(0.01 / (0.01 + p)), abs=1e-6)
     assert (found.train.weights[[0, 1, 2, 3]] < -20).all()
     assert (found.train.weights[-7:] == 0).all()
     centred = replace(start, centred=True).vectors(found.inputs["text"].tokenizer)[0]
-    at = [core.token_to_id(word) for word in counts]
+    at = [core.token_to_id(word) for word in shares]
     plain = found.train.start[at] - found.train.start[at].mean(0)  # which centring brings to one scale again
     np.testing.assert_allclose(centred[at] * plain.std() / centred[at].std(), plain, atol=1e-5)
     cut = Sentences("captions", **how).found
     assert cut.judged["all/a"]["ids"].shape == (2, 6)
+
+
+def test_words_with_common_parts_start_alike(tmp_path):
+    """Cosines of the own columns are those of TF-IDF vectors of the words' character n-grams, which scikit-learn finds."""
+    sklearn = pytest.importorskip("sklearn.feature_extraction.text")
+    words = ["play", "plays", "player", "house", "housing", "tree"]
+    tokenizer = tokenizer_for(words * 2, "word", 50)
+    corpus = tmp_path / "words.txt"
+    corpus.write_text(" ".join(words) + "\n" + "\n".join([" ".join(words)] * 20))
+    start = Start(str(corpus), vector_size=4, epochs=1, own=20_000, grams=(3, 4))
+    own = start.vectors(tokenizer)[0][:, 4:].astype(np.float64)
+    at = [tokenizer.core.token_to_id(word) for word in words]
+    assert np.std(own[at], axis=1) == pytest.approx(start.std, rel=0.02)
+    found = (own[at] / np.linalg.norm(own[at], axis=1, keepdims=True)) @ (
+        own[at] / np.linalg.norm(own[at], axis=1, keepdims=True)
+    ).T
+    count = sklearn.CountVectorizer(analyzer="char_wb", ngram_range=(3, 4), binary=True).fit_transform(words).toarray()
+    tokens = tokenizer.core.get_vocab_size()  # special tokens have no n-grams
+    weighted = count * (1 + np.log((1 + tokens) / (1 + count.sum(0))))
+    weighted /= np.linalg.norm(weighted, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, weighted @ weighted.T, atol=0.03)
+    assert found[0, 1] > 0.3 > abs(found[0, 3])
 
 
 def test_fingerprints_cover_what_vectors_are_judged_by(keep):
