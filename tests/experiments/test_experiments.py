@@ -150,6 +150,11 @@ def test_a_table_says_what_settings_are_chosen_on():
         )
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda one: one.name)
+def test_what_runs_without_a_preset_is_for_a_cpu(experiment):
+    assert experiment.parse([])[0].preset not in ("gpu", "cifar10", "accelerator")
+
+
 def test_the_objectives_of_every_kind_of_encoder_have_a_preset_that_tunes_them():
     assert {experiment.name for experiment, _ in TUNED} >= {
         "compare_objectives", "contrastive_images", "contrastive_sentences", "contrastive_image_text", "knowledge_graphs",
