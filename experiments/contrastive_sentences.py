@@ -59,6 +59,7 @@ PRESETS = {
         {
             "max_rows": 512, "hidden_size": 32, "heads": 2, "vocab_size": 2000, "epochs": 1,
             "batch_size": 64, "start.data": "enwik8-small", "max_words": 50_000, "start.epochs": 1, "vector_size": 32, "own": 0,
+            "frequencies": (),
         },
         seeds=(1, 2),
     ),

@@ -45,6 +45,11 @@ class Start(Checked):
     frequencies: tuple[str, ...] = ()
     seed: Annotated[int, Range(least=0, most=2**32 - 1)] = 0  # Seed of Skip-gram.
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.grams and self.grams[0] > self.grams[1]:
+            raise ValueError(f"grams must be the shortest length and then the longest, not {self.grams}")
+
     def corpus(self) -> Corpus:
         """Returns the corpus that Skip-gram is trained on."""
         corpus = read_corpus(self.data)
@@ -74,7 +79,8 @@ class Start(Checked):
         columns: dict[str, int] = {}
         rows = []
         for word in words:
-            spaced = f" {word} " if any(map(str.isalnum, word)) and word.strip("[]") == word else ""
+            # Punctuation and special tokens, such as [PAD], are no words. Spaces mark a word's start and end.
+            spaced = f" {word} " if any(map(str.isalnum, word)) and not word.startswith("[") else ""
             parts = {spaced[at : at + n] for n in range(shortest, longest + 1) for at in range(len(spaced) - n + 1)}
             rows.append([columns.setdefault(part, len(columns)) for part in sorted(parts)])
         counts = np.bincount(np.concatenate(rows).astype(np.int64), minlength=len(columns))

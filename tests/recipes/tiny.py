@@ -84,6 +84,7 @@ def tiny(recipe, text):
     from jaxembed.fields import changed
 
     kind = type(recipe.task).__name__
-    more = {"data": str(text)} if kind == "Words" else {"start.data": str(text)} if kind == "Sentences" else {}
+    corpora = {"Words": {"data": str(text)}, "Sentences": {"start.data": str(text), "frequencies": (str(text),)}}
+    more = corpora.get(kind, {})
     epochs = {"epochs": 3, "reports": 6} if recipe.method.trained else {}
     return changed(recipe, CHANGES[kind] | more | epochs, skip_absent=True)

@@ -189,6 +189,8 @@ def test_words_with_common_parts_start_alike(tmp_path):
     weighted /= np.linalg.norm(weighted, axis=1, keepdims=True)
     np.testing.assert_allclose(found, weighted @ weighted.T, atol=0.03)
     assert found[0, 1] > 0.3 > abs(found[0, 3])
+    with pytest.raises(ValueError, match="the shortest length and then the longest"):
+        replace(start, grams=(4, 3))
 
 
 def test_fingerprints_cover_what_vectors_are_judged_by(keep):
