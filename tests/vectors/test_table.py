@@ -71,7 +71,7 @@ def test_searches_follow_every_change(change):
     fresh = KeyedVectors(kv.index_to_key, kv.vectors.copy())
     # The order of a sum's terms, hence its last bit, follows how rows lie in memory.
     for search in ("most_similar", "most_similar_cosmul"):
-        (keys, scores), (expected_keys, expected) = (zip(*getattr(v, search)("b")) for v in (kv, fresh))
+        (keys, scores), (expected_keys, expected) = (zip(*getattr(v, search)("b"), strict=True) for v in (kv, fresh))
         assert keys == expected_keys
         np.testing.assert_allclose(scores, expected, rtol=1e-6)
     np.testing.assert_allclose(kv.norms, fresh.norms, rtol=1e-6)
