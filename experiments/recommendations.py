@@ -52,7 +52,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         (*BASELINES, "ials", "mf/infonce", "lightgcn/infonce"), Path("results/recommendations"), GOWALLA,
-        own={"lightgcn": {"epochs": 36, "batch_size": 16_384, "learning_rate": 0.04}},
+        own={"lightgcn": {"epochs": 24, "batch_size": 4096, "learning_rate": 0.02, "vector_size": 128}},
     ),
 }  # fmt: skip
 
