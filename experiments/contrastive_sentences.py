@@ -83,10 +83,11 @@ PRESETS = {
 def notes(recipes: Mapping[str, Any]) -> list[str]:
     """What the table should be read with."""
     lengths = [f"{label} {one.training.epochs}" for label, one in recipes.items() if one.method.trained]
+    widths = dict.fromkeys(str(of.method.encoder["hidden_size"]) for name, of in recipes.items() if name.startswith("bag"))
     one = list(recipes.values())[-1]
     start, method = one.task.start, one.method
     return [
-        f"bag: the weighted mean of token vectors, {method.encoder['hidden_size']} wide; layers is a Transformer on them; "
+        f"bag: the weighted mean of token vectors, {'/'.join(widths)} wide; layers is a Transformer on them; "
         f"batch {method.batch_size}; tokens: {one.task.tokenizer}; token vectors start from "
         f"{f'Skip-gram on {start.data}' if start else 'noise'}. Passes: {'; '.join(lengths)}.",
         "STS-B: Spearman's rho of cosines with people's scores. Settings were chosen on its dev split. STS-B shares sentences "

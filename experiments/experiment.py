@@ -138,7 +138,7 @@ class Experiment:
         if "learning_rate" not in tune and "learning_rate=" not in varied:
             notes += _rates(recipes)
         return Study(
-            name=self.name, title=f"{self.title}: {', '.join(tasks.values())}", folder=preset.results,
+            name=self.name, title=f"{self.title}: {', '.join(dict.fromkeys(one.data for one in tasks))}", folder=preset.results,
             tasks={name: task for task, name in tasks.items()}, variants=variants, seeds=preset.seeds,
             columns=first.columns, curves=first.curves, unranked=first.unranked, lower_is_better=first.lower_is_better,
             settings={"experiment": self.name}, notes=notes,

@@ -116,8 +116,12 @@ class Study:
 
     def _label(self, run: Planned) -> str:
         """Returns what the table calls a run's line."""
-        several = len({each.task for each in self.runs}) > 1
-        return f"{run.task}: {run.variant.label}" if several else run.variant.label
+        several = len({self._data(each) for each in self.runs}) > 1
+        return f"{self._data(run)}: {run.variant.label}" if several else run.variant.label
+
+    def _data(self, run: Planned) -> str:
+        """Returns what the table calls the data of a run: of variants with a task of their own it is the dataset."""
+        return run.task if run.variant.data is None else self.tasks[run.task].data
 
     def run(self, options: Options | None = None) -> None:
         """Trains the missing runs, group by group. A run that fails does not stop the others. Trials come first.
@@ -199,7 +203,7 @@ class Study:
             "notes": list(self.notes),
             "runs": [
                 {"folder": run.folder.relative_to(self.folder).as_posix(), "label": self._label(run), "seed": run.seed,
-                 "factors": {"data": run.task, **as_json(run.variant.factors)}}
+                 "factors": {"data": self._data(run), **as_json(run.variant.factors)}}
                 for run in self.runs
             ],
         }  # fmt: skip

@@ -330,8 +330,16 @@ def test_labels_that_would_share_a_folder_get_folders_of_their_own(first, second
 def test_tasks_and_labels_that_would_share_a_folder_get_folders_of_their_own():
     two = (replace(variant("c"), data="a-b"), variant("b-c"))
     assert len(set(names(*two, tasks=("a", "a-b")))) == 3
-    with pytest.raises(ValueError, match="two lines of the table of s would be called 'a: b: c'"):
-        names(replace(variant("b: c"), data="a"), replace(variant("c"), data="a: b"), tasks=("a", "a: b"))
+    with pytest.raises(ValueError, match="two lines of the table of s would be called 'toy: b: c'"):
+        names(replace(variant("b: c"), data="a"), variant("c"), tasks=("a", "toy: b"))
+
+
+def test_lines_of_one_dataset_that_is_read_in_two_ways_stand_together():
+    """Bold and significance concern lines with the same data; a variant with a task of its own has a label of its own."""
+    two = (replace(variant("plain"), data="a"), replace(variant("rich"), data="a-2"))
+    made = Study("s", "results", {"a": Toy(), "a-2": Toy()}, two, (1,), COLUMNS)
+    assert [made._label(run) for run in made.runs] == ["plain", "rich"]
+    assert {made._data(run) for run in made.runs} == {"toy"}
 
 
 def test_a_long_label_has_a_folder_that_every_file_system_takes(tmp_path):
