@@ -150,7 +150,7 @@ RECIPES: dict[str, Recipe] = {
     "rotate": _facts(knowledge.RotatE(), epochs=20),
     "mf": _interactions(MF(), epochs=30, learning_rate=0.5, initial_accumulator=0.1, best_pass=True),
     "lightgcn": _of_nets(LightGCN(), epochs=15, learning_rate=0.02),
-    "two_tower": _of_nets(TwoTower(), epochs=15, learning_rate=2e-3),
+    "two_tower": _of_nets(TwoTower(tied=True), epochs=15, learning_rate=2e-3),
     "sasrec": _of_nets(SASRec(), epochs=60, learning_rate=3e-3, time="time", hold="last"),
     "fm": _clicks(clicks.FM()),
     "deepfm": _clicks(clicks.DeepFM()),

@@ -34,6 +34,8 @@ class TwoTower(PairMethod):
     hidden: tuple[Count, ...] = (128,)  # Widths inside the net.
     length: Count = 100  # How many of a user's last items count.
     drop: ShareBelowOne = 0.2  # Share of a history's items, and of a user's features, that are left out in training.
+    # Whether a history is read with the vectors by which items are found, rather than with vectors of their own.
+    tied: bool = False
 
     from_history = True
 
@@ -57,7 +59,7 @@ class TwoTower(PairMethod):
         keys, n = jax.random.split(key, 4), constants["items"].value
         draw = lambda key, n=n: self.start * jax.random.normal(key, (n, self.vector_size), jnp.float32)
         net = self.nets()["tower"].init(keys[0])[0]
-        learned = {"tower": net, "read": draw(keys[1]), "items": draw(keys[2])}
+        learned = {"tower": net, "items": draw(keys[2])} | ({} if self.tied else {"read": draw(keys[1])})
         if "user_features" in constants:
             learned["user_features"] = draw(jax.random.fold_in(key, len(keys)), constants["user_feature_rows"].value)
         if "features" not in constants:
@@ -79,9 +81,9 @@ class TwoTower(PairMethod):
         known = constants.get("user_features")
         return batch if known is None else batch | {"user_features": known[batch["user"]]}
 
-    def users(self, net: Any, history: Weighted, features: Weighted | None = None) -> jax.Array:
-        """Vectors of users, `[q, d]`, by what they have, and by what else is known of them."""
-        read = normalized(_mean(net["read"], *history))
+    def users(self, net: Any, items: jax.Array, history: Weighted, features: Weighted | None = None) -> jax.Array:
+        """Vectors of users, `[q, d]`, by what they have of the items, `[items, d]`, and by what else is known of them."""
+        read = normalized(_mean(items if self.tied else net["read"], *history))
         if features is not None and "user_features" in net:
             read += _mean(net["user_features"], *features)
         return read + self.nets()["tower"].apply(net["tower"], {}, read)[0]
@@ -93,13 +95,14 @@ class TwoTower(PairMethod):
         others = stays(key, history) & (history != batch["item"][:, None])
         if features is not None:
             features = features, stays(jax.random.fold_in(key, 1), features).astype(jnp.float32)
-        items, users = self.items(net, kept), self.users(net, (history, others.astype(jnp.float32)), features)
+        items = self.items(net, kept)
+        users = self.users(net, items, (history, others.astype(jnp.float32)), features)
         found = self.compared(users, items[batch["item"]], items[batch["negatives"]], batch)
         return found._replace(kept=kept)
 
-    def _whole(self, params: Params, *ids: jax.Array) -> jax.Array:
+    def _whole(self, params: Params, items: jax.Array, *ids: jax.Array) -> jax.Array:
         """Users by all of their ids: of their items and, where there are such, of their features."""
-        return self.users(params.net, *((one, (one >= 0).astype(jnp.float32)) for one in ids))
+        return self.users(params.net, items, *((one, (one >= 0).astype(jnp.float32)) for one in ids))
 
     def vectors(self, params: Params, constants: Mapping[str, Any]) -> jax.Array:
         """Users by their training items, then items."""
@@ -107,8 +110,9 @@ class TwoTower(PairMethod):
         n = ids[0].shape[0]
         parts = [jnp.pad(one, ((0, -n % _AT_ONCE), (0, 0)), constant_values=-1) for one in ids]
         parts = [one.reshape(-1, _AT_ONCE, one.shape[1]) for one in parts]
-        users = jax.lax.map(lambda part: self._whole(params, *part), parts)
-        return self.scored(users.reshape(-1, users.shape[-1])[:n], self.items(params.net, params.kept))
+        items = self.items(params.net, params.kept)
+        users = jax.lax.map(lambda part: self._whole(params, items, *part), parts)
+        return self.scored(users.reshape(-1, users.shape[-1])[:n], items)
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Scores of users, as they are now, with all items."""
@@ -126,5 +130,5 @@ def _mean(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnums=0)
 def _scores(method: TwoTower, params: Params, *ids: jax.Array) -> jax.Array:
     items = method.items(params.net, params.kept)
-    vectors = method.scored(method._whole(params, *ids), items)
+    vectors = method.scored(method._whole(params, items, *ids), items)
     return jnp.matmul(vectors[: -len(items)], vectors[-len(items) :].T, precision=jax.lax.Precision.HIGHEST)

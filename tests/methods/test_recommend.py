@@ -240,6 +240,20 @@ def test_what_is_known_of_items_is_added_to_them(data):
 
 
 @pytest.mark.slow
+def test_tied_towers_read_histories_with_the_vectors_that_items_are_found_by(data):
+    known = replace(data, features=np.array([[0]] + [[1]] * 7 + [[-1]], np.int32), feature_names=("a", "b"))
+    method = TwoTower(vector_size=4, hidden=(6,), length=9, score="dot", batch_size=64, tied=True)
+    params = method.init(key_of(0), method.source(known).constants)
+    assert set(params.net) == {"tower", "items", "features"}
+    found = np.asarray(method.vectors(params, method.source(known).constants))
+    users, items = np.split(found, [12])
+    read = np.stack([items[data.item[data.user == user]].mean(0) for user in range(12)])
+    read /= np.linalg.norm(read, axis=1, keepdims=True)
+    net = method.nets()["tower"].apply(params.net["tower"], {}, read)[0]
+    np.testing.assert_allclose(users, read + net, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_what_is_known_of_users_is_added_to_what_their_net_reads(data, tmp_path):
     known = replace(
         data, user_features=np.array([[0, 2], *[[1, -1]] * 10, [-1, -1]], np.int32), user_feature_names=("a", "b", "c")
