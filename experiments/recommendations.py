@@ -50,9 +50,15 @@ PRESETS = {
         Path("results/recommendations_accelerator"), GOWALLA,
         own={"mf": {"epochs": 60}, "lightgcn": {"epochs": 60, "layers": 3}, "two_tower": {"epochs": 30}},
     ),
+    # More negatives in a step make better lists of twenty: nDCG on the validation part grows from .106 to .111 of LightGCN's.
     "cpu": Preset(
-        (*BASELINES, "ials", "mf/infonce", "lightgcn/infonce"), Path("results/recommendations"), GOWALLA,
-        own={"lightgcn": {"epochs": 24, "batch_size": 4096, "learning_rate": 0.02, "vector_size": 128}},
+        (*BASELINES, "ials", "mf/infonce", "two_tower/infonce", "lightgcn/infonce"), Path("results/recommendations"),
+        GOWALLA,
+        own={
+            "mf": {"shared_negatives": 4096},
+            "two_tower": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.01, "length": 50},
+            "lightgcn": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.03},
+        },
     ),
 }  # fmt: skip
 
