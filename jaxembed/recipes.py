@@ -20,6 +20,7 @@ from jaxembed.methods.recommend import MF
 from jaxembed.methods.sasrec import SASRec
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.methods.two_tower import TwoTower
+from jaxembed.methods.walks import LINE, DeepWalk, Node2Vec
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation
@@ -28,6 +29,7 @@ from jaxembed.tasks.clicks import Clicks
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.interactions import Interactions
+from jaxembed.tasks.nodes import Nodes
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
 from jaxembed.tasks.triples import Triples
@@ -108,6 +110,11 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     return Recipe(method, ImageTexts("fashion-products", max_length=16), training)
 
 
+def _nodes(method: Method) -> Recipe:
+    # Copies of small tables are merged often: with 512 steps between two merges, F1 on 10,000 nodes was four points lower.
+    return Recipe(method, Nodes("karate"), Training(1, 0.3, replicas=2, merge_steps=32, loss_every=16, reports=20))
+
+
 def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:
     return Recipe(method, Triples("countries"), Training.of(method, loss_every=16, best_pass=True, **training))
 
@@ -144,6 +151,9 @@ RECIPES: dict[str, Recipe] = {
     "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
+    "deepwalk": _nodes(DeepWalk()),
+    "node2vec": _nodes(Node2Vec()),
+    "line": _nodes(LINE()),
     "transe": _facts(knowledge.TransE(), epochs=15),
     "distmult": _facts(knowledge.DistMult(), epochs=30),
     "complex": _facts(knowledge.ComplEx(), epochs=40),

@@ -104,6 +104,7 @@ def train(arguments: Any) -> None:
     """Trains one run per seed, records them and prints their results."""
     from jaxembed.study.plan import Planned, Variant, short
     from jaxembed.study.train import train_group
+    from jaxembed.tasks.words import Words
     from jaxembed.terminal import show_runs, show_summaries
     from jaxembed.training.processes import is_first
 
@@ -116,7 +117,7 @@ def train(arguments: Any) -> None:
     print(_about(one))
     runs = train_group(plans, one.task, Options.of(arguments), description=name)
     if is_first():
-        (show_summaries if one.task.found.judged or one.task.found.inputs else show_runs)(runs)
+        (show_runs if isinstance(one.task, Words) else show_summaries)(runs)
         print(f"TensorBoard: tensorboard --logdir {output}")
 
 

@@ -151,7 +151,7 @@ def check_probe(labels: ArrayLike, l2: Sequence[float] = L2, validation: float =
 
 class _Data(NamedTuple):
     rows: jax.Array  # centred: the bias takes up the mean, and the problem is better conditioned
-    labels: jax.Array
+    labels: jax.Array  # int [n], or bool [n, classes]
     share: jax.Array  # what a row weighs; 0 for those held out
     gram: jax.Array
     mean: jax.Array
@@ -187,7 +187,7 @@ def _scaled_logits(rows: jax.Array, mean: ArrayLike, scale: ArrayLike, weight: A
 
 @jax.jit
 def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array:
-    """The minimiser [d + 1, classes], the bias in its last row.
+    """The minimiser [d + 1, classes], the bias in its last row; of one problem for each class where labels are bool [n, classes].
 
     The Hessian is at most gram / 2 + l2 in every class (Boehning 1992). In coordinates in which that bound is the
     identity the condition of the features no longer counts, and a fit takes tens of iterations where it took hundreds.
@@ -202,7 +202,11 @@ def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array
 
     def loss(point: jax.Array) -> jax.Array:
         weight, bias = weights(point)[:-1], weights(point)[-1]
-        errors = optax.softmax_cross_entropy_with_integer_labels(_logits(data.rows, weight, bias), data.labels)
+        logits = _logits(data.rows, weight, bias)
+        if data.labels.ndim == 1:
+            errors = optax.softmax_cross_entropy_with_integer_labels(logits, data.labels)
+        else:
+            errors = optax.sigmoid_binary_cross_entropy(logits, data.labels).sum(1)
         return data.share @ errors + l2 / 2 * jnp.sum(weight**2)
 
     # The line search, which also checks slopes where float32 rounds differences of the loss away, keeps the value and the
@@ -224,6 +228,21 @@ def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array
     # curvature is 1 / 2.
     point = jnp.concatenate([bound.T @ start[:-1], start[-1:] / jnp.sqrt(2)])
     return weights(lax.while_loop(going, advance, (point, solver.init(point), 0))[0])
+
+
+@jax.jit
+def fit_logistic(
+    rows: jax.Array, labels: jax.Array, l2: ArrayLike, start: jax.Array, iterations: int = 500
+) -> jax.Array:
+    """One logistic regression for each column of `labels`, bool [n, classes], on rows [n, d]: float32 [d + 1, classes].
+
+    The bias, which is not penalised, stands in the last row; features are taken as they are. `start` is where it begins, of the
+    same shape.
+    """
+    data = _prepare(rows, labels, jnp.ones(len(rows), bool), False)
+    moved = data.mean @ start[:-1]  # `_fit` knows centred rows
+    found = _fit(data, l2, start.at[-1].add(moved), iterations)
+    return found.at[-1].add(-data.mean @ found[:-1])
 
 
 def few_label_probe(

@@ -92,16 +92,17 @@ def subsample(
     return compact(tokens, documents, kept, capacity)
 
 
-def window_weights(block: int, window: int, halo: int, shrink: bool = True) -> np.ndarray:
+def window_weights(block: int, window: int, halo: int, shrink: bool = True, moving: bool = True) -> np.ndarray:
     """Expected weight of each pair of a block with its halo: float32 `[block, block + 2 * halo]`.
 
     word2vec draws a window from 1..`window` for each centre, so a neighbour at distance d is used with probability
     `(window + 1 - d) / window`; without `shrink`, always. Row i is the token at place `i + halo` of what the block sees. With
     a halo shorter than the window, some pairs cross the border of what a block sees; as borders lie elsewhere in each pass,
-    a pair at distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that.
+    a pair at distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that. Where borders are
+    not `moving`, as those of walks, which no pair crosses, it is not.
     """
     distance = _distances(block, halo)
-    seen = 1 - np.maximum(distance - halo, 0) / block
+    seen = 1 - np.maximum(distance - halo, 0) / block if moving else 1.0
     used = np.clip((window + 1 - distance) / window, 0, 1) if shrink else distance <= window
     return np.where(distance > 0, used / seen, 0).astype(np.float32)
 

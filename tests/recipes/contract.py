@@ -37,17 +37,20 @@ GROUPS = {
     "facts": [],
     "interactions": [],
     "clicks": [],
+    "nodes": [],
 }
 for _name, _one in RECIPES.items():
     _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts",
-             "Interactions": "interactions", "Clicks": "clicks"}[type(_one.task).__name__]  # fmt: skip
+             "Interactions": "interactions", "Clicks": "clicks", "Nodes": "nodes"}[type(_one.task).__name__]  # fmt: skip
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
     _negatives = "temperature" in settings(_one) if _kind == "images" else True
     GROUPS[_kind if _negatives else "views"].append(_name)
 
 
 # Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
-ALWAYS = frozenset(("skipgram", "simclr", "tf_idf", "complex", "mf", "ials", "popularity", "logistic_regression"))
+ALWAYS = frozenset(
+    ("skipgram", "simclr", "tf_idf", "complex", "mf", "deepwalk", "ials", "popularity", "logistic_regression")
+)
 
 
 def pytest_generate_tests(metafunc):

@@ -1,0 +1,5 @@
+"""The contract of recipes of graphs."""
+
+from .contract import *  # noqa: F403
+
+GROUP = "nodes"
