@@ -57,7 +57,7 @@ PRESETS = {
         own={
             "mf": {"shared_negatives": 4096},
             "two_tower": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.01, "length": 50},
-            "lightgcn": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.03},
+            "lightgcn": {"shared_negatives": 4096, "vector_size": 128, "epochs": 24, "learning_rate": 0.02},
         },
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from jaxembed.data.graphs import Graph
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.ranges import Count, NotNegative, Positive, Range
-from jaxembed.sampling import negatives, walks, windows
+from jaxembed.sampling import negatives, random, walks, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.scores import normalized
 from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static
@@ -65,6 +65,8 @@ class DeepWalk(GraphMethod):
     # Negatives drawn for each walk; they are weighted so that they count as `negative` per positive.
     shared_negatives: Count = 32
     step_tokens: Count = 1280  # Nodes of walks in one step; fewer where a pass would have less than 200 steps.
+    # Whether all passes have the same walks, as programs that write them to a file do; to measure what new ones are worth.
+    stored: bool = False
     block: Count = 40  # The length of a walk.
     tile: Count = 40  # The length of a walk.
 
@@ -82,6 +84,8 @@ class DeepWalk(GraphMethod):
         """Returns the graph, and the nodes from which walks start: each as often in every piece."""
         n, length = len(data), self.walk_length
         most = max(1, self.shard_tokens // (n * length))
+        if self.stored and most < self.walks:
+            raise ValueError(f"stored walks are one piece: raise shard_tokens to {n * length * self.walks}, or have fewer walks")
         rounds = next(size for size in range(min(most, self.walks), 0, -1) if self.walks % size == 0)
         constants = {"graph": walks.rows_of(data), "depth": Static(int(data.degrees.max()).bit_length())}
         return self._drawn(
@@ -91,6 +95,7 @@ class DeepWalk(GraphMethod):
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Walks: the stream that Skip-gram trains on, in which each walk is a document of its own."""
         walk_key, order_key = jax.random.split(key)
+        walk_key = random.key_of(0) if self.stored else walk_key
         starts = shard.columns["start"]
         nodes, reached = walks.walk(
             walk_key, shard.constants["graph"], starts, self.walk_length, shard.constants["depth"].value,

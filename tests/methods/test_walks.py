@@ -58,6 +58,14 @@ def test_each_pass_has_walks_of_its_own(graph):
     assert method.source(graph).pieces == 1
 
 
+def test_stored_walks_are_the_same_in_each_pass_and_their_order_is_not(graph):
+    passes = [prepared(DeepWalk(walks=2, stored=True), graph, seed)[1].own for seed in (0, 1)]
+    np.testing.assert_array_equal(passes[0]["tokens"], passes[1]["tokens"])
+    assert (jax.random.key_data(passes[0]["order"]) != jax.random.key_data(passes[1]["order"])).any()
+    with pytest.raises(ValueError, match="stored walks are one piece"):
+        DeepWalk(walks=2, stored=True, shard_tokens=40).source(graph)
+
+
 def test_pieces_share_the_walks_of_a_pass_equally(graph):
     source = DeepWalk(walks=12, walk_length=10, shard_tokens=34 * 10 * 5).suited_to(graph).source(graph)
     assert source.pieces == 3  # of four walks from each node, since five do not divide twelve
