@@ -66,7 +66,8 @@ class Recorder:
         """Logs loss, learning rate and speed, and now and then the quick probes."""
         self.reports += 1
         self._profile()
-        examples = self.task.found.examples * len(self.runs) * progress.epoch
+        found = self.task.found
+        examples = len(self.runs) * (progress.examples if found.drawn else found.examples * progress.epoch)
         same = {
             f"train/{self.task.unit}_per_second": examples / max(progress.seconds, 1e-9),
             "train/seconds": progress.seconds,
@@ -146,7 +147,9 @@ class Recorder:
                 tracker.artifact(task.unit, task.projected(product))
         except ValueError as error:  # a missing picture is no reason to lose a run
             warnings.warn(f"{run.folder}: there are no pictures: {error}", stacklevel=2)
-        speed = self.task.found.examples * self.training.epochs * len(result.seeds) / max(result.seconds, 1e-9)
+        found = self.task.found
+        examples = result.examples if found.drawn else found.examples * self.training.epochs
+        speed = examples * len(result.seeds) / max(result.seconds, 1e-9)
         summary: dict[str, Any] = {
             "final/loss": float(result.losses[-1, place]),
             f"final/{self.task.unit}_per_second": speed,

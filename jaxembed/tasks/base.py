@@ -44,7 +44,8 @@ class Read:
     train: the data that methods train on. held_out: data of the same kind that are never trained on; the loss is
     measured on them.
     dev: examples to choose settings on, where the dataset has no split for that; they are judged and never trained on.
-    examples: the number of examples in a pass, in which speeds are counted. fingerprint: that of the training data.
+    examples: the number of examples in a pass, in which speeds are counted. drawn: whether methods draw their examples from the
+    data, each as many as it likes, so that speeds count those. fingerprint: that of the training data.
     about: entries for environment.json.
     inputs: they turn raw inputs into examples of a method; a run keeps them. judged: the examples whose vectors are the
     product of an encoder, by part: `{"test": {"images": [n, h, w, c]}}`; {} if the product is a table.
@@ -62,6 +63,7 @@ class Read:
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
     judged_by: str = ""
+    drawn: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ class Nodes(Task):
             drawn = np.random.default_rng(0).permutation(len(whole.links))[: round(self.removed * len(whole.links))]
             train, apart = whole.without(drawn), whole.links[drawn]
         return Read(
-            train, len(train), train.fingerprint, train.summary(), rest=(whole, apart), judged_by=whole.fingerprint
-        )
+            train, len(train), train.fingerprint, train.summary(), rest=(whole, apart), judged_by=whole.fingerprint,
+            drawn=True,
+        )  # fmt: skip
 
     @property
     def _graph(self) -> Graph:
