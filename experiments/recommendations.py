@@ -37,7 +37,7 @@ PRESETS = {
     "clicks-smoke": Preset(CLICKS, Path("runs/clicks-smoke"), {"epochs": 3}, seeds=(1, 2)),
     "sequences": Preset(
         ("popularity", "item_cosine", "mf/infonce", "two_tower/infonce", "sasrec/softmax"),
-        Path("results/recommendations_sequences"), MOVIELENS,
+        Path("results/recommendations_sequences"), MOVIELENS, own={"two_tower": {"tied": False}},
     ),
     "clicks": Preset(
         CLICKS, Path("results/recommendations_clicks"), 
@@ -55,7 +55,6 @@ PRESETS = {
         (*BASELINES, "ials", "mf/infonce", "two_tower/infonce", "lightgcn/infonce"), Path("results/recommendations"),
         GOWALLA,
         own={
-            "mf": {"shared_negatives": 4096},
             "two_tower": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.01, "length": 50},
             "lightgcn": {"shared_negatives": 4096, "vector_size": 128, "epochs": 24, "learning_rate": 0.02},
         },

@@ -54,10 +54,15 @@ class Graph:
         cls, nodes: Sequence[str], source: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None,
         directed: bool = False, **known: Any,
     ) -> "Graph":  # fmt: skip
-        """Builds a graph from links between the nodes of these numbers, by the rules above; `known` are its other fields."""
+        """Builds a graph from links between the nodes of these numbers, by the rules above; `known` are its other fields.
+
+        Raises ValueError for a negative weight.
+        """
         n = len(nodes)
         source, target = np.asarray(source, np.int64), np.asarray(target, np.int64)
         value = np.ones(len(source)) if weight is None else np.asarray(weight, np.float64)
+        if (value < 0).any():
+            raise ValueError(f"a link has the weight {value.min():g}: a walk needs weights of 0 or more")
         used = (source != target) & (value > 0)
         counted = {"loops": int((source == target).sum()), "weightless": int(((source != target) & (value <= 0)).sum())}
         source, target, value = source[used], target[used], value[used]

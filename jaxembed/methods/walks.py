@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxembed.data.graphs import Graph
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.ranges import Count, NotNegative, Positive, Range
+from jaxembed.ranges import Count, Positive, Range
 from jaxembed.sampling import negatives, random, walks, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.scores import normalized
-from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static
+from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static, share_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class GraphMethod(SkipGram):
     """Skip-gram on the nodes of a graph; a subclass draws the stream. Nothing of the stream is stored or read."""
 
     vector_size: Count = 128  # Dimension of the vectors.
-    sample: NotNegative = 0.0  # Threshold above which often visited nodes are left out now and then; 0 keeps all.
+    sample: Annotated[float, Range(least=0, most=0)] = 0.0  # All that is drawn is kept.
     halo: Annotated[int, Range(least=-1)] = 0  # What is drawn stands in whole blocks, which see nothing of each other.
 
     def suited_to(self, data: Graph) -> Self:
@@ -38,17 +38,25 @@ class GraphMethod(SkipGram):
         """As of Skip-gram; no pair is lost at the borders of what is drawn, so that none weighs more for it."""
         return windows.window_weights(self.tile, self.window, self.halo, self.shrink_windows, moving=False)
 
-    def _drawn(self, data: Graph, visits: np.ndarray, rows: int, times: int, tokens: int, constants: Any) -> Source:
-        """A source of `times` pieces, of `rows` draws of so many `tokens`; `visits` is how often each node is met."""
-        constants |= {"keep": np.ones(len(data), np.float32), "capacity": Static(rows * tokens)}
+    def _drawn(self, data: Graph, visits: np.ndarray, draws: int, tokens: int, constants: dict[str, Any]) -> Source:
+        """A source of so many draws in a pass, of so many `tokens` each; `visits` is how often each node is met.
+
+        A column of a piece says no more than at which node a draw starts: all nodes take turns. Draws that fill up the last piece
+        are the start of another turn.
+        """
+        n, pieces = len(data), -(-draws * tokens // self.shard_tokens)
+        rows = -(-draws // pieces)
+        constants |= {"keep": np.ones(n, np.float32), "capacity": Static(rows * tokens)}
         if self.objective.negatives == "path":
             constants |= huffman_paths(np.maximum(visits.round().astype(np.int64), 1))._asdict()
         elif self.objective.negatives != "everybody":
             constants |= negatives.unigram_table(visits, self.ns_exponent)._asdict()
-        # A column of a piece says no more than where a draw starts: pieces are alike, and their keys are not.
-        starts = {"start": np.arange(rows, dtype=np.int32) % len(data)}
-        one = Source.cut(starts, constants=constants, size=times * rows * tokens)
-        return replace(one, pieces=times, piece=lambda i, *share: one.piece(0, *share))
+
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, size = share_of(rows, share, shares)
+            return {"start": ((i * rows + first + np.arange(size)) % n).astype(np.int32)}
+
+        return Source(constants, pieces, piece, pieces * rows * tokens, rows)
 
 
 @dataclass(frozen=True)
@@ -81,16 +89,13 @@ class DeepWalk(GraphMethod):
         return replace(super().suited_to(data), block=length, tile=length, step_tokens=at_once * length, window=window)
 
     def source(self, data: Graph) -> Source:
-        """Returns the graph, and the nodes from which walks start: each as often in every piece."""
-        n, length = len(data), self.walk_length
-        most = max(1, self.shard_tokens // (n * length))
-        if self.stored and most < self.walks:
-            raise ValueError(f"stored walks are one piece: raise shard_tokens to {n * length * self.walks}, or have fewer walks")
-        rounds = next(size for size in range(min(most, self.walks), 0, -1) if self.walks % size == 0)
+        """Returns the graph, and the nodes from which walks start."""
+        length, draws = self.walk_length, len(data) * self.walks
         constants = {"graph": walks.rows_of(data), "depth": Static(int(data.degrees.max()).bit_length())}
-        return self._drawn(
-            data, walks.expected_visits(data, length), rounds * n, self.walks // rounds, length, constants
-        )
+        found = self._drawn(data, walks.expected_visits(data, length), draws, length, constants)
+        if self.stored and found.pieces > 1:
+            raise ValueError(f"stored walks are one piece: raise shard_tokens to {draws * length}, or have fewer walks")
+        return found
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Walks: the stream that Skip-gram trains on, in which each walk is a document of its own."""
@@ -168,11 +173,9 @@ class LINE(GraphMethod):
         else:
             table = negatives.alias_table(weights)
         source = np.repeat(np.arange(n, dtype=np.int32), data.degrees)
-        drawn = len(data.links) * self.samples
-        pieces = -(-2 * drawn // self.shard_tokens)
         visits = np.bincount(source, weights, n) + np.bincount(data.neighbours, weights, n)
         ends = {"threshold": table.threshold, "alias": table.alias, "ends": np.stack([source, data.neighbours], 1)}
-        return self._drawn(data, visits, -(-drawn // pieces), pieces, 2, {"links": ends})
+        return self._drawn(data, visits, len(data.links) * self.samples, 2, {"links": ends})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Draws links: a stream of their ends, in which each link is a document of its own."""

@@ -30,6 +30,11 @@ def test_weights_of_repeated_links_add_up_and_links_without_weight_are_left_out(
     assert graph.origin == {"weightless": 1, "repeated": 1}
 
 
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="the weight -2"):
+        Graph.build(NAMES, [0, 1], [1, 2], [1.0, -2.0])
+
+
 def test_directed_links_stand_in_the_row_of_their_source():
     graph = Graph.build(NAMES, [0, 1, 0], [1, 0, 2], directed=True)
     assert rows(graph) == [[1, 2], [0], [], []]

@@ -22,7 +22,8 @@ def old(experiment, label):
     ("experiment", "label", "places"),
     [
         ("contrastive_images", "simclr-infonce", True), ("contrastive_image_text", "clip-infonce", True),
-        ("contrastive_images", "pixels", False), ("contrastive_sentences", "words-infonce", False),
+        ("contrastive_images", "pixels", False),
+        ("contrastive_sentences_sweep", "words-infonce-batch_size=64-temperature=0.02", False),
     ],
 )  # fmt: skip
 def test_what_a_run_did_before_there_was_a_setting_for_it_is_recorded_as_done(experiment, label, places):
