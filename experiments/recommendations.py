@@ -55,6 +55,7 @@ PRESETS = {
         (*BASELINES, "ials", "mf/infonce", "two_tower/infonce", "lightgcn/infonce"), Path("results/recommendations"),
         GOWALLA,
         own={
+            "ials": {"unobserved": 0.03},
             "two_tower": {"shared_negatives": 4096, "vector_size": 128, "epochs": 12, "learning_rate": 0.01, "length": 50},
             "lightgcn": {"shared_negatives": 4096, "vector_size": 128, "epochs": 24, "learning_rate": 0.02},
         },

@@ -32,7 +32,7 @@ class Nodes(Task):
     # Share of the links that is not trained on; vectors are then judged by how well they tell these from pairs without a link.
     removed: Annotated[float, Range(least=0, most=0.5)] = 0.0
     # Shares of the nodes whose groups are known; by these, those of the others are predicted.
-    shares: tuple[float, ...] = (0.1, 0.5, 0.9)
+    shares: tuple[Annotated[float, Range(above=0, below=1)], ...] = (0.1, 0.5, 0.9)
     splits: Count = 10  # Number of random divisions of the nodes for each share.
 
     unit: ClassVar[str] = "nodes"
