@@ -8,6 +8,7 @@
 
     python -m experiments.graphs --data my-links.tsv --nodes my-nodes.csv --label group --results runs/mine
 
+Expect of `cpu` a micro-F1 of .365, .411 and .422 for DeepWalk by 10, 50 and 90 % of the groups; the others are not yet measured.
 F1 is that of one-vs-rest logistic regression on the raw vectors (C = 1), with as many groups for a node as it has. Learning rates
 are chosen by the F1 of nodes that are divided with another seed. Finished runs are kept, and a killed call goes on.
 """
