@@ -107,15 +107,16 @@ class Graph:
 
     def without(self, removed: np.ndarray) -> "Graph":
         """Returns the graph without some of its `links` (rows of these), with all nodes."""
-        kept = np.delete(np.arange(len(self.links)), removed)
-        ends = self.links[kept]
+        links = self.links
+        kept = np.delete(np.arange(len(links)), removed)
+        ends = links[kept]
         weight = None
         if self.weights is not None:
             source = np.repeat(np.arange(len(self)), self.degrees)
             once = np.ones(len(source), bool) if self.directed else source < self.neighbours
             weight = self.weights[once][kept]
         made = Graph.build(self.nodes, ends[:, 0], ends[:, 1], weight, self.directed)
-        origin = self.origin | {"removed": len(self.links) - len(kept)}
+        origin = self.origin | {"removed": len(links) - len(kept)}
         return replace(self, offsets=made.offsets, neighbours=made.neighbours, weights=made.weights, origin=origin)
 
     def summary(self) -> dict[str, Any]:

@@ -17,19 +17,18 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 def node_classification(
     vectors: ArrayLike, labels: np.ndarray, shares: Sequence[float] = SHARES, *, splits: int = 10, c: float = 1.0,
-    seed: int = 0, among: np.ndarray | None = None,
+    seed: int = 0,
 ) -> dict[float, tuple[float, float]]:  # fmt: skip
     """Micro and macro F1 of one-vs-rest logistic regression, for each share of labelled nodes, means over random splits.
 
     vectors: [n, d], taken as they are. labels: bool [n, groups]; nodes without a group take no part. As many groups are predicted
     for a node as it has (Perozzi et al. 2014, section 5; Tang and Liu 2009). `c` is scikit-learn's C, with a bias that is not
     penalised. The macro F1 counts a group that occurs neither in truth nor in prediction as 0, as scikit-learn does.
-    among: rows that take part, by default all.
 
     Raises ValueError for vectors that are not finite, and for shares that leave nothing to fit or to judge.
     """
     rows, labels = np.asarray(rows_of("vectors", vectors)), np.asarray(labels, bool)
-    used = np.flatnonzero(labels.any(1)) if among is None else np.asarray(among)[labels[among].any(1)]
+    used = labels.any(1)
     rows, labels = rows[used], labels[used]
     found = {}
     for share in shares:

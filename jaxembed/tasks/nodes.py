@@ -59,8 +59,9 @@ class Nodes(Task):
         )  # fmt: skip
         train, apart = whole, np.zeros((0, 2), np.int32)
         if self.removed:
-            drawn = np.random.default_rng(0).permutation(len(whole.links))[: round(self.removed * len(whole.links))]
-            train, apart = whole.without(drawn), whole.links[drawn]
+            links = whole.links
+            drawn = np.random.default_rng(0).permutation(len(links))[: round(self.removed * len(links))]
+            train, apart = whole.without(drawn), links[drawn]
         return Read(
             train, len(train), train.fingerprint, train.summary(), rest=(whole, apart), judged_by=whole.fingerprint,
             drawn=True,
