@@ -16,6 +16,7 @@ from jaxembed.data.graphs import Graph
 from jaxembed.sampling import random
 
 Rows = Mapping[str, Any]
+AT_ONCE = 1 << 13  # walks of the second order that are drawn together
 
 
 def rows_of(graph: Graph) -> dict[str, np.ndarray]:
@@ -67,35 +68,55 @@ def walk(
         at = jnp.clip(first + place, 0, neighbours.shape[0] - 1)
         return (place < degree) & (neighbours[at] == other)
 
+    def advance(carry: tuple[jax.Array, jax.Array], key: jax.Array):
+        node, going = carry
+        going &= offsets[node + 1] > offsets[node]
+        node = jnp.where(going, first_order(key, node), node)
+        return (node, going), (node, going)
+
+    if not second_order:
+        start = starts, jnp.ones(starts.shape, bool)
+        _, (nodes, reached) = lax.scan(advance, start, jax.random.split(key, length - 1))
+        nodes = jnp.concatenate([starts[None], nodes]).T
+        return nodes, jnp.concatenate([jnp.ones((1, starts.shape[0]), bool), reached]).T
+
     highest = jnp.maximum(jnp.maximum(1 / p, 1 / q), 1.0)
 
-    def advance(carry: tuple[jax.Array, jax.Array, jax.Array], key: jax.Array):
-        before, node, going = carry
-        going &= offsets[node + 1] > offsets[node]
+    def proposed(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        turn, nodes, place, before, key = state
+        draw_key, coin_key = jax.random.split(jax.random.fold_in(key, turn))
+        row = jnp.arange(nodes.shape[0])
+        node = nodes[row, place]
+        drawn = first_order(draw_key, node)
+        weight = jnp.where(drawn == before, 1 / p, jnp.where(linked(before, drawn), 1.0, 1 / q))
+        # The first step has no node before it: all that is drawn is taken.
+        taken = (before < 0) | (random.uniform(coin_key, node.shape) * highest < weight)
+        taken &= (place < length - 1) & (offsets[node + 1] > offsets[node])
+        place = place + taken
+        nodes = nodes.at[row, place].set(jnp.where(taken, drawn, node))
+        return turn + 1, nodes, place, jnp.where(taken, node, before), key
 
-        def again(state):
-            tries, kept, new, key = state
-            key, draw_key, coin_key = jax.random.split(key, 3)
-            drawn = first_order(draw_key, node)
-            weight = jnp.where(drawn == before, 1 / p, jnp.where(linked(before, drawn), 1.0, 1 / q))
-            taken = ~kept & (random.uniform(coin_key, node.shape) * highest < weight)
-            return tries + 1, kept | taken, jnp.where(taken, drawn, new), key
+    def unfinished(state: tuple[jax.Array, ...]) -> jax.Array:
+        _, nodes, place, *_ = state
+        last = nodes[jnp.arange(nodes.shape[0]), place]
+        return ((place < length - 1) & (offsets[last + 1] > offsets[last])).any()
 
-        if second_order:
-            # The first step has no node before it: `before` is -1 there, and all are kept.
-            start = first_order(key, node)
-            kept = ~going | (before < 0)
-            more = lambda state: ~state[1].all()
-            _, _, new, _ = lax.while_loop(more, again, (0, kept, start, jax.random.fold_in(key, 1)))
-        else:
-            new = first_order(key, node)
-        new = jnp.where(going, new, node)
-        return (node, new, going), (new, going)
+    def together(arguments: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        # Each walk goes on as soon as what was drawn for it is taken, and waits for no other: all wait for the unluckiest walk as
+        # a whole, which needs little more than the mean, and not for the unluckiest draw of each step.
+        starts, key = arguments
+        first = jnp.zeros((starts.shape[0], length), jnp.int32).at[:, 0].set(starts)
+        state = jnp.int32(0), first, jnp.zeros_like(starts), jnp.full_like(starts, -1), key
+        _, nodes, place, *_ = lax.while_loop(unfinished, proposed, state)
+        reached = jnp.arange(length)[None] <= place[:, None]
+        return jnp.where(reached, nodes, nodes[jnp.arange(nodes.shape[0]), place][:, None]), reached
 
-    start = (jnp.full_like(starts, -1), starts, jnp.ones(starts.shape, bool))
-    _, (nodes, reached) = lax.scan(advance, start, jax.random.split(key, length - 1))
-    nodes = jnp.concatenate([starts[None], nodes]).T
-    return nodes, jnp.concatenate([jnp.ones((1, starts.shape[0]), bool), reached]).T
+    parts = -(-starts.shape[0] // AT_ONCE)
+    size = -(-starts.shape[0] // parts)
+    filled = jnp.pad(starts, (0, parts * size - starts.shape[0]), mode="edge").reshape(parts, size)
+    nodes, reached = lax.map(together, (filled, jax.random.split(key, parts)))
+    whole = lambda x: x.reshape(-1, length)[: starts.shape[0]]
+    return whole(nodes), whole(reached)
 
 
 def _search(
