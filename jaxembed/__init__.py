@@ -4,16 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxembed.data.documents import TaggedDocument
     from jaxembed.data.lines import LineSentence, PathLineSentences
-    from jaxembed.models import GloVe, Word2Vec
+    from jaxembed.models import Doc2Vec, GloVe, Word2Vec
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
+    from jaxembed.trained_documents import DocumentModel
     from jaxembed.trained_graph import KnowledgeModel
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
 __all__ = [
     "ClickModel",
+    "Doc2Vec",
+    "DocumentModel",
     "GloVe",
     "KeyedVectors",
     "KnowledgeModel",
@@ -21,6 +25,7 @@ __all__ = [
     "Model",
     "PathLineSentences",
     "Recommender",
+    "TaggedDocument",
     "Word2Vec",
     "load",
     "load_vectors",
@@ -28,10 +33,13 @@ __all__ = [
 
 _HOMES = {
     "ClickModel": "jaxembed.recommender",
+    "Doc2Vec": "jaxembed.models",
+    "DocumentModel": "jaxembed.trained_documents",
     "GloVe": "jaxembed.models",
     "LineSentence": "jaxembed.data.lines",
     "PathLineSentences": "jaxembed.data.lines",
     "Recommender": "jaxembed.recommender",
+    "TaggedDocument": "jaxembed.data.documents",
     "Word2Vec": "jaxembed.models",
     "Model": "jaxembed.trained",
     "load": "jaxembed.trained",

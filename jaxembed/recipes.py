@@ -12,7 +12,7 @@ from typing import Any, Self
 from jaxembed.encoders.functional import encoder
 from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
-from jaxembed.methods import clicks, closed_form, image_text, images, knowledge, sentences
+from jaxembed.methods import clicks, closed_form, documents, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.lightgcn import LightGCN
@@ -26,6 +26,7 @@ from jaxembed.objectives import FAMILIES, InfoNCE, family_of
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.clicks import Clicks
+from jaxembed.tasks.documents import Documents
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.interactions import Interactions
@@ -115,6 +116,11 @@ def _nodes(method: Method) -> Recipe:
     return Recipe(method, Nodes("karate"), Training(1, 0.3, replicas=2, merge_steps=32, loss_every=16, reports=20))
 
 
+def _documents(method: documents.DocumentMethod, learning_rate: float) -> Recipe:
+    training = Training(10, learning_rate, replicas=2, loss_every=16)
+    return Recipe(method, Documents("enwik8-small"), training)
+
+
 def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:
     return Recipe(method, Triples("countries"), Training.of(method, loss_every=16, best_pass=True, **training))
 
@@ -140,6 +146,8 @@ RECIPES: dict[str, Recipe] = {
     "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),
     "cbow": _words(CBOW(), epochs=5, learning_rate=0.6, sweeps=0, damping=0.0),
     "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
+    "doc2vec": _documents(documents.DBOW(sample=0.0), 0.5),
+    "doc2vec_dm": _documents(documents.DM(sample=0.0), 0.5),
     "simclr": _images(images.SimCLR, **_HEAD),
     "supcon": _images(images.SupCon, **_HEAD),
     "moco": _images(images.MoCo, **_HEAD),

@@ -15,6 +15,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from jaxembed.study.run import Run
 
+_LONGEST = 200  # letters of a key that are shown
+
 #: Words whose neighbours are shown, where a corpus knows them.
 _FAMILIAR = ("king", "water", "music", "computer", "france", "three")
 
@@ -51,7 +53,8 @@ def show_table(title: str | None, columns: Sequence[str], lines: Sequence[Sequen
 
 def show_near(title: str, kind: str, near: Iterable[tuple[Any, float]]) -> None:
     """Prints words and their cosines; `kind` says what the words are."""
-    show_table(title, [kind, "cosine"], [[key, f"{cosine:.3f}"] for key, cosine in near])
+    short = lambda text: text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"  # a key may be a whole document
+    show_table(short(title), [kind, "cosine"], [[short(key), f"{cosine:.3f}"] for key, cosine in near])
 
 
 def show_figures(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,9 +2,7 @@
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
 from jaxembed.data.inputs import Input, kind_of, listed
@@ -21,11 +20,11 @@ from jaxembed.methods.knowledge import KnowledgeMethod
 from jaxembed.recommender import ClickModel, Recommender
 from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
+from jaxembed.tracking.console import progress_bar
+from jaxembed.trained_documents import DocumentModel
 from jaxembed.trained_graph import KnowledgeModel
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
-
-_PATIENCE = 3.0  # seconds that pass without a progress bar
 
 
 class TrainedNet(nnx.Module):
@@ -114,7 +113,7 @@ class Model:
         size = min(batch_size, 1 << (len(things) - 1).bit_length())
         graph, state = nnx.split(self.module)
         parts = []
-        with _bar(len(things), show_progress_bar) as advance:
+        with progress_bar(len(things), show_progress_bar) as advance:
             for start in range(0, len(things), size):
                 examples = takes.examples(things[start : start + size], first=start)[takes.column]
                 batch = takes.blank(size, examples.shape[1])
@@ -145,9 +144,9 @@ class Model:
         return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
 
 
-def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Recommender | ClickModel:
+def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Recommender | ClickModel | DocumentModel:
     """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, the `KnowledgeModel` of a knowledge graph, a
-    `Recommender`, or a `ClickModel` of fields; or a vector file as `load_vectors` does.
+    `Recommender`, a `ClickModel` of fields, or a `DocumentModel`; or a vector file as `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished and for one whose method this version does not know, which names the version that recorded it.
@@ -169,12 +168,14 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Rec
     if isinstance(method, KnowledgeMethod):
         graph: Any = run.inputs()["graph"]
         return KnowledgeModel(method, params, graph.graph, run.vectors())
-    if run.has_inputs("history", "fields"):
-        inputs, vectors = run.inputs(), run.vectors()
+    if run.has_inputs("history", "fields", "documents"):
+        inputs, vectors = dict[str, Any](run.inputs()), run.vectors()
         if isinstance(history := inputs.get("history"), HistoryInput):
             return Recommender(method, params, history, vectors)
         if isinstance(fields := inputs.get("fields"), FieldsInput):
             return ClickModel(method, params, fields, vectors)
+        if isinstance(words := inputs.get("documents"), DocumentInput):
+            return DocumentModel(method, params, words, vectors)
     for name, net in method.nets().items():
         wanted = jax.eval_shape(net.init, key_of(0))
         there = (params.net.get(name, {}), params.kept.get(name, {}))
@@ -214,26 +215,3 @@ def _encoded(graph: Any, state: Any, batch: jax.Array) -> jax.Array:
 def _unit(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-
-
-@contextmanager
-def _bar(total: int, show: bool | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar, once there is something to wait for; gives what moves it on."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console, begun = Console(stderr=True), time.monotonic()
-    bar = Progress(console=console, transient=True)
-    task = bar.add_task("encoding", total=total)
-
-    def advance(n: int) -> None:
-        bar.advance(task, n)
-        slow = console.is_terminal and time.monotonic() - begun > _PATIENCE
-        if show or (show is None and slow):
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()

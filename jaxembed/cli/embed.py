@@ -13,6 +13,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from jaxembed.data.inputs import Things
     from jaxembed.trained import Model
+    from jaxembed.trained_documents import DocumentModel
     from jaxembed.vectors import KeyedVectors
 
 _WRITTEN = (".safetensors", ".npy", ".txt", ".gz")
@@ -22,17 +23,18 @@ _NOTES = "embedded.json"
 
 @dataclass(frozen=True)
 class Embed:
-    """Encodes sentences or pictures with the encoder of a run, and writes their vectors.
+    """Encodes sentences, documents or pictures with the model of a run, and writes their vectors.
 
     `jaxembed neighbors RUN` searches the vectors that were written last.
 
         jaxembed embed runs/simcse/seed-1 sentences.txt
+        jaxembed embed runs/doc2vec/seed-1 new-documents.txt
         jaxembed embed runs/simclr/seed-1 pictures/ --output pictures.npy
         jaxembed embed runs/clip/seed-1 --data fashion-products --column image --split test
     """
 
     run: Positional[Path]  # A run's folder.
-    # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture.
+    # A text file with one sentence or document per line (blank lines are skipped), a folder of pictures, or a picture.
     input: Positional[Path | None] = None
     data: str | None = None  # A dataset in place of a file: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
     column: str = "text"  # Column of the dataset with the texts or images.
@@ -50,6 +52,7 @@ def embed(arguments: Embed) -> None:
     """Encodes the input, writes the vectors, and prints where."""
     from jaxembed.files import write_text
     from jaxembed.trained import Model, load
+    from jaxembed.trained_documents import DocumentModel
     from jaxembed.vectors import KeyedVectors
 
     output = arguments.output or arguments.run / "embedded.safetensors"
@@ -62,7 +65,7 @@ def embed(arguments: Embed) -> None:
     model = load(arguments.run)
     if isinstance(model, KeyedVectors):
         raise ValueError(f"{arguments.run} holds vectors of words and no encoder: `jaxembed neighbors` searches them")
-    if not isinstance(model, Model):
+    if not isinstance(model, Model | DocumentModel):
         raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids instead of texts or pictures")
     keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
     vectors = model.encode(things, arguments.batch_size, arguments.normalize)
@@ -93,7 +96,7 @@ def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
     return texts, texts
 
 
-def _of_column(arguments: Embed, model: "Model") -> tuple[list[str], "Things"]:
+def _of_column(arguments: Embed, model: "Model | DocumentModel") -> tuple[list[str], "Things"]:
     from jaxembed.data.columns import open_split, rows_of
     from jaxembed.data.images import read_images
     from jaxembed.data.inputs import ImageInput
@@ -154,15 +157,18 @@ def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> 
     from jaxembed.vectors import load_vectors
 
     notes = run / _NOTES
-    if among is None and not notes.exists():
+    model: Any = load(run)
+    own = getattr(
+        model, "documents", None
+    )  # what a run of documents has learned may be searched without embedding anything
+    if among is None and not notes.exists() and own is None:
         raise ValueError(
             f"{run} has not embedded anything yet: run `jaxembed embed {run} FILE` first, or name vectors with --among"
         )
-    path = among or run / json.loads(notes.read_text(encoding="utf-8"))["file"]
-    if path.suffix == ".npy":
+    path = among or (run / json.loads(notes.read_text(encoding="utf-8"))["file"] if notes.exists() else None)
+    if path is not None and path.suffix == ".npy":
         raise ValueError(f"{path} holds no keys: embed once more with an --output that ends in .safetensors")
-    model: Any = load(run)
-    vectors = load_vectors(path)
+    vectors = own if path is None else load_vectors(path)
     for query in queries:
         is_file = "image" in model.inputs and ("text" not in model.inputs or Path(query).is_file())
         show_near(query, "neighbour", model.search(Path(query) if is_file else query, vectors, topn))

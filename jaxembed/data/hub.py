@@ -140,6 +140,20 @@ def resolve(
     return _resolve_on_hub(name, split, config, revision)
 
 
+def splits_of(name: str | os.PathLike, config: str | None = None, revision: str | None = None) -> tuple[str, ...]:
+    """Returns the names of a dataset's splits, `train` first. Raises as `load` does."""
+    name = os.fspath(name)
+    if revision is None or not is_name(name):
+        for _, folder in _places(name):
+            tables = [table.split("/") for table in _tables(folder)]
+            if found := {table[-1] for table in tables if config is None or table[:-1] == [config]}:
+                return tuple(sorted(found, key=lambda split: (split != "train", split)))
+    source = resolve(name, None, config=config, revision=revision)
+    with _network(name):
+        splits = list(_builder(source).info.splits or ["train"])
+    return tuple(sorted(splits, key=lambda split: (split != "train", split)))
+
+
 def _places(name: str) -> Iterator[tuple[str, Path]]:
     """Returns the folders of this machine that a dataset may be in, in the order in which they are searched."""
     if is_name(name):
@@ -302,12 +316,7 @@ def _read_hub(source: Source) -> "datasets.Dataset":
     import datasets
 
     with _network(source.name):
-        if source.origin == "hub cache":
-            builder = _cached_builder(source.name, source.config, source.revision)
-        else:
-            builder = datasets.load_dataset_builder(source.name, source.config, revision=source.revision)
-        if builder is None or builder.hash != source.revision:  # without a network the library takes what it has
-            raise ConnectionError(f"revision {source.revision} could not be fetched")
+        builder = _builder(source)
         _check_split(source, builder)  # before a long download where the card lists the splits, after it otherwise
         builder.download_and_prepare()
         _check_split(source, builder)
@@ -315,6 +324,18 @@ def _read_hub(source: Source) -> "datasets.Dataset":
         loaded = builder.as_dataset(split=source.split or ("train" if "train" in splits else splits[0]))
     assert isinstance(loaded, datasets.Dataset)
     return loaded
+
+
+def _builder(source: Source) -> "datasets.DatasetBuilder":
+    import datasets
+
+    if source.origin == "hub cache":
+        builder = _cached_builder(source.name, source.config, source.revision)
+    else:
+        builder = datasets.load_dataset_builder(source.name, source.config, revision=source.revision)
+    if builder is None or builder.hash != source.revision:  # without a network the library takes what it has
+        raise ConnectionError(f"revision {source.revision} could not be fetched")
+    return builder
 
 
 def _check_split(source: Source, builder: "datasets.DatasetBuilder") -> None:

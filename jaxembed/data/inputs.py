@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jaxembed.data.decode import as_pixels, reason, upright
+from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
 from jaxembed.data.tokenized import text_rows
@@ -154,7 +155,7 @@ Input = TextInput | ImageInput | HistoryInput | FieldsInput
 Things = Sequence[Any] | np.ndarray
 _INPUTS: dict[str, type[Any]] = {
     "text": TextInput, "image": ImageInput, "graph": GraphInput, "history": HistoryInput,
-    "fields": FieldsInput,
+    "fields": FieldsInput, "documents": DocumentInput,
 }  # fmt: skip
 
 

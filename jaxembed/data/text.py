@@ -109,6 +109,7 @@ def read_corpus(
     min_count: int = 5,
     max_final_vocab: int | None = None,
     lowercase: bool = False,
+    punctuation: bool = False,
     cache: bool = True,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Corpus:
@@ -118,7 +119,8 @@ def read_corpus(
     `jaxembed.data.load` takes it with `split`, `config` and `revision` (a name, a folder or a parquet file; a row of
     `column` is a document, a text or a list of words), a `datasets.Dataset`, or lists of words (gensim's `sentences`; read
     once).
-    Words that occur fewer than `min_count` times are left out, and all but the `max_final_vocab` most frequent.
+    Words that occur fewer than `min_count` times are left out, and all but the `max_final_vocab` most frequent. With
+    `punctuation`, each punctuation mark is a word of its own, and HTML tags are left out.
 
     Token ids of files and datasets are kept in the cache (see `jaxembed.data.cache`) under a hash of the content and
     the settings, and memory-mapped: a second run starts at once, and a corpus may be larger than memory. Lists of
@@ -128,9 +130,10 @@ def read_corpus(
     words all fall under `min_count`, and text that is not UTF-8; OSError for a file that cannot be read, a damaged
     compressed file and a full disk.
     """
-    settings = Settings(min_count, max_final_vocab, lowercase)
+    settings = Settings(min_count, max_final_vocab, lowercase, punctuation)
     text, origin = _open(source, column, split, config, revision)
-    origin |= settings._asdict()
+    # What was there before this setting was recorded without it.
+    origin |= {name: value for name, value in settings._asdict().items() if value or name != "punctuation"}
     digest = text.digest()
     if not cache or digest is None:
         with temporary_folder("corpus") as folder:

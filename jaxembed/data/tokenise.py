@@ -8,6 +8,7 @@ compiled code; Python sees each distinct word of a chunk once.
 import codecs
 import json
 import os
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -258,10 +259,39 @@ class Settings(NamedTuple):
     min_count: int = 5
     max_final_vocab: int | None = None
     lowercase: bool = False
+    punctuation: bool = False
 
     def key(self, digest: str) -> str:
         """Returns a hash of content and settings, 32 hexadecimal digits: the corpus's fingerprint and its name in the cache."""
-        return content_digest(repr((FORMAT, digest, *self)))
+        later = (
+            () if not self.punctuation else ("punctuation",)
+        )  # a setting that came later leaves older keys as they are
+        return content_digest(repr((FORMAT, digest, *self[:3], *later)))
+
+
+# What a word with punctuation is cut into: runs of letters, digits and apostrophes, and single other marks. An HTML line break
+# holds white space, so that its halves stand in two words; no other tag of plain texts matters.
+_PARTS = re.compile(r"<br$|^/>(?:<br$)?|<[^<>]*>|([\w']+|[^\w\s])")
+
+
+def parts_of(word: str) -> list[str]:
+    """Cuts a word that is free of white space at its punctuation, each mark of which is a word; HTML tags are left out."""
+    return [part for part in _PARTS.findall(word) if part]
+
+
+def set_apart(chunk: Chunk) -> Chunk:
+    """The same text with punctuation marks as words of their own; each distinct word is cut once."""
+    index: dict[str, int] = {}
+    cut = [[index.setdefault(part, len(index)) for part in parts_of(word)] for word in chunk.words]
+    lengths = np.array([len(parts) for parts in cut], np.int64)
+    begin = np.cumsum(lengths) - lengths
+    flat = np.array([part for parts in cut for part in parts], np.int32)
+    each = lengths[chunk.codes]
+    after = np.cumsum(each)
+    # The parts of a word stand one after the other, from where its own begin.
+    place = np.arange(after[-1] if len(after) else 0) - np.repeat(after - each, each)
+    codes = flat[np.repeat(begin[chunk.codes], each) + place] if len(place) else np.zeros(0, np.int32)
+    return Chunk(list(index), codes, np.append(0, after)[chunk.ends])
 
 
 def build(source: Source, settings: Settings, folder: Path, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -271,7 +301,9 @@ def build(source: Source, settings: Settings, folder: Path, chunk_bytes: int = C
     UTF-8; OSError for a file that cannot be read.
     """
     provisional, borders = folder / "provisional", folder / "borders"
-    spellings, spelling_counts = _number(source, provisional, borders, chunk_bytes)
+    chunks = source.chunks(chunk_bytes)
+    chunks = map(set_apart, chunks) if settings.punctuation else chunks
+    spellings, spelling_counts = _number(chunks, provisional, borders)
     digest = source.digest() or _digest_of_ids(spellings, provisional, borders)
 
     # Folding case here, once a distinct word, is exact and free; folding the text would be neither.
@@ -291,14 +323,14 @@ def build(source: Source, settings: Settings, folder: Path, chunk_bytes: int = C
     borders.unlink()
 
 
-def _number(source: Source, provisional: Path, borders: Path, chunk_bytes: int) -> tuple[list[str], np.ndarray]:
+def _number(chunks: Iterable[Chunk], provisional: Path, borders: Path) -> tuple[list[str], np.ndarray]:
     """First pass: ids by first appearance (int32) and document ends (int64) to files; the words and their counts."""
     index: defaultdict[str, int] = defaultdict()
     index.default_factory = index.__len__
     counts = np.zeros(1 << 16, np.int64)
     read = 0
     with open(provisional, "wb") as ids_file, open(borders, "wb") as ends_file:
-        for words, codes, ends in source.chunks(chunk_bytes):
+        for words, codes, ends in chunks:
             ids = np.fromiter(map(index.__getitem__, words), np.int32, len(words))
             if len(index) > len(counts):
                 counts = np.concatenate([counts, np.zeros(len(index), np.int64)])

@@ -50,13 +50,17 @@ class CBOW(WordMethod):
         centres = ("out", self.centres(batch["tokens"]))
         return {"neighbours": neighbours, "centres": centres, others: ("out", batch[others])}
 
-    def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
-        """Returns the sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
+    def context(self, rows: dict[str, jax.Array], batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Returns what each token is predicted from, `[B, tiles, T, d]`, and 1 for tokens that have a neighbour, else 0."""
         weight = self.pair_weights(batch, self.band(self.cbow_mean))  # [B, tiles, L, T]
-        present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)  # [B, tiles, T]
+        present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)
         if self.cbow_mean:  # at the border of a document the mean is over fewer neighbours
             weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)
-        context = weighted_sums(weight, self.halo_tiles(rows["neighbours"]))
+        return weighted_sums(weight, self.halo_tiles(rows["neighbours"])), present
+
+    def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
+        """Returns the sum of the objective over the tokens of the batch; `weight` is the number of tokens with a neighbour."""
+        context, present = self.context(rows, batch)
         if "nodes" in batch:
             turns = self.centre_tiles(batch["turns"])
             scores = jnp.einsum("ntid,ntihd->ntih", context, self.centre_tiles(rows["path"]))
@@ -64,11 +68,9 @@ class CBOW(WordMethod):
             loss = self.objective(scores, left, scores, right)
         else:
             flat = context.reshape(-1, self.block, context.shape[-1])
-            if "everybody" in batch:
-                neg_weight = 1.0
-                neg = dot(flat.reshape(1, -1, flat.shape[-1]), rows["everybody"][None]).reshape(*flat.shape[:2], -1)
-            else:
-                neg, neg_weight = dot(flat, rows["negatives"]), self.negative_weights(batch, present)
+            everybody = "everybody" in batch
+            neg = self.against(dot, flat, rows["everybody"][None] if everybody else rows["negatives"])
+            neg_weight = 1.0 if everybody else self.negative_weights(batch, present)
             pos = jnp.sum(context * self.centre_tiles(rows["centres"]), -1)[..., None]
             loss = self.objective(pos, present[..., None], self.centre_tiles(neg), neg_weight)
         total = jnp.sum(loss)

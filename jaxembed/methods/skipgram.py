@@ -37,29 +37,40 @@ class SkipGram(WordMethod):
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:
         """Returns the sum of the objective over the tokens of the batch; `weight` is the expected number of pairs."""
-        score = SCORES[self.score]
         weights = self.pair_weights(batch, self.band())  # [B, tiles, L, T]
         if "nodes" in batch:
-            loss = self._path_loss(rows, weights, batch)
+            loss = self.path_loss(batch, weights, self.halo_tiles(rows["neighbours"]), rows["path"])
         else:
-            centres, contexts = rows["centres"], rows["contexts"]
-            if "everybody" in batch:
-                neg_weight = 1.0
-                neg = score(centres.reshape(1, -1, centres.shape[-1]), rows["everybody"][None])
-                neg = neg.reshape(*centres.shape[:2], -1)
-            else:
-                neg, neg_weight = score(centres, rows["negatives"]), self.negative_weights(batch, jnp.sum(weights, -2))
-            pos = score(self.halo_tiles(contexts), self.centre_tiles(centres))
-            loss = self.objective(pos, weights, self.centre_tiles(neg), neg_weight, pos_axis=-2)
+            centres, contexts = self.centre_tiles(rows["centres"]), self.halo_tiles(rows["contexts"])
+            loss = self.pair_loss(batch, weights, centres, contexts, rows)
         total = jnp.sum(loss)
         return Loss(total, {"loss": total, "weight": jnp.sum(weights)})
 
-    def _path_loss(self, rows, weights, batch):
-        # As word2vec.c does, the neighbours' vectors walk down to the centre: each path is then gathered once.
+    def pair_loss(
+        self, batch: dict[str, jax.Array], weights: jax.Array, centres: jax.Array, contexts: jax.Array, rows: dict
+    ) -> jax.Array:
+        """Returns the objective of centres `[B, tiles, T, d]` with contexts `[B, tiles, L, d]`, of `weights [B, tiles, L, T]`.
+
+        The candidates are those of `rows`: everybody, or negatives.
+        """
+        score = SCORES[self.score]
+        everybody = "everybody" in batch
+        others = rows["everybody"][None] if everybody else rows["negatives"]
+        neg = self.against(score, centres.reshape(centres.shape[0], -1, centres.shape[-1]), others)
+        neg = neg.reshape(*centres.shape[:3], -1)
+        neg_weight = 1.0 if everybody else self.negative_weights(batch, jnp.sum(weights, -2))
+        return self.objective(score(contexts, centres), weights, neg, neg_weight, pos_axis=-2)
+
+    def path_loss(
+        self, batch: dict[str, jax.Array], weights: jax.Array, neighbours: jax.Array, path: jax.Array
+    ) -> jax.Array:
+        """Returns the objective of neighbours `[B, tiles, L, d]` that walk down to their centres, `weights [B, tiles, L, T]`.
+
+        As word2vec.c does: the path of a centre, `path [B, T * H, d]`, is then gathered once.
+        """
         turns = self.centre_tiles(batch["turns"])  # [B, tiles, T, H]
         blocks, tiles, tokens, depth = turns.shape
-        path = rows["path"].reshape(blocks, tiles, tokens * depth, -1)
-        scores = SCORES[self.score](path, self.halo_tiles(rows["neighbours"]))
+        scores = SCORES[self.score](path.reshape(blocks, tiles, tokens * depth, -1), neighbours)
         scores_THL = scores.reshape(blocks, tiles, tokens, depth, -1)
         weights_TL = jnp.swapaxes(weights, -1, -2)[..., None, :]
         # The logistic terms add up to the same in any order: a node is met by all neighbours of its word at once.

@@ -1,7 +1,7 @@
 """The common part of Skip-gram and CBOW: a subsampled stream in blocks, and candidates for every kind of objective."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Self
 
@@ -224,6 +224,13 @@ class WordMethod(Method):
         centres, halo = self.centre_tiles(self.centres(documents)), self.halo_tiles(documents)
         same = (halo[..., :, None] == centres[..., None, :]) & (centres[..., None, :] >= 0)
         return jnp.where(same, jnp.asarray(band.T), 0)
+
+    @staticmethod
+    def against(score: Callable, centres: jax.Array, others: jax.Array) -> jax.Array:
+        """Scores centres `[B, T, d]` with the candidates of their block, `[B, N, d]`, or of all, `[1, N, d]`: `[B, T, N]`."""
+        if len(others) == len(centres):
+            return score(centres, others)
+        return score(centres.reshape(1, -1, centres.shape[-1]), others).reshape(*centres.shape[:2], -1)
 
     def negative_weights(self, batch: dict[str, jax.Array], positives: jax.Array) -> jax.Array:
         """Returns the weights of the shared negatives, `[B, tiles, tile or 1, 1 or N]`; `positives [B, tiles, tile]`."""

@@ -1,4 +1,4 @@
-"""What `Word2Vec` and `GloVe` share: how text is read, gensim's hooks around training, and models in files."""
+"""What `Word2Vec`, `GloVe` and `Doc2Vec` share: how text is read, gensim's hooks around training, and models in files."""
 
 import inspect
 import os
@@ -20,7 +20,7 @@ from jaxembed.vectors import KeyedVectors
 
 Sentences = Iterable[Sequence[str]]
 
-_STATE = ("corpus_count", "corpus_total_words", "train_count")
+STATE = ("corpus_count", "corpus_total_words", "train_count")
 #: Arguments of models that are no settings: what is trained on, and what has no effect.
 _NO_SETTINGS = {
     "self", "sentences", "corpus_file", "trim_rule", "callbacks", "hashfxn", "null_word", "sorted_vocab", "others",
@@ -35,6 +35,7 @@ class Model:
     """
 
     kind: ClassVar[str]  # how files call the class
+    state: ClassVar[tuple[str, ...]] = STATE  # attributes that a file keeps, beside the settings
     wv: KeyedVectors
     vector_size: int
     vocabulary: Vocabulary | None = None
@@ -168,7 +169,7 @@ class Model:
         The text and the callbacks are left out. Raises RuntimeError where there is no vocabulary yet.
         """
         tables = self._tables_to_save()
-        state = {name: vars(self).get(name, 0) for name in _STATE}
+        state = {name: vars(self).get(name, 0) for name in self.state}
         settings = {name: value for name, value in vars(self).items() if name in self.settings()}
         about = {"version": __version__, "settings": settings, **state, "losses": self.losses}
         write_model(fname, self.kind, Saved(self.wv, tables, about))
@@ -192,7 +193,8 @@ class Model:
             raise ValueError(f"{fname}: the file has no counts of the words; save the model again")
         model._adopt(Vocabulary(saved.wv.index_to_key, saved.wv.counts))
         model.wv, model.losses = saved.wv, list(saved.about["losses"])
-        model.corpus_count, model.corpus_total_words, model.train_count = (saved.about[name] for name in _STATE)
+        for name in cls.state:
+            setattr(model, name, saved.about[name])
         model._restore(saved.tables)
         return model
 

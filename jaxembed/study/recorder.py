@@ -135,7 +135,7 @@ class Recorder:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
         # the method itself is used later, so it is kept as well as its vectors
         if task.found.judged or task.found.inputs:
-            run.save_model(result.method, params, task.found.inputs)
+            run.save_model(result.method, result.method.usable(params), task.found.inputs)
         run.save(product)
         parts = task.parts(product)
         try:

@@ -28,7 +28,7 @@ from jaxembed.study.values import as_json
 from jaxembed.tracking import JsonLines, TensorBoard, Tracker, Trackers, read_metrics
 
 if TYPE_CHECKING:
-    from jaxembed.data.inputs import GraphInput, Input
+    from jaxembed.data.inputs import DocumentInput, GraphInput, Input
     from jaxembed.training.method import Params
     from jaxembed.vectors import KeyedVectors
 
@@ -44,6 +44,7 @@ _OURS = (
     "encoder.safetensors",
     "model.json",
     "tokenizer.json",
+    "words.json",
     "graph.safetensors",
     "interactions.safetensors",
     "embedded.*",
@@ -226,7 +227,9 @@ class Run:
         """Writes vectors.safetensors, whole or not at all."""
         vectors.save(self._files / "vectors.safetensors")
 
-    def save_model(self, method: Any, params: "Params", inputs: Mapping[str, "Input | GraphInput"]) -> None:
+    def save_model(
+        self, method: Any, params: "Params", inputs: Mapping[str, "Input | GraphInput | DocumentInput"]
+    ) -> None:
         """Writes everything that is needed to encode, which `jaxembed.load` reads.
 
         encoder.safetensors holds the learned and kept arrays by their path, model.json the method and the inputs that

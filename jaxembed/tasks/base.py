@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import numpy as np
 
-from jaxembed.data.inputs import GraphInput, Input
+from jaxembed.data.inputs import DocumentInput, GraphInput, Input
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.methods.dense import embed
 from jaxembed.ranges import Checked, Range
@@ -59,7 +59,7 @@ class Read:
     about: Mapping[str, Any]
     held_out: Any = None
     dev: Any = None
-    inputs: Mapping[str, Input | GraphInput] = field(default_factory=dict)
+    inputs: Mapping[str, Input | GraphInput | DocumentInput] = field(default_factory=dict)
     judged: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     rest: Any = None
     judged_by: str = ""

@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+_PATIENCE = 3.0  # seconds that pass without a progress bar
 
 #: What is shown, found by the last part of a tag, and how.
 _SHOWN = {
@@ -100,3 +103,26 @@ def _short(number: float) -> str:
         if number >= size:
             return f"{number / size:.2f} {unit}"
     return f"{number:.0f}"
+
+
+@contextmanager
+def progress_bar(total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar, once there is something to wait for; gives what moves it on."""
+    from rich.console import Console as Terminal
+    from rich.progress import Progress
+
+    console, begun = Terminal(stderr=True), time.monotonic()
+    bar = Progress(console=console, transient=True)
+    task = bar.add_task("encoding", total=total)
+
+    def advance(n: int) -> None:
+        bar.advance(task, n)
+        slow = console.is_terminal and time.monotonic() - begun > _PATIENCE
+        if show or (show is None and slow):
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -209,10 +209,19 @@ class Method(Checked):
         """The product, one row a label, or of an encoder what it makes of the examples that are watched: `[rows, d]`."""
         raise NotImplementedError
 
+    def usable(self, params: Params) -> Params:
+        """What a finished run keeps of what was learned, beside the product, to be used later; by default everything."""
+        return params
+
     @property
     def row_size(self) -> int | None:
         """Columns of a table's rows that are not padding; None for all."""
         return None
+
+    @property
+    def table_rates(self) -> Mapping[str, float]:
+        """Factors on the learning rate of tables, 1 where there is none; a table with 0 stays as it is."""
+        return {}
 
     @property
     def row_sizes(self) -> Mapping[str, int]:

@@ -70,13 +70,15 @@ def train_step(
     tables, row_states = dict(state.params.tables), dict(state.rows)
     for table in tables:
         used = [name for name, (of, _) in lookups.items() if of == table]
-        if not used:
+        factor = method.table_rates.get(table, 1.0)
+        if not used or not factor:
             continue
         # All rows of a table in one scatter: with two, XLA copies the whole table in between.
         ids = _joined([lookups[name][1].reshape(-1) for name in used])
         gradients = _joined([row_gradients[name].reshape(-1, row_gradients[name].shape[-1]) for name in used])
         moves = layout.moves(ids, gradients)
-        tables[table], row_states[table] = optimizers.of(table).update(tables[table], row_states[table], *moves, rate)
+        own = rate if factor == 1 else rate * factor
+        tables[table], row_states[table] = optimizers.of(table).update(tables[table], row_states[table], *moves, own)
     net, net_state = state.params.net, state.net
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)

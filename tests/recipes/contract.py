@@ -38,10 +38,12 @@ GROUPS = {
     "interactions": [],
     "clicks": [],
     "nodes": [],
+    "documents": [],
 }
 for _name, _one in RECIPES.items():
     _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts",
-             "Interactions": "interactions", "Clicks": "clicks", "Nodes": "nodes"}[type(_one.task).__name__]  # fmt: skip
+             "Interactions": "interactions", "Clicks": "clicks", "Nodes": "nodes",
+             "Documents": "documents"}[type(_one.task).__name__]  # fmt: skip
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
     _negatives = "temperature" in settings(_one) if _kind == "images" else True
     GROUPS[_kind if _negatives else "views"].append(_name)
@@ -49,7 +51,18 @@ for _name, _one in RECIPES.items():
 
 # Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
 ALWAYS = frozenset(
-    ("skipgram", "simclr", "tf_idf", "complex", "mf", "deepwalk", "ials", "popularity", "logistic_regression")
+    (
+        "skipgram",
+        "simclr",
+        "tf_idf",
+        "complex",
+        "mf",
+        "deepwalk",
+        "ials",
+        "popularity",
+        "logistic_regression",
+        "doc2vec",
+    )
 )
 
 
@@ -178,6 +191,8 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         return recommends(model, task)
     if isinstance(model, jaxembed.ClickModel):
         return predicts(model, task, run)
+    if isinstance(model, jaxembed.DocumentModel):
+        return infers(model, task, vectors)
     if not task.found.judged:
         word = vectors.index_to_key[0]
         np.testing.assert_array_equal(model[word], vectors[word])
@@ -188,6 +203,18 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         expected = np.stack([vectors[f"{part}/{i}"] for i in range(3)])
         np.testing.assert_allclose(model.encode(raw), expected, atol=2e-5)
         assert model.similarity(model.encode(raw), expected).shape == (3, 3)
+
+
+def infers(model, task, vectors):
+    """A run of documents finds the nearest ones, and infers vectors of texts from what it has kept."""
+    corpus = task.found.train.corpus
+    text = " ".join(corpus.vocabulary.words[i] for i in corpus.tokens[: corpus.offsets[1]])
+    assert model.documents.index_to_key == vectors.index_to_key
+    found = model.encode([text, "", text])
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[0], model.encode(text))
+    assert not found[1].any()
+    assert len(model.search(text, topn=2)) == 2
 
 
 def recommends(model, task):

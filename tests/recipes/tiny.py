@@ -27,6 +27,7 @@ CHANGES = {
         "hidden": (16,), "k": 5, "watch": 8, "rows": 16, "layers": 1,
     },
     "Nodes": {"vector_size": 8, "walks": 4, "walk_length": 6, "samples": 4, "splits": 2},
+    "Documents": {"min_count": 1, "vector_size": 8, "max_words": 2000},
     "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
 

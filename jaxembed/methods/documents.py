@@ -1,0 +1,303 @@
+"""Doc2Vec: a document is a word that meets all words of its text (Le and Mikolov 2014), by Skip-gram's and CBOW's own code."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxembed.data.documents import Documents
+from jaxembed.data.text import Corpus
+from jaxembed.encoders.tables import SkipGramModel
+from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.examples import met
+from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.words import WordMethod
+from jaxembed.ranges import Count, Positive, Range
+from jaxembed.sampling import negatives, random, windows
+from jaxembed.sampling.huffman import huffman_paths
+from jaxembed.scores import weighted_sums
+from jaxembed.tables import gather, lanes, row_adagrad
+from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static, share_of
+from jaxembed.training.settings import Training
+
+AT_ONCE = 256  # number of documents whose vectors are inferred together
+
+
+@dataclass(frozen=True)
+class DocumentMethod(WordMethod):
+    """Word methods with a vector for each document.
+
+    A block is a piece of one document, with its halo, and pieces are met in an order of their own. The negatives are shared by
+    all documents of a step: those of one document's words alone would tell the document from no other.
+    """
+
+    block: Count = 32  # Number of consecutive words of a document that are scored together.
+    tile: Count = 32  # Number of words scored in one matrix product: a block.
+    halo: Annotated[int, Range(least=-1)] = -1  # Number of words that a block sees beyond either end: the window, or 0.
+    shared_negatives: Count = (
+        32  # Negatives drawn for a step; they are weighted so that they count as `negative` per positive.
+    )
+    document_rate: Positive = 1.0  # Factor on the learning rate of the documents' vectors.
+    infer_epochs: Count = 10  # Number of passes over a new document while its vector is inferred.
+    infer_rate: Positive = 0.5  # Learning rate of inference at its start; it falls to zero.
+
+    def __post_init__(self):
+        object.__setattr__(self, "tile", self.block)
+        object.__setattr__(self, "halo", self.window if self.reads_words else 0)
+        super().__post_init__()
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether words have vectors of their own, beside those as contexts."""
+        raise NotImplementedError
+
+    def with_(self, **values: Any) -> Self:
+        """Like Method's: tile and halo follow from the rest."""
+        return replace(self, **values)
+
+    def training_for(self, documents: Documents, training: Training) -> Training:
+        """Leaves the training as it is: CBOW's rules for small corpora are those of words."""
+        return training
+
+    def read(self, data: Documents | Corpus) -> Documents:
+        """Takes the documents of a corpus as they are: each has a vector."""
+        return Documents.of(data) if isinstance(data, Corpus) else data
+
+    def suited_to(self, documents: Documents) -> Self:
+        """Chooses steps small enough that a pass has a few hundred of them. Raises ValueError if no document has a known word."""
+        pieces = len(self._pieces(documents)[0])
+        if not pieces:
+            raise ValueError("there is nothing to train on: no document holds a word of the vocabulary")
+        return replace(self, step_tokens=self.block * max(1, min(self._blocks, pieces // 200)))
+
+    def source(self, documents: Documents) -> Source:
+        """Returns pieces of the documents, and which document each is of; a word is -1 where its document has none."""
+        start, end, document = self._pieces(documents)
+        tokens, offsets = documents.corpus.tokens, documents.corpus.offsets
+        pieces = max(1, -(-len(start) * self.block // self.shard_tokens))
+        rows = -(-len(start) // pieces)
+
+        def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
+            first, size = share_of(rows, share, shares)
+            at = i * rows + first + np.arange(size)
+            there, at = at < len(start), np.minimum(at, len(start) - 1)
+            place = start[at, None] + np.arange(-self.halo, self.block + self.halo)
+            inside = (place >= end[at, None, 0]) & (place < end[at, None, 1]) & there[:, None]
+            found = np.where(inside, tokens[np.clip(place, 0, len(tokens) - 1)], -1)
+            return {"tokens": found.astype(np.int32), "document": document[at]}
+
+        constants = word_constants(self, np.asarray(documents.corpus.vocabulary.counts))
+        constants["documents"] = Static(len(documents.names))
+        return Source(constants, pieces, piece, int(np.diff(offsets)[documents.document].sum()), rows)
+
+    def _pieces(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns where each piece starts, the borders of its document `[pieces, 2]`, and the row of its vector."""
+        offsets = documents.corpus.offsets
+        borders = np.stack([offsets[documents.document], offsets[documents.document + 1]], 1)
+        each = -(-(borders[:, 1] - borders[:, 0]) // self.block)
+        of = np.repeat(np.arange(len(each)), each)
+        place = np.arange(len(of)) - np.repeat(np.cumsum(each) - each, each)
+        return borders[of, 0] + place * self.block, borders[of], documents.row[of]
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Starts documents as Skip-gram starts words."""
+        document_key, word_key = jax.random.split(key)
+        model = SkipGramModel(constants["keep"].shape[0], self.vector_size, key=word_key)
+        size = (constants["documents"].value, self.vector_size)
+        start = jax.random.uniform(document_key, size, jnp.float32, -0.5 / size[1], 0.5 / size[1])
+        words = {"in": lanes(model.centres.embedding[...])} if self.reads_words else {}
+        return Params({"document": lanes(start), "out": lanes(model.contexts.embedding[...]), **words})
+
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
+        """Draws the order of a pass."""
+        return {"order": key}
+
+    def steps(self, shard: Shard) -> int:
+        """The number of batches in a pass."""
+        return -(-random.shuffle_size(shard.columns["document"].shape[0]) // self._blocks)
+
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Returns pieces and candidates, as `pieces` does."""
+        keep_key, draw_key = jax.random.split(key)
+        found = met(shard, ("tokens", "document"), step, self._blocks)
+        tokens = jnp.where(found["present"][:, None] > 0, found["tokens"], -1)
+        return self.pieces(shard.constants, tokens, found["document"], random.uniform(keep_key, tokens.shape), draw_key)
+
+    def pieces(
+        self, constants: Mapping[str, Any], tokens: jax.Array, document: jax.Array, coins: jax.Array, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Returns a batch of `tokens [B, L]`, -1 where there is none, of `document [B]`; `coins` decide which words are kept."""
+        kept = (coins < constants["keep"][tokens]) & (tokens >= 0)
+        tokens = jnp.maximum(tokens, 0)
+        batch = {"tokens": tokens, "documents": jnp.where(kept, document[:, None], -1), "document": document[:, None]}
+        if self.objective.negatives == "path":
+            centres = self.centres(tokens)
+            return batch | {"nodes": constants["nodes"][centres], "turns": constants["turns"][centres]}
+        if self.objective.negatives == "everybody":
+            return batch | {"everybody": jnp.arange(constants["keep"].shape[0])}
+        table = negatives.AliasTable(constants["threshold"], constants["alias"], constants["log_probability"])
+        drawn = negatives.draw(key, table, (1, self.shared_negatives))
+        return batch | {"negatives": drawn, "log_probability": table.log_probability[drawn]}
+
+    def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
+        """Looks up the documents, beside what a word method looks up."""
+        return {"document": ("document", batch["document"])} | super().lookups(batch)
+
+    def vectors(self, params: Params, constants: Any = None) -> jax.Array:
+        """Returns the vectors of the documents, `[documents, vector_size]`."""
+        return params.tables["document"][:, : self.vector_size]
+
+    @property
+    def table_rates(self) -> Mapping[str, float]:
+        """Documents learn at a rate of their own."""
+        return {"document": self.document_rate}
+
+    def usable(self, params: Params) -> Params:
+        """Vectors of new documents are inferred from those of words alone."""
+        return params._replace(tables={name: table for name, table in params.tables.items() if name != "document"})
+
+
+@dataclass(frozen=True)
+class DBOW(DocumentMethod, SkipGram):
+    """PV-DBOW: a document predicts its words, as in Skip-gram a word predicts its neighbours (Le and Mikolov 2014, 2.3)."""
+
+    dbow_words: bool = False  # Whether words learn from their neighbours as well, by Skip-gram.
+
+    @property
+    def reads_words(self) -> bool:
+        """Only if they learn as well."""
+        return self.dbow_words
+
+    def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
+        """Looks up documents and candidates; if words learn, they are looked up as Skip-gram does."""
+        found = super().lookups(batch)
+        return found if self.dbow_words else {name: one for name, one in found.items() if one[0] != "in"}
+
+    def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: dict[str, jax.Array], key: Any) -> Loss:
+        """Returns the sum of the objective over the words of the batch; `weight` is their number."""
+        document = rows["document"][:, :, None]  # [B, 1, 1, d], one tile with one centre
+        present = (self.centres(batch["documents"]) >= 0).astype(jnp.float32)[:, None]  # [B, 1, block]
+        if "nodes" in batch:
+            loss = self.path_loss(batch, present[:, :, None], document, rows["path"])
+        else:
+            contexts = rows["contexts"][:, None, self.halo : self.halo + self.block]
+            loss = self.pair_loss(batch, present[..., None], document, contexts, rows)
+        total, weight = jnp.sum(loss), jnp.sum(present)
+        if self.dbow_words:
+            words = super().loss(rows, net, kept, batch, key)
+            total, weight = total + words.value, weight + words.metrics["weight"]
+        return Loss(total, {"loss": total, "weight": weight})
+
+
+@dataclass(frozen=True)
+class DM(DocumentMethod, CBOW):
+    """PV-DM: a document and the words around a word predict it, as in CBOW the words alone (Le and Mikolov 2014, 2.2)."""
+
+    # How vectors of document and words become one: their mean, their sum, or all of them side by side, in the order of the text.
+    combine: Literal["mean", "sum", "concat"] = "mean"
+
+    reads_words: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Like the others', but words as they are predicted are as wide as what predicts them."""
+        params = super().init(key, constants)
+        out = params.tables["out"]
+        if self.combine == "concat":
+            out = jnp.zeros((out.shape[0], (2 * self.window + 1) * params.tables["document"].shape[1]), out.dtype)
+        return params._replace(tables=params.tables | {"out": out})
+
+    def context(self, rows: dict[str, jax.Array], batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Returns document and words combined, `[B, 1, T, d]`, and 1 for words that are there, else 0."""
+        present = (self.centres(batch["documents"]) >= 0).astype(jnp.float32)[:, None]
+        document = rows["document"][:, None]  # [B, 1, 1, d]
+        if self.combine == "concat":
+            there = (batch["documents"] >= 0)[..., None]
+            words = jnp.where(there, rows["neighbours"], 0)
+            at = [i for i in range(2 * self.window + 1) if i != self.window]
+            around = [words[:, i : i + self.block] for i in at]
+            whole = jnp.concatenate([jnp.broadcast_to(document[:, 0], around[0].shape), *around], -1)
+            return whole[:, None], present
+        weight = self.pair_weights(batch, self.band())  # [B, 1, L, T]
+        total = document + weighted_sums(weight, self.halo_tiles(rows["neighbours"]))
+        count = 1 + jnp.sum(weight, -2)[..., None] if self.combine == "mean" else 1.0
+        return total / count, present
+
+    @property
+    def row_sizes(self) -> Mapping[str, int]:
+        """Words side by side are wider than a vector."""
+        return {} if self.combine != "concat" else {"out": (2 * self.window + 1) * -(-self.vector_size // 8) * 8}
+
+
+def word_constants(method: WordMethod, counts: np.ndarray) -> dict[str, Any]:
+    """Returns what drawing words takes, by their counts alone."""
+    found: dict[str, Any] = {"keep": windows.keep_probability(counts, method.sample)}
+    if method.objective.negatives == "path":
+        return found | huffman_paths(counts)._asdict()
+    if method.objective.negatives == "everybody":
+        return found
+    return found | negatives.unigram_table(counts, method.ns_exponent)._asdict()
+
+
+def infer(
+    method: DocumentMethod, tables: Mapping[str, jax.Array], constants: Mapping[str, Any],
+    documents: Sequence[np.ndarray], advance: Callable[[int], Any] = lambda n: None,
+) -> np.ndarray:  # fmt: skip
+    """Returns vectors of new documents, float32 `[n, vector_size]`: only these are trained, from zero, by row-wise Adagrad.
+
+    `documents` are the ids of their words; one without any stays zero. A vector depends on its document alone: neither on the
+    others, nor on its place among them. `tables` and `constants` are those of words; `advance` is told how many are done.
+    """
+    length = method.block + 2 * method.halo
+    pieces = np.array([-(-len(one) // method.block) for one in documents])
+    found = np.zeros((len(documents), method.vector_size), np.float32)
+    for size in sorted(set(_rounded(pieces[pieces > 0]))):
+        # One program for each size: what a document is filled up with, and so every bit of it, depends on its own length.
+        chosen = np.flatnonzero((_rounded(pieces) == size) & (pieces > 0))
+        for start in range(0, len(chosen), AT_ONCE):
+            part = chosen[start : start + AT_ONCE]
+            tokens = np.full((AT_ONCE, size * method.block + 2 * method.halo), -1, np.int32)
+            for row, at in enumerate(part):
+                tokens[row, method.halo : method.halo + len(documents[at])] = documents[at]
+            cut = np.stack([tokens[:, i * method.block :][:, :length] for i in range(size)])
+            count = np.ones(AT_ONCE, np.float32)
+            count[: len(part)] = pieces[part]
+            vectors = _inferred(method, tables, constants, cut, count)
+            found[part] = np.asarray(vectors)[: len(part), : method.vector_size]
+            advance(len(part))
+    return found
+
+
+def _rounded(pieces: np.ndarray) -> np.ndarray:
+    """Rounds numbers up to 1, 2, 3, 4, 6, 8, 12, 16, ..., so that few programs serve all lengths."""
+    power = 1 << np.ceil(np.log2(np.maximum(pieces, 1))).astype(int)
+    return np.where((pieces <= power * 3 // 4) & (power >= 4), power * 3 // 4, power)
+
+
+@partial(jax.jit, static_argnums=0)
+def _inferred(
+    method: DocumentMethod, tables: Mapping[str, jax.Array], constants: Mapping[str, Any], tokens: jax.Array,
+    count: jax.Array,
+) -> jax.Array:  # fmt: skip
+    """Returns the vectors of documents in pieces, `tokens [pieces, n, L]`, of which each has `count [n]`."""
+    pieces, n, length = tokens.shape
+    optimizer = row_adagrad(dimension=method.vector_size)
+    ids = jnp.arange(n, dtype=jnp.int32)
+
+    def step(turn: jax.Array, now: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        place = turn % pieces
+        # Coins and negatives are those of the turn, the same for all documents.
+        coin_key, draw_key = jax.random.split(jax.random.fold_in(random.key_of(0), turn))
+        batch = method.pieces(constants, tokens[place], ids, random.uniform(coin_key, (1, length)), draw_key)
+        looked = {name: one for name, one in method.lookups(batch).items() if name != "document"}
+        rows = {name: gather(tables[table], at) for name, (table, at) in looked.items()}
+        loss = lambda own: method.loss(rows | {"document": own[:, None]}, None, None, batch, draw_key).value
+        share = (turn // pieces + jnp.minimum(place / count, 1.0)) / method.infer_epochs
+        return optimizer.update(*now, ids, jax.grad(loss)(now[0]), method.infer_rate * (1 - share))
+
+    start = jnp.zeros((n, lanes(jnp.zeros((1, method.vector_size))).shape[1]), jnp.float32)
+    return lax.fori_loop(0, method.infer_epochs * pieces, step, (start, optimizer.init(start)))[0]
