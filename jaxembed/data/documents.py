@@ -127,6 +127,15 @@ class Documents:
             row=row.astype(np.int32), labels=cut(self.labels), part=cut(self.part),
         )  # fmt: skip
 
+    def stream(self) -> Corpus:
+        """Returns the documents in the order of the pairs: one that trains several vectors stands there as often."""
+        corpus, n = self.corpus, self.corpus.documents
+        if len(self.document) == n and (self.document == np.arange(n)).all():
+            return corpus
+        parts = [corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]] for i in self.document]
+        offsets = np.cumsum([0, *map(len, parts)])
+        return replace(corpus, tokens=np.concatenate(parts), offsets=offsets)
+
     def over(self, vocabulary: Vocabulary, names: Sequence[str]) -> "Documents":
         """Returns the same documents with the words of a vocabulary, and the vectors of `names`. Raises ValueError for others."""
         place = {name: row for row, name in enumerate(names)}

@@ -14,14 +14,13 @@ from jaxembed.data.documents import Documents
 from jaxembed.data.text import Corpus
 from jaxembed.encoders.tables import SkipGramModel
 from jaxembed.methods.cbow import CBOW
-from jaxembed.methods.examples import met
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, Positive, Range
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.scores import weighted_sums
-from jaxembed.tables import gather, lanes, row_adagrad
+from jaxembed.tables import gather, lanes, padded, row_adagrad
 from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static, share_of
 from jaxembed.training.settings import Training
 
@@ -70,39 +69,29 @@ class DocumentMethod(WordMethod):
 
     def suited_to(self, documents: Documents) -> Self:
         """Chooses steps small enough that a pass has a few hundred of them. Raises ValueError if no document has a known word."""
-        pieces = len(self._pieces(documents)[0])
+        words = np.diff(documents.corpus.offsets)[documents.document]
+        pieces = int((-(-words // self.block)).sum())
         if not pieces:
             raise ValueError("there is nothing to train on: no document holds a word of the vocabulary")
         return replace(self, step_tokens=self.block * max(1, min(self._blocks, pieces // 200)))
 
     def source(self, documents: Documents) -> Source:
-        """Returns pieces of the documents, and which document each is of; a word is -1 where its document has none."""
-        start, end, document = self._pieces(documents)
-        tokens, offsets = documents.corpus.tokens, documents.corpus.offsets
-        pieces = max(1, -(-len(start) * self.block // self.shard_tokens))
-        rows = -(-len(start) // pieces)
+        """Returns the documents as a stream of words, and which vector each trains; one that trains several is met as often."""
+        corpus = documents.stream()
+        source = super().source(corpus)
+        length, offsets = source.rows, corpus.offsets
+        borders = np.arange(0, len(corpus.tokens) + length, length)
+        most = np.diff(np.searchsorted(offsets, borders)).max() + 2  # documents in one piece of the stream
+        pieces = -(-source.constants["capacity"].value // self.block) + int(min(most, length))
+        more = {"documents": Static(len(documents.names)), "row": documents.row, "pieces": Static(pieces)}
 
         def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
-            first, size = share_of(rows, share, shares)
-            at = i * rows + first + np.arange(size)
-            there, at = at < len(start), np.minimum(at, len(start) - 1)
-            place = start[at, None] + np.arange(-self.halo, self.block + self.halo)
-            inside = (place >= end[at, None, 0]) & (place < end[at, None, 1]) & there[:, None]
-            found = np.where(inside, tokens[np.clip(place, 0, len(tokens) - 1)], -1)
-            return {"tokens": found.astype(np.int32), "document": document[at]}
+            first, size = share_of(length, share, shares)
+            return windows.piece(
+                corpus.tokens, offsets, i * length + first, size, 0
+            )  # documents are counted from the first
 
-        constants = word_constants(self, np.asarray(documents.corpus.vocabulary.counts))
-        constants["documents"] = Static(len(documents.names))
-        return Source(constants, pieces, piece, int(np.diff(offsets)[documents.document].sum()), rows)
-
-    def _pieces(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns where each piece starts, the borders of its document `[pieces, 2]`, and the row of its vector."""
-        offsets = documents.corpus.offsets
-        borders = np.stack([offsets[documents.document], offsets[documents.document + 1]], 1)
-        each = -(-(borders[:, 1] - borders[:, 0]) // self.block)
-        of = np.repeat(np.arange(len(each)), each)
-        place = np.arange(len(of)) - np.repeat(np.cumsum(each) - each, each)
-        return borders[of, 0] + place * self.block, borders[of], documents.row[of]
+        return replace(source, constants=source.constants | more, piece=piece)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts documents as Skip-gram starts words."""
@@ -114,27 +103,38 @@ class DocumentMethod(WordMethod):
         return Params({"document": lanes(start), "out": lanes(model.contexts.embedding[...]), **words})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """Draws the order of a pass."""
-        return {"order": key}
+        """Subsamples as for words, then finds where pieces start: `start [pieces]`, behind the end if there are fewer."""
+        own = super().prepare(shard, key)
+        documents = own["documents"]
+        place = jnp.arange(documents.shape[0], dtype=jnp.int32)
+        begins = documents != jnp.concatenate([jnp.full(1, -1, jnp.int32), documents[:-1]])
+        first = lax.cummax(jnp.where(begins, place, 0))  # of the document that a word is of
+        starts = (documents >= 0) & ((place - first) % self.block == 0)
+        count = shard.constants["pieces"].value
+        start = jnp.nonzero(starts, size=count, fill_value=documents.shape[0])[0]
+        return own | {"start": start.astype(jnp.int32)}
 
-    def steps(self, shard: Shard) -> int:
-        """The number of batches in a pass."""
-        return -(-random.shuffle_size(shard.columns["document"].shape[0]) // self._blocks)
+    def _count(self, shard: Shard) -> int:
+        return random.shuffle_size(shard.constants["pieces"].value)
 
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Returns pieces and candidates, as `pieces` does."""
-        keep_key, draw_key = jax.random.split(key)
-        found = met(shard, ("tokens", "document"), step, self._blocks)
-        tokens = jnp.where(found["present"][:, None] > 0, found["tokens"], -1)
-        return self.pieces(shard.constants, tokens, found["document"], random.uniform(keep_key, tokens.shape), draw_key)
+        """Returns pieces and candidates, as `examples` does."""
+        own, count, end = shard.own, self._count(shard), shard.own["tokens"].shape[0]
+        place = step * self._blocks + jnp.arange(self._blocks)
+        drawn = random.shuffled(own["order"], count, jnp.minimum(place, count - 1))
+        start = own["start"].at[drawn].get(mode="fill", fill_value=end)
+        start = jnp.where(place < count, start, end)
+        tokens, documents = windows.take_blocks(own["tokens"], own["documents"], start, self.block, self.halo)
+        document = documents[:, self.halo]
+        tokens = jnp.where((documents == document[:, None]) & (start < end)[:, None], tokens, -1)
+        return self.examples(shard.constants, tokens, shard.constants["row"][jnp.maximum(document, 0)], key)
 
-    def pieces(
-        self, constants: Mapping[str, Any], tokens: jax.Array, document: jax.Array, coins: jax.Array, key: jax.Array
+    def examples(
+        self, constants: Mapping[str, Any], tokens: jax.Array, document: jax.Array, key: jax.Array
     ) -> dict[str, jax.Array]:
-        """Returns a batch of `tokens [B, L]`, -1 where there is none, of `document [B]`; `coins` decide which words are kept."""
-        kept = (coins < constants["keep"][tokens]) & (tokens >= 0)
-        tokens = jnp.maximum(tokens, 0)
-        batch = {"tokens": tokens, "documents": jnp.where(kept, document[:, None], -1), "document": document[:, None]}
+        """Returns a batch of `tokens [B, L]`, -1 where there is none, of `document [B]`, with candidates."""
+        documents, tokens = jnp.where(tokens >= 0, document[:, None], -1), jnp.maximum(tokens, 0)
+        batch = {"tokens": tokens, "documents": documents, "document": document[:, None]}
         if self.objective.negatives == "path":
             centres = self.centres(tokens)
             return batch | {"nodes": constants["nodes"][centres], "turns": constants["turns"][centres]}
@@ -252,7 +252,6 @@ def infer(
     `documents` are the ids of their words; one without any stays zero. A vector depends on its document alone: neither on the
     others, nor on its place among them. `tables` and `constants` are those of words; `advance` is told how many are done.
     """
-    length = method.block + 2 * method.halo
     pieces = np.array([-(-len(one) // method.block) for one in documents])
     found = np.zeros((len(documents), method.vector_size), np.float32)
     for size in sorted(set(_rounded(pieces[pieces > 0]))):
@@ -260,13 +259,10 @@ def infer(
         chosen = np.flatnonzero((_rounded(pieces) == size) & (pieces > 0))
         for start in range(0, len(chosen), AT_ONCE):
             part = chosen[start : start + AT_ONCE]
-            tokens = np.full((AT_ONCE, size * method.block + 2 * method.halo), -1, np.int32)
+            tokens = np.full((AT_ONCE, size * method.block), -1, np.int32)
             for row, at in enumerate(part):
-                tokens[row, method.halo : method.halo + len(documents[at])] = documents[at]
-            cut = np.stack([tokens[:, i * method.block :][:, :length] for i in range(size)])
-            count = np.ones(AT_ONCE, np.float32)
-            count[: len(part)] = pieces[part]
-            vectors = _inferred(method, tables, constants, cut, count)
+                tokens[row, : len(documents[at])] = documents[at]
+            vectors = _inferred(method, tables, constants, tokens)
             found[part] = np.asarray(vectors)[: len(part), : method.vector_size]
             advance(len(part))
     return found
@@ -280,24 +276,35 @@ def _rounded(pieces: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def _inferred(
-    method: DocumentMethod, tables: Mapping[str, jax.Array], constants: Mapping[str, Any], tokens: jax.Array,
-    count: jax.Array,
-) -> jax.Array:  # fmt: skip
-    """Returns the vectors of documents in pieces, `tokens [pieces, n, L]`, of which each has `count [n]`."""
-    pieces, n, length = tokens.shape
+    method: DocumentMethod, tables: Mapping[str, jax.Array], constants: Mapping[str, Any], tokens: jax.Array
+) -> jax.Array:
+    """Returns the vectors of documents, `tokens [n, pieces * block]`, which are filled up with -1."""
+    (n, width), block, halo = tokens.shape, method.block, method.halo
     optimizer = row_adagrad(dimension=method.vector_size)
     ids = jnp.arange(n, dtype=jnp.int32)
 
-    def step(turn: jax.Array, now: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-        place = turn % pieces
-        # Coins and negatives are those of the turn, the same for all documents.
-        coin_key, draw_key = jax.random.split(jax.random.fold_in(random.key_of(0), turn))
-        batch = method.pieces(constants, tokens[place], ids, random.uniform(coin_key, (1, length)), draw_key)
+    def step(place: jax.Array, now: tuple[jax.Array, Any], kept: jax.Array, rate: jax.Array, key: jax.Array) -> Any:
+        part = lax.dynamic_slice_in_dim(kept, place * block, block + 2 * halo, 1)
+        batch = method.examples(constants, part, ids, jax.random.fold_in(key, place))
         looked = {name: one for name, one in method.lookups(batch).items() if name != "document"}
         rows = {name: gather(tables[table], at) for name, (table, at) in looked.items()}
-        loss = lambda own: method.loss(rows | {"document": own[:, None]}, None, None, batch, draw_key).value
-        share = (turn // pieces + jnp.minimum(place / count, 1.0)) / method.infer_epochs
-        return optimizer.update(*now, ids, jax.grad(loss)(now[0]), method.infer_rate * (1 - share))
+        loss = lambda own: method.loss(rows | {"document": own[:, None]}, None, None, batch, key).value
+        return optimizer.update(*now, ids, jax.grad(loss)(now[0]), rate)
 
-    start = jnp.zeros((n, lanes(jnp.zeros((1, method.vector_size))).shape[1]), jnp.float32)
-    return lax.fori_loop(0, method.infer_epochs * pieces, step, (start, optimizer.init(start)))[0]
+    def epoch(number: jax.Array, now: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        # What is drawn is the same for all documents. Words that subsampling leaves out make room for those behind them.
+        coin_key, key = jax.random.split(jax.random.fold_in(random.key_of(0), number))
+        kept = (random.uniform(coin_key, (1, width)) < constants["keep"][tokens]) & (tokens >= 0)
+        order = jnp.argsort(~kept, axis=1, stable=True)
+        moved = jnp.take_along_axis(jnp.where(kept, tokens, -1), order, 1)
+        moved = jnp.pad(moved, ((0, 0), (halo, halo)), constant_values=-1)
+        count = jnp.maximum(jnp.ceil(jnp.sum(kept, 1) / block), 1)
+
+        def one(place: jax.Array, now: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+            share = (number + jnp.minimum(place / count, 1.0)) / method.infer_epochs
+            return step(place, now, moved, method.infer_rate * (1 - share), key)
+
+        return lax.fori_loop(0, width // block, one, now)
+
+    start = jnp.zeros((n, padded(method.vector_size)), jnp.float32)
+    return lax.fori_loop(0, method.infer_epochs, epoch, (start, optimizer.init(start)))[0]

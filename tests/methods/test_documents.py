@@ -57,16 +57,28 @@ def test_pieces_hold_every_word_of_every_document_once(documents):
 
 
 def test_a_piece_sees_the_words_beside_it_in_its_own_document_only(documents):
-    method = DM(sample=0.0, block=8, window=3).suited_to(documents)
-    piece = method.source(documents).piece(0)
+    method, shard, _, batch = a_batch(DM(sample=0.0, block=8, window=3), documents)
     offsets, tokens = documents.corpus.offsets, documents.corpus.tokens
-    row = 0
+    expected = set()
     for i in range(documents.corpus.documents):
         own = np.pad(tokens[offsets[i] : offsets[i + 1]], (3, 16), constant_values=-1)
-        for start in range(0, offsets[i + 1] - offsets[i], 8):
-            assert piece["document"][row] == i
-            np.testing.assert_array_equal(piece["tokens"][row], own[start : start + 14])
-            row += 1
+        expected |= {(i, *own[start : start + 14].tolist()) for start in range(0, offsets[i + 1] - offsets[i], 8)}
+    met = set()
+    for step in range(method.steps(shard)):
+        found = jax.device_get(batch(step))
+        words = np.where(found["documents"] >= 0, found["tokens"], -1)
+        met |= {(int(i), *row) for i, row in zip(found["document"][:, 0], words.tolist(), strict=True) if max(row) >= 0}
+    assert met == expected
+
+
+def test_subsampling_closes_the_gaps_within_a_document(documents):
+    method, shard, _, _ = a_batch(DM(sample=0.01, block=8, window=3), documents)
+    own = jax.device_get(shard.own)
+    kept = own["documents"] >= 0
+    assert 0 < kept.sum() < len(documents.corpus.tokens)
+    start = own["start"][own["start"] < len(kept)]
+    sizes = np.bincount(own["documents"][kept])
+    assert len(start) == sum(-(-size // 8) for size in sizes)
 
 
 def reference(method, rows, batch):
