@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
     from jaxembed.trained_documents import DocumentModel
-    from jaxembed.trained_graph import KnowledgeModel
+    from jaxembed.trained_graph import KnowledgeModel, NodeModel
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ __all__ = [
     "KnowledgeModel",
     "LineSentence",
     "Model",
+    "NodeModel",
     "PathLineSentences",
     "Recommender",
     "TaggedDocument",
@@ -45,6 +46,7 @@ _HOMES = {
     "load": "jaxembed.trained",
     "KeyedVectors": "jaxembed.vectors",
     "KnowledgeModel": "jaxembed.trained_graph",
+    "NodeModel": "jaxembed.trained_graph",
     "load_vectors": "jaxembed.vectors",
 }
 

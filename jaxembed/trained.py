@@ -15,14 +15,14 @@ from flax import nnx
 from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
-from jaxembed.data.inputs import Input, kind_of, listed
+from jaxembed.data.inputs import Input, NodeInput, kind_of, listed
 from jaxembed.methods.knowledge import KnowledgeMethod
 from jaxembed.recommender import ClickModel, Recommender
 from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
 from jaxembed.tracking.console import progress_bar
 from jaxembed.trained_documents import DocumentModel
-from jaxembed.trained_graph import KnowledgeModel
+from jaxembed.trained_graph import KnowledgeModel, NodeModel
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
 
@@ -144,9 +144,12 @@ class Model:
         return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
 
 
-def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Recommender | ClickModel | DocumentModel:
-    """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, the `KnowledgeModel` of a knowledge graph, a
-    `Recommender`, a `ClickModel` of fields, or a `DocumentModel`; or a vector file as `load_vectors` does.
+def load(
+    path: str | os.PathLike,
+) -> KeyedVectors | Model | DocumentModel | KnowledgeModel | NodeModel | Recommender | ClickModel:
+    """Opens a finished run: `KeyedVectors` of words or nodes, the `Model` of an encoder, the `NodeModel` of one of nodes, the
+    `KnowledgeModel` of a knowledge graph, a `DocumentModel`, a `Recommender`, or a `ClickModel` of fields; or a vector file as
+    `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished and for one whose method this version does not know, which names the version that recorded it.
@@ -168,8 +171,10 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Rec
     if isinstance(method, KnowledgeMethod):
         graph: Any = run.inputs()["graph"]
         return KnowledgeModel(method, params, graph.graph, run.vectors())
-    if run.has_inputs("history", "fields", "documents"):
+    if run.has_inputs("history", "fields", "documents", "nodes"):
         inputs, vectors = dict[str, Any](run.inputs()), run.vectors()
+        if isinstance(nodes := inputs.get("nodes"), NodeInput):
+            return NodeModel(method, params, nodes.groups, vectors)
         if isinstance(history := inputs.get("history"), HistoryInput):
             return Recommender(method, params, history, vectors)
         if isinstance(fields := inputs.get("fields"), FieldsInput):
