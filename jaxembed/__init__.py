@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxembed.data.documents import TaggedDocument
     from jaxembed.data.lines import LineSentence, PathLineSentences
-    from jaxembed.models import Doc2Vec, GloVe, Word2Vec
+    from jaxembed.models import Doc2Vec, FastText, GloVe, Word2Vec
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
     from jaxembed.trained_documents import DocumentModel
@@ -18,6 +18,7 @@ __all__ = [
     "ClickModel",
     "Doc2Vec",
     "DocumentModel",
+    "FastText",
     "GloVe",
     "KeyedVectors",
     "KnowledgeModel",
@@ -36,6 +37,7 @@ _HOMES = {
     "ClickModel": "jaxembed.recommender",
     "Doc2Vec": "jaxembed.models",
     "DocumentModel": "jaxembed.trained_documents",
+    "FastText": "jaxembed.models",
     "GloVe": "jaxembed.models",
     "LineSentence": "jaxembed.data.lines",
     "PathLineSentences": "jaxembed.data.lines",
