@@ -206,17 +206,22 @@ MARKS = "<!-- recipes: python -m jaxembed.recipes README.md -->", "<!-- /recipes
 
 
 def table() -> str:
-    """Returns the recipes in Markdown: one line for each, and one line with the baselines."""
-    lines = ["| recipe | what it learns from | task | objectives |", "|---|---|---|---|"]
-    for name, one in RECIPES.items():
-        if not one.method.trained:
-            continue
-        about = (type(one.method).__doc__ or "").partition("\n")[0]
-        known = settings(one).get("objective")
-        family = next((of for of, kinds in FAMILIES.items() if known and kinds is family_of(known.value)), "its own")
-        lines.append(f"| `{name}` | {about} | {type(one.task).__name__} | {family} |")
-    baselines = ", ".join(f"`{name}`" for name, one in RECIPES.items() if not one.method.trained)
-    return "\n".join([*lines, "", f"Baselines without training: {baselines}."])
+    """Returns the recipes in Markdown: one line for each task, by the family of the objectives that they take."""
+    lines = ["| data (task) | recipes, by the family of objectives that they take |", "|---|---|"]
+    for task in dict.fromkeys(type(one.task) for one in RECIPES.values()):
+        families: dict[str, list[str]] = {}
+        for name, one in RECIPES.items():
+            if type(one.task) is task:
+                known = settings(one).get("objective")
+                family = next(
+                    (of for of, kinds in FAMILIES.items() if known and kinds is family_of(known.value)), "their own"
+                )
+                families.setdefault(family if one.method.trained else "baselines", []).append(f"`{name}`")
+        order = sorted(families, key=lambda family: family == "baselines")
+        about = (task.__doc__ or "").partition("\n")[0].rstrip(".")
+        lists = "; ".join(f"{family}: {', '.join(families[family])}" for family in order)
+        lines.append(f"| {about} ({task.__name__}) | {lists} |")
+    return "\n".join(lines)
 
 
 def with_table(page: str) -> str:

@@ -24,7 +24,7 @@ from jaxembed.tables import gather, lanes, padded, row_adagrad
 from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static, share_of
 from jaxembed.training.settings import Training
 
-AT_ONCE = 256  # number of documents whose vectors are inferred together
+AT_ONCE = 32  # documents whose vectors are inferred together: the rows of a step stay in the processor's cache
 
 
 @dataclass(frozen=True)

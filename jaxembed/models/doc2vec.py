@@ -210,7 +210,7 @@ class Doc2Vec(Gone, Model):
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
         self._learned = {name: table for name, table in result.params[0].tables.items() if name != "document"}
         if "in" in self._learned:
-            super()._put(np.asarray(self._learned["in"])[:, : self.vector_size])
+            Model._put(self, np.asarray(self._learned["in"])[:, : self.vector_size])
 
     # -- what was learned
 
