@@ -176,20 +176,34 @@ class DeepFM(FM):
 
 @dataclass(frozen=True)
 class DCN(DeepFM):
-    """Deep and cross network v2: layers that multiply by the input, in parallel with a net (Wang et al. 2021, eq. 1)."""
+    """Deep and cross network v2: layers that multiply by the input, in parallel with a net (Wang et al. 2021, eq. 1).
+
+    The cross part starts as the factorisation machine that it contains: in the first layer, the block of two fields is the
+    identity where the second comes before the first, and the bias is -1; further layers add nothing, and the output's weights
+    are 1. What is learned is the departure from this start, whose steps are 1/vector_size of the others: Adam's do not shrink
+    with the gradient, and would overwrite the start within a pass.
+    """
 
     crosses: Count = 2  # Number of layers that multiply.
 
     def nets(self) -> dict[str, Encoder]:
-        """Returns the net, the maps of the cross layers, and the map from their output."""
+        """Returns the net, and what is learned of the cross layers' maps and of the map from their output."""
         width = self.field_count * self.vector_size
         maps = {f"cross_{i}": encoder("head", sizes=(width, width), norm="none") for i in range(self.crosses)}
         return {**super().nets(), **maps, "out": encoder("head", sizes=(width, 1), norm="none")}
 
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Starts as the sum of FM and a fresh net."""
+        params = super().init(key, constants)
+        zeros = {name: jax.tree.map(jnp.zeros_like, params.net[name]) for name in self.nets() if name != "deep"}
+        return params._replace(net={**params.net, **zeros})
+
     def interaction(self, vectors: jax.Array, net: Any, key: jax.Array | None) -> jax.Array:
         """Returns the sum of both parts."""
-        nets = self.nets()
-        x = first = vectors.reshape(len(vectors), -1)
+        nets, x = self.nets(), vectors.reshape(len(vectors), -1)
+        learned = lambda name, x: nets[name].apply(net[name], {}, x)[0] / self.vector_size
+        # The sum over the fields before each is its product with the identity blocks.
+        first, start = x, (jnp.cumsum(vectors, 1) - vectors).reshape(x.shape) - 1
         for i in range(self.crosses):
-            x = x + first * nets[f"cross_{i}"].apply(net[f"cross_{i}"], {}, x)[0]
-        return nets["out"].apply(net["out"], {}, x)[0][:, 0] + self.deep(vectors, net, key)
+            x = x + first * (learned(f"cross_{i}", x) + (0 if i else start))
+        return jnp.sum(x, 1) + learned("out", x)[:, 0] + self.deep(vectors, net, key)

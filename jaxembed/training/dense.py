@@ -10,7 +10,7 @@ from jax.tree_util import DictKey, tree_map_with_path
 
 from jaxembed.encoders.functional import PLACES
 from jaxembed.naming import unknown
-from jaxembed.ranges import Checked, NotNegative, ShareBelowOne
+from jaxembed.ranges import Checked, NotNegative, Positive, ShareBelowOne
 
 OPTIMIZERS = ("adam", "adamw", "adagrad", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -30,6 +30,8 @@ class Dense(Checked):
     momentum: ShareBelowOne = 0.9  # Momentum of lars and sgd.
     b1: ShareBelowOne = 0.9  # Decay of the first moment of adam and adamw.
     b2: ShareBelowOne = 0.999  # Decay of the second moment of adam and adamw.
+    # Learning rate of the nets, as a share of that of the tables.
+    net_rate: Positive = 1.0
     clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
     # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.
@@ -59,6 +61,7 @@ class Dense(Checked):
             parts += [*decay, scaled, optax.trace(self.momentum)]
         else:
             parts += [*decay, optax.trace(self.momentum)]
+        parts += [optax.scale(self.net_rate)] if self.net_rate != 1 else []
         return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
     def multiplier(self, share: jax.Array, final: jax.Array) -> jax.Array:

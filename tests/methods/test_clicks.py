@@ -48,11 +48,22 @@ def expected(method, params, ids):
     pairs = sum((vectors[:, i] * vectors[:, j]).sum(1) for i in range(3) for j in range(i))
     flat = vectors.reshape(len(ids), -1)
     if isinstance(method, DCN):
-        x = flat
+        x, size = flat, method.vector_size
         for i in range(method.crosses):
-            x = flat * dense(own[f"cross_{i}"]["linears"]["0"], x) + x
-        return linear + dense(own["out"]["linears"]["0"], x)[:, 0] + net(own["deep"], flat)
+            start = 0 if i else x @ np.kron(np.triu(np.ones((3, 3)), 1), np.eye(size)) - 1
+            x = flat * (start + dense(own[f"cross_{i}"]["linears"]["0"], x) / size) + x
+        return linear + x.sum(1) + dense(own["out"]["linears"]["0"], x)[:, 0] / size + net(own["deep"], flat)
     return linear + pairs + (net(own["deep"], flat) if isinstance(method, DeepFM) else 0)
+
+
+def test_dcn_starts_as_fm_and_a_net(data):
+    method = DCN(vector_size=4, hidden=(5,), start=0.5).suited_to(data)
+    params = method.init(key_of(0), method.source(data).constants)
+    vectors = np.asarray(params.tables["fields"], np.float64)[data.ids][..., 1:5]
+    fm = expected(FM(vector_size=4), params, data.ids)
+    assert np.abs(fm).max() > 1  # the vectors are large enough to tell
+    logits = fm + net(params.net["deep"], vectors.reshape(len(data), -1))
+    np.testing.assert_allclose(method.logits(params, data.ids), logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
