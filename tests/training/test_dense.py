@@ -69,3 +69,13 @@ def test_adagrad_starts_from_zero_with_eps_outside_the_root():
         np.testing.assert_allclose(update, gradient / (np.sqrt(total) + 1e-10), rtol=1e-5)
     with pytest.raises(ValueError, match="adagrad takes no weight_decay: choose adamw"):
         Dense(optimizer="adagrad", weight_decay=0.1)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_rate_of_the_nets_scales_all_of_a_step(optimizer):
+    decay = {} if optimizer == "adam" else {"weight_decay": 0.25}
+    whole, tenth = (Dense(optimizer=optimizer, net_rate=rate, **decay).transformation() for rate in (1.0, 0.1))
+    params, gradient = np.float32([[1, -2]]), np.float32([[3, 0.7]])
+    moved = [np.asarray(rule.update(gradient, rule.init(params), params)[0]) for rule in (whole, tenth)]
+    assert np.all(moved[0] != 0)
+    np.testing.assert_allclose(moved[1], 0.1 * moved[0], rtol=1e-6)
