@@ -181,7 +181,7 @@ class DCN(DeepFM):
     The cross part starts as the factorisation machine that it contains: in the first layer, the block of two fields is the
     identity where the second comes before the first, and the bias is -1; further layers add nothing, and the output's weights
     are 1. What is learned is the departure from this start, whose steps are 1/vector_size of the others: Adam's do not shrink
-    with the gradient, and would overwrite the start within a pass.
+    with the gradient, and larger ones overfitted.
     """
 
     crosses: Count = 2  # Number of layers that multiply.

@@ -82,3 +82,13 @@ def test_coupled_l2_is_added_to_the_gradients_of_maps_before_the_optimiser(param
         assert moved == decayed(Dense(optimizer="sgd", weight_decay=0.25), params).keys()
         for one in moved:  # Adam's first step is the sign of a gradient, however small
             np.testing.assert_allclose(updates[one], 0.25 if name == "sgd" else 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_rate_of_the_nets_scales_all_of_a_step(optimizer):
+    decay = {} if optimizer == "adam" else {"weight_decay": 0.25}
+    whole, tenth = (Dense(optimizer=optimizer, net_rate=rate, **decay).transformation() for rate in (1.0, 0.1))
+    params, gradient = np.float32([[1, -2]]), np.float32([[3, 0.7]])
+    moved = [np.asarray(rule.update(gradient, rule.init(params), params)[0]) for rule in (whole, tenth)]
+    assert np.all(moved[0] != 0)
+    np.testing.assert_allclose(moved[1], 0.1 * moved[0], rtol=1e-6)
