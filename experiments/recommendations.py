@@ -42,7 +42,8 @@ PRESETS = {
     "clicks": Preset(
         CLICKS, Path("results/recommendations_clicks"), 
         {**FRAPPE, "epochs": 20, "learning_rate": 0.02, "vector_size": 32, "dropout": 0.5},
-        own={"logistic_regression": {"vector_size": 1}, "dcn": {"crosses": 1, "net_rate": 0.1}}, seeds=(1, 2, 3, 4, 5),
+        own={"logistic_regression": {"vector_size": 1}, "deepfm": {"net_rate": 0.1}, "dcn": {"crosses": 1, "net_rate": 0.1}},
+        seeds=(1, 2, 3, 4, 5),
         tune=("learning_rate=0.02,0.05", "l2=0.003,0.01"), select="clicks/auc-dev",
     ),
     "accelerator": Preset(

@@ -153,7 +153,7 @@ _HEAD: dict[str, Any] = {"projection": (256, 64)}
 RECIPES: dict[str, Recipe] = {
     "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),
     "cbow": _words(CBOW(), epochs=5, learning_rate=0.6, sweeps=0, damping=0.0),
-    "fasttext": _words(FastText(), epochs=5, learning_rate=0.3),
+    "fasttext": _words(FastText(), epochs=5, learning_rate=0.5),
     "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
     "doc2vec": _documents(documents.DBOW(sample=0.0), 0.5),
     "doc2vec_dm": _documents(documents.DM(sample=0.0), 0.5),

@@ -16,6 +16,7 @@ from experiments import (
     contrastive_sentences,
     graphs,
     knowledge_graphs,
+    rare_words,
     recommendations,
 )
 from jaxembed.study.run import Run
@@ -25,7 +26,11 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
+<<<<<<< HEAD
     contrastive_sentences.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
+=======
+    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, rare_words.EXPERIMENT, recommendations.EXPERIMENT,
+>>>>>>> db79af9 (experiments.rare_words: fastText beside Skip-gram by pairs with rare words and by forms of words; bench_words has fastText)
 ]  # fmt: skip
 
 
