@@ -6,9 +6,9 @@
 
     python -m experiments.documents --data my-reviews.parquet --splits train test --label stars --results runs/mine
 
-All documents are trained on without their classes, those of the test split among them; a linear probe then learns the classes of the
-train split. Beside it, vectors of the test split that are inferred from its texts, as those of new documents are. Learning rates are
-chosen by the accuracy on a tenth of the train split, from which that probe does not learn. Finished runs are kept.
+All documents are trained on without their classes, those of the test split among them; a linear probe then learns the classes
+of the train split. Beside it, vectors of the test split that are inferred from its texts, as those of new documents are. Learning
+rates are chosen by the accuracy on a tenth of the train split, from which that probe does not learn. Finished runs are kept.
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,9 @@ class Dense(Checked):
     momentum: ShareBelowOne = 0.9  # Momentum of lars and sgd.
     b1: ShareBelowOne = 0.9  # Decay of the first moment of adam and adamw.
     b2: ShareBelowOne = 0.999  # Decay of the second moment of adam and adamw.
-    net_rate: Positive = 1.0  # Learning rate of encoders and heads as a share of learning_rate, which tables take whole.
+    net_rate: Positive = (
+        1.0  # Learning rate of encoders and heads as a share of learning_rate, which tables take whole.
+    )
     clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
     # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.

@@ -14,6 +14,7 @@ from experiments import (
     contrastive_image_text,
     contrastive_images,
     contrastive_sentences,
+    documents,
     graphs,
     knowledge_graphs,
     rare_words,
@@ -26,11 +27,8 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-<<<<<<< HEAD
-    contrastive_sentences.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
-=======
-    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, rare_words.EXPERIMENT, recommendations.EXPERIMENT,
->>>>>>> db79af9 (experiments.rare_words: fastText beside Skip-gram by pairs with rare words and by forms of words; bench_words has fastText)
+    contrastive_sentences.EXPERIMENT, documents.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT, rare_words.EXPERIMENT,
+    recommendations.EXPERIMENT,
 ]  # fmt: skip
 
 
@@ -69,6 +67,14 @@ def test_knowledge_graphs(tmp_path):
     assert "dev MRR" in written
     for label in knowledge_graphs.ALL:
         assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
+
+
+@pytest.mark.slow
+def test_documents(tmp_path):
+    text = table(documents, tmp_path, max_words=20_000)
+    assert "self@1" in text
+    assert "accuracy" not in text  # the shipped text has no classes
+    assert "| doc2vec_dm/negative_sampling" in text
 
 
 @pytest.mark.slow
