@@ -72,7 +72,7 @@ def test_a_piece_sees_the_words_beside_it_in_its_own_document_only(documents):
 
 
 def test_subsampling_closes_the_gaps_within_a_document(documents):
-    method, shard, _, _ = a_batch(DM(sample=0.01, block=8, window=3), documents)
+    _, shard, _, _ = a_batch(DM(sample=0.01, block=8, window=3), documents)
     own = jax.device_get(shard.own)
     kept = own["documents"] >= 0
     assert 0 < kept.sum() < len(documents.corpus.tokens)
