@@ -204,13 +204,13 @@ class Doc2Vec(Gone, Model):
             tables["in"] = lanes(jnp.asarray(self._vectors("documents with other words need another model")))
         return [Params(tables)]
 
-    def _put(self, vectors: np.ndarray) -> None:
+    def _put(self, vectors: np.ndarray, params: Params) -> None:
         self.dv = KeyedVectors(self.tags, vectors)
+        if "in" in params.tables:
+            super()._put(np.asarray(params.tables["in"])[:, : self.vector_size], params)
 
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
         self._learned = {name: table for name, table in result.params[0].tables.items() if name != "document"}
-        if "in" in self._learned:
-            Model._put(self, np.asarray(self._learned["in"])[:, : self.vector_size])
 
     # -- what was learned
 
