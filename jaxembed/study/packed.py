@@ -17,9 +17,15 @@ _JSON, _LINES = ("environment.json", "summary.json", "settings.json"), "metrics.
 
 
 def pack(study: str | os.PathLike) -> int:
-    """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns the number of lines."""
+    """Moves the text files of all finished runs in a study's folder into its runs.jsonl; returns the number of lines.
+
+    A study within it, such as that of its trials, that has a runs.jsonl of its own keeps its runs there.
+    """
     study = Path(study)
-    folders = sorted(path.parent for path in study.rglob("summary.json"))
+    within = [path.parent for path in study.rglob(NAME) if path.parent != study]
+    count = sum(map(pack, within))
+    found = sorted(path.parent for path in study.rglob("summary.json"))
+    folders = [folder for folder in found if not any(folder.is_relative_to(one) for one in within)]
     lines = packed(study) | {folder.relative_to(study).as_posix(): _read(folder) for folder in folders}
     write_text(study / NAME, "".join(json.dumps({"run": run, **lines[run]}) + "\n" for run in sorted(lines)))
     for folder in folders:
@@ -27,7 +33,7 @@ def pack(study: str | os.PathLike) -> int:
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
             folder.rmdir()
-    return len(lines)
+    return count + len(lines)
 
 
 def unpack(folder: Path) -> None:

@@ -49,3 +49,16 @@ def test_a_packed_run_is_finished_and_one_made_anew_takes_its_line(tmp_path):
     assert line["summary.json"] == {"figure": 7.0}
     assert line["metrics.jsonl"] is None
     assert Run.open(folder).metrics() == []
+
+
+def test_a_study_within_keeps_its_own_runs(tmp_path):
+    trial, run = tmp_path / "tuning" / "runs" / "a" / "seed-0", tmp_path / "runs" / "a" / "seed-1"
+    write_run(trial, 0)
+    pack(tmp_path / "tuning")
+    other = tmp_path / "tuning" / "runs" / "b" / "seed-0"
+    write_run(other, 0)
+    write_run(run, 1)
+    assert pack(tmp_path) == 3
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "tuning" / "runs.jsonl").read_text().splitlines()) == 2
+    assert all(Run.open(one).finished for one in (trial, other, run))
