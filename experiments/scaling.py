@@ -3,7 +3,7 @@
     python -m experiments.scaling                                          # about seven minutes on 2 cores
     python -m experiments.scaling --axes devices --virtual-devices 8       # a CPU cut in 8; adds to the same table
     python -m experiments.scaling --families skipgram --axes batch seeds
-    python -m experiments.scaling --families mf --results runs/scaling-mf  # skipgram and glove by default, mf when named
+    python -m experiments.scaling --families deepwalk doc2vec --results runs/scaling-more   # others: fasttext, mf
     python -m experiments.scaling --preset smoke --results runs/scaling    # under a minute
 
 Steps only, no quality: data are made up (ids by Zipf's law, the same each time), so that the table may have any size. After a
@@ -30,16 +30,21 @@ from experiments.roofline import Roofs
 from experiments.scaling_tables import page, write
 from experiments.settings import Row, log, measure, parse
 from jaxembed.data.cooccurrence import Cooccurrences
+from jaxembed.data.documents import Documents
+from jaxembed.data.graphs import Graph
 from jaxembed.data.interactions import Interactions
 from jaxembed.data.text import Corpus
 from jaxembed.data.triples import Triples
 from jaxembed.data.vocabulary import Vocabulary
+from jaxembed.methods.documents import DBOW
+from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.knowledge import ComplEx
 from jaxembed.methods.recommend import MF
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.walks import DeepWalk
 from jaxembed.naming import unknown
-from jaxembed.tables import padded
+from jaxembed.tables import Bags, padded
 from jaxembed.training.host import start
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.numbers import table_of
@@ -136,6 +141,12 @@ def graph(rows: int, facts: int) -> Triples:
     return Triples(*names, made, made[:0], made[:0], f"zipf-{rows}-{count}")
 
 
+def links(rows: int, number: int) -> Graph:
+    """A made-up graph of nodes with links: no more than eight a node, for real graphs are sparse."""
+    ends = zipf(rows, 2 * min(number, 8 * rows), 4).reshape(2, -1)
+    return Graph.build(tuple(map(str, range(rows))), ends[0], ends[1])
+
+
 def pairs(rows: int, number: int) -> Interactions:
     """Made-up pairs of users and items, as many of each as there are rows."""
     ids = tuple(map(str, range(rows)))
@@ -146,6 +157,24 @@ def pairs(rows: int, number: int) -> Interactions:
 FAMILIES = {
     "skipgram": Family(
         lambda d, batch: SkipGram(vector_size=d, step_tokens=batch), corpus, 1024, "tokens that subsampling kept"
+    ),
+    "fasttext": Family(
+        lambda d, batch: FastText(vector_size=d, step_tokens=batch, bucket=100_000),
+        corpus,
+        1024,
+        "tokens that subsampling kept",
+    ),
+    "doc2vec": Family(
+        lambda d, batch: DBOW(vector_size=d, step_tokens=batch),
+        lambda rows, tokens: Documents.of(corpus(rows, tokens)),
+        512,
+        "tokens that subsampling kept",
+    ),
+    "deepwalk": Family(
+        lambda d, batch: DeepWalk(vector_size=d, step_tokens=max(batch // 40, 1) * 40, walks=4),
+        links,
+        1280,
+        "nodes of walks",
     ),
     "mf": Family(lambda d, batch: MF(vector_size=d, batch_size=batch), pairs, 4096, "pairs of a user and an item"),
     "glove": Family(
@@ -226,7 +255,8 @@ def bytes_moved(program: Program) -> int:
 
     jax.eval_shape(look, jax.random.key(0))
     tables = program.lanes[0].state.params.tables
-    return sum(3 * ids.size * tables[of].shape[-1] * 4 for of, ids in met.values()) * len(program.seeds)
+    rows = lambda ids: (ids.ids if isinstance(ids, Bags) else ids).size
+    return sum(3 * rows(ids) * tables[of].shape[-1] * 4 for of, ids in met.values()) * len(program.seeds)
 
 
 def timed(program: Program, repeats: int, seconds: float) -> list[float]:
