@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from jaxembed.models import GloVe, Word2Vec
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
-    from jaxembed.trained_graph import KnowledgeModel
+    from jaxembed.trained_graph import KnowledgeModel, NodeModel
     from jaxembed.vectors import KeyedVectors, load_vectors
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __all__ = [
     "KnowledgeModel",
     "LineSentence",
     "Model",
+    "NodeModel",
     "PathLineSentences",
     "Recommender",
     "Word2Vec",
@@ -37,6 +38,7 @@ _HOMES = {
     "load": "jaxembed.trained",
     "KeyedVectors": "jaxembed.vectors",
     "KnowledgeModel": "jaxembed.trained_graph",
+    "NodeModel": "jaxembed.trained_graph",
     "load_vectors": "jaxembed.vectors",
 }
 

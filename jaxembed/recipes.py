@@ -15,6 +15,7 @@ from jaxembed.files import write_text
 from jaxembed.methods import clicks, closed_form, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.glove import GloVe
+from jaxembed.methods.graphsage import GraphSAGE, GraphSAGEUnsupervised, NodeFeatures, NodeMethod
 from jaxembed.methods.lightgcn import LightGCN
 from jaxembed.methods.recommend import MF
 from jaxembed.methods.sasrec import SASRec
@@ -115,6 +116,12 @@ def _nodes(method: Method) -> Recipe:
     return Recipe(method, Nodes("karate"), Training(1, 0.3, replicas=2, merge_steps=32, loss_every=16, reports=20))
 
 
+def _sage(kind: type[NodeMethod], epochs: int, learning_rate: float, dense: Dense, **settings: Any) -> Recipe:
+    net = encoder("sage", input_size=1, **settings.pop("encoder"))
+    training = Training(epochs, learning_rate, reports=20, best_pass=kind is GraphSAGE, dense=dense)
+    return Recipe(kind(encoder=net, **settings), Nodes("karate", judged="parts"), training)
+
+
 def _facts(method: knowledge.KnowledgeMethod, **training: Any) -> Recipe:
     return Recipe(method, Triples("countries"), Training.of(method, loss_every=16, best_pass=True, **training))
 
@@ -154,6 +161,10 @@ RECIPES: dict[str, Recipe] = {
     "deepwalk": _nodes(DeepWalk()),
     "node2vec": _nodes(Node2Vec()),
     "line": _nodes(LINE()),
+    "graphsage": _sage(
+        GraphSAGE, 20, 0.01, Dense(l2=5e-4, schedule="constant"), encoder={"dropout": 0.5, "last_map": False}
+    ),
+    "graphsage_unsupervised": _sage(GraphSAGEUnsupervised, 5, 0.003, Dense(), encoder={"hidden_size": 128}),
     "transe": _facts(knowledge.TransE(), epochs=15),
     "distmult": _facts(knowledge.DistMult(), epochs=30),
     "complex": _facts(knowledge.ComplEx(), epochs=40),
@@ -176,6 +187,7 @@ RECIPES: dict[str, Recipe] = {
     "popularity": _interactions(closed_form.Popularity(), dense=Dense()),
     "item_cosine": _interactions(closed_form.ItemCosine(), dense=Dense()),
     "logistic_regression": _clicks(clicks.LogisticRegression()),
+    "node_features": Recipe(NodeFeatures(), Nodes("karate", judged="parts"), Training(1, 1e-3, dense=Dense())),
     "gf_cf": _interactions(closed_form.GFCF(), dense=Dense()),
 }
 

@@ -16,12 +16,12 @@ from flax import nnx
 
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
-from jaxembed.data.inputs import Input, kind_of, listed
+from jaxembed.data.inputs import Input, NodeInput, kind_of, listed
 from jaxembed.methods.knowledge import KnowledgeMethod
 from jaxembed.recommender import ClickModel, Recommender
 from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
-from jaxembed.trained_graph import KnowledgeModel
+from jaxembed.trained_graph import KnowledgeModel, NodeModel
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
 
@@ -145,9 +145,9 @@ class Model:
         return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
 
 
-def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Recommender | ClickModel:
-    """Opens a finished run: `KeyedVectors` of words, the `Model` of an encoder, the `KnowledgeModel` of a knowledge graph, a
-    `Recommender`, or a `ClickModel` of fields; or a vector file as `load_vectors` does.
+def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | NodeModel | Recommender | ClickModel:
+    """Opens a finished run: `KeyedVectors` of words or nodes, the `Model` of an encoder, the `NodeModel` of one of nodes, the
+    `KnowledgeModel` of a knowledge graph, a `Recommender`, or a `ClickModel` of fields; or a vector file as `load_vectors` does.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished and for one whose method this version does not know, which names the version that recorded it.
@@ -169,8 +169,10 @@ def load(path: str | os.PathLike) -> KeyedVectors | Model | KnowledgeModel | Rec
     if isinstance(method, KnowledgeMethod):
         graph: Any = run.inputs()["graph"]
         return KnowledgeModel(method, params, graph.graph, run.vectors())
-    if run.has_inputs("history", "fields"):
+    if run.has_inputs("history", "fields", "nodes"):
         inputs, vectors = run.inputs(), run.vectors()
+        if isinstance(nodes := inputs.get("nodes"), NodeInput):
+            return NodeModel(method, params, nodes.groups, vectors)
         if isinstance(history := inputs.get("history"), HistoryInput):
             return Recommender(method, params, history, vectors)
         if isinstance(fields := inputs.get("fields"), FieldsInput):

@@ -1,12 +1,15 @@
-"""Use of a finished run of a knowledge graph: which entities complete a fact?"""
+"""Use of a finished run of a graph: which entities complete a fact, and what are the vectors of nodes that are new?"""
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxembed.data.graphs import Graph, feature_rows
 from jaxembed.data.triples import HEAD, RELATION, SPLITS, TAIL, Triples
+from jaxembed.methods.graphsage import NodeMethod, embed_nodes
 from jaxembed.naming import Places
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
@@ -76,3 +79,74 @@ class KnowledgeModel:
 @partial(jax.jit, static_argnums=(0, 1))
 def _answered(method: Any, back: bool, params: Params, asked: jax.Array, relation: jax.Array) -> jax.Array:
     return method.answer(params, asked, relation, back)
+
+
+class NodeModel:
+    """A trained encoder of nodes: `encode` gives the vectors of the nodes of any graph, and `predict` their groups.
+
+    vectors: those of the nodes of the run's own data, by id. groups: the names of the groups that `predict` tells; none if the
+    method was trained without.
+    """
+
+    def __init__(self, method: NodeMethod, params: Params, groups: Sequence[str], vectors: KeyedVectors):
+        self.method, self.params, self.vectors = method, jax.device_put(params), vectors
+        self.groups: tuple[str, ...] = tuple(groups) if "head" in method.nets() else ()
+
+    def __repr__(self) -> str:
+        about = f"{self.width} features" if self.width else f"their {self.method.inputs}"
+        return f"NodeModel<{type(self.method).__name__}, nodes by {about}, vector_size={self.vectors.vector_size}>"
+
+    @property
+    def width(self) -> int | None:
+        """The number of features by which nodes are known; None where they are known by their ids or degrees."""
+        return self.method.encoder["input_size"] if self.method.inputs == "features" else None
+
+    def encode(
+        self, links: Graph | Iterable[tuple[Any, Any]], features: Mapping[Any, Any] | None = None,
+        weights: Sequence[float] | None = None, directed: bool = False,
+    ) -> KeyedVectors:  # fmt: skip
+        """Vectors of all nodes of a graph under their own ids, those of `features` first; nothing is trained.
+
+        links: pairs of ids, or a `Graph`, which has all the rest. features: of each id a list of the numbers of what it has, or
+        of `width` fractions, as in training; a node without them, which only links name, has zeros. weights: one for each link.
+
+        Raises ValueError for features of another width, for none where they are needed, and for features where nodes are known by
+        their ids or degrees.
+        """
+        return self._encoded(links, features, weights, directed)[0]
+
+    def predict(
+        self, links: Graph | Iterable[tuple[Any, Any]], features: Mapping[Any, Any] | None = None,
+        weights: Sequence[float] | None = None, directed: bool = False,
+    ) -> dict[str, tuple[str, float]]:  # fmt: skip
+        """The most likely group of each node and its probability, by id; arguments and errors as `encode`.
+
+        Raises ValueError for a method that was trained without groups.
+        """
+        vectors, groups = self._encoded(links, features, weights, directed)
+        return dict(zip(vectors.index_to_key, self.named(groups), strict=True))
+
+    def named(self, probabilities: np.ndarray | None) -> list[tuple[str, float]]:
+        """The most likely group of each row `[n, groups]`, and its probability. Raises ValueError where there are none."""
+        if probabilities is None:
+            raise ValueError("this run was trained without groups: train graphsage, which tells them")
+        best = probabilities.argmax(1)
+        return [(self.groups[group], float(row[group])) for group, row in zip(best, probabilities, strict=True)]
+
+    def _encoded(self, links: Any, *known: Any) -> tuple[KeyedVectors, np.ndarray | None]:
+        graph = links if isinstance(links, Graph) else self._graph(links, *known)
+        vectors, groups = embed_nodes(self.method, self.params, graph, self.vectors.index_to_key)
+        return KeyedVectors(graph.nodes, vectors, graph.degrees), groups
+
+    def _graph(self, links: Any, features: Mapping[Any, Any] | None, weights: Any, directed: bool) -> Graph:
+        if features is not None and self.width is None:
+            raise ValueError(f"this model knows nodes by their {self.method.inputs}: leave features out")
+        numbers = {str(name): row for row, name in enumerate(features or ())}
+        ends = [[numbers.setdefault(str(one), len(numbers)) for one in pair] for pair in links]
+        source, target = np.array(ends, np.int64).reshape(-1, 2).T
+        rows = None
+        if features is not None:
+            given = feature_rows(list(features.values()), self.width)
+            rows = np.concatenate([given, np.zeros((len(numbers) - len(given), given.shape[1]), np.float32)])
+        value = None if weights is None else np.asarray(weights, np.float64)
+        return Graph.build(tuple(numbers), source, target, value, directed, features=rows)

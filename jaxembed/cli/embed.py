@@ -13,6 +13,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from jaxembed.data.inputs import Things
     from jaxembed.trained import Model
+    from jaxembed.trained_graph import NodeModel
     from jaxembed.vectors import KeyedVectors
 
 _WRITTEN = (".safetensors", ".npy", ".txt", ".gz")
@@ -22,21 +23,23 @@ _NOTES = "embedded.json"
 
 @dataclass(frozen=True)
 class Embed:
-    """Encodes sentences or pictures with the encoder of a run, and writes their vectors.
+    """Encodes sentences, pictures or the nodes of a graph with the encoder of a run, and writes their vectors.
 
     `jaxembed neighbors RUN` searches the vectors that were written last.
 
         jaxembed embed runs/simcse/seed-1 sentences.txt
         jaxembed embed runs/simclr/seed-1 pictures/ --output pictures.npy
         jaxembed embed runs/clip/seed-1 --data fashion-products --column image --split test
+        jaxembed embed runs/graphsage/seed-1 links.tsv --nodes nodes.csv --features words --groups groups.csv
     """
 
     run: Positional[Path]  # A run's folder.
-    # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture.
+    # A text file with one sentence per line (blank lines are skipped), a folder of pictures, or a picture; of a graph a table
+    # with one row per link.
     input: Positional[Path | None] = None
     data: str | None = None  # A dataset in place of a file: shipped, under JAXEMBED_DATA, or on the Hugging Face hub.
     column: str = "text"  # Column of the dataset with the texts or images.
-    split: str | None = None  # Split of the dataset; by default the only one, or train.
+    split: str | None = None  # Split of the dataset; by default the only one, or train; of a graph edges.
     config: str | None = None  # Configuration of the dataset.
     revision: str | None = None  # Commit or tag of a dataset on the hub.
     # File to write: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, whose
@@ -44,12 +47,21 @@ class Embed:
     output: Path | None = None
     batch_size: int = 32  # Number of texts or pictures that are encoded at a time.
     normalize: bool = False  # Scale vectors to length 1.
+    source: str = "source"  # Of a graph: column of a link's first node.
+    target: str = "target"  # Of a graph: column of a link's second node.
+    weight: str | None = None  # Of a graph: column of the links' weights.
+    directed: bool = False  # Of a graph: whether a link leads from its first node to its second one only.
+    nodes: str | None = "nodes"  # Of a graph: split with one row per node, or the path of a table of them.
+    node: str = "node"  # Of a graph: column of the nodes' ids.
+    features: str | None = None  # Of a graph: column of the nodes' features; None takes "features", if there is one.
+    groups: Path | None = None  # Of a graph: also write the group of each node and its probability to this CSV file.
 
 
 def embed(arguments: Embed) -> None:
     """Encodes the input, writes the vectors, and prints where."""
     from jaxembed.files import write_text
     from jaxembed.trained import Model, load
+    from jaxembed.trained_graph import NodeModel
     from jaxembed.vectors import KeyedVectors
 
     output = arguments.output or arguments.run / "embedded.safetensors"
@@ -57,21 +69,46 @@ def embed(arguments: Embed) -> None:
         raise ValueError(f"{output}: name a file that ends in {', '.join(_WRITTEN)}")
     if (arguments.input is None) == (arguments.data is None):
         raise ValueError(
-            "give a text file, a folder of pictures or a picture to embed, or else --data NAME --column COLUMN"
+            "give a text file, a folder of pictures, a picture or a table of links to embed, or else --data NAME --column COLUMN"
         )
     model = load(arguments.run)
     if isinstance(model, KeyedVectors):
         raise ValueError(f"{arguments.run} holds vectors of words and no encoder: `jaxembed neighbors` searches them")
-    if not isinstance(model, Model):
+    if isinstance(model, NodeModel):
+        found = _of_graph(arguments, model)
+    elif not isinstance(model, Model):
         raise ValueError(f"{arguments.run} is a {type(model).__name__}, which takes ids instead of texts or pictures")
-    keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
-    vectors = model.encode(things, arguments.batch_size, arguments.normalize)
-    _write(output, KeyedVectors(_unique(keys), vectors))
+    else:
+        keys, things = _of_column(arguments, model) if arguments.data else _of_input(Path(str(arguments.input)))
+        found = KeyedVectors(_unique(keys), model.encode(things, arguments.batch_size))
+    vectors = found.get_normed_vectors() if arguments.normalize else found.vectors
+    _write(output, KeyedVectors(found.index_to_key, vectors))
     # The path is relative, so that a run keeps its vectors when it is moved.
     file = output.name if output.parent == arguments.run else os.path.abspath(output)
     about = {"file": file, "from": arguments.data or str(arguments.input), "vectors": len(vectors)}
     write_text(arguments.run / _NOTES, json.dumps(about, indent=2) + "\n")
     print(f"{output}: {len(vectors):,} vectors of {vectors.shape[1]} dimensions")
+
+
+def _of_graph(arguments: Embed, model: "NodeModel") -> "KeyedVectors":
+    """Returns the vectors of the nodes of a graph; writes their groups if a file is named."""
+    import csv
+    import io
+
+    from jaxembed.data.graphs import read_graph
+    from jaxembed.files import write_text
+
+    names = ("source", "target", "weight", "directed", "nodes", "node", "features", "config", "revision")
+    graph = read_graph(
+        str(arguments.data or arguments.input), split=arguments.split or "edges", width=model.width,
+        **{name: getattr(arguments, name) for name in names},
+    )  # fmt: skip
+    if arguments.groups:
+        told, text = model.predict(graph), io.StringIO()
+        rows = [(node, group, f"{chance:.6f}") for node, (group, chance) in told.items()]
+        csv.writer(text, lineterminator="\n").writerows([("node", "group", "probability"), *rows])
+        write_text(arguments.groups, text.getvalue())
+    return model.encode(graph)
 
 
 def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:

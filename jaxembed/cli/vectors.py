@@ -114,7 +114,9 @@ def _encodes(run: Path) -> bool:
     """Returns whether this is the run of an encoder of texts or pictures. Graphs and recommenders have vectors by name only."""
     from jaxembed.study.run import Run
 
-    return (run / "encoder.safetensors").exists() and not Run.open(run).has_inputs("graph", "history", "fields")
+    return (run / "encoder.safetensors").exists() and not Run.open(run).has_inputs(
+        "graph", "history", "fields", "nodes"
+    )
 
 
 def analogy(arguments: Analogy) -> None:

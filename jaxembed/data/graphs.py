@@ -22,7 +22,8 @@ from jaxembed.data.delimited import text_of
 if TYPE_CHECKING:
     import datasets
 
-LABELS = ("label", "labels")  # what the column of labels is usually called
+# What the columns of a node's table are usually called.
+LABELS, FEATURES, PARTS = ("label", "labels"), ("features",), ("split", "part")
 _FORMAT = 1  # part of every fingerprint: raise it when a graph comes to be read in another way
 
 
@@ -30,11 +31,12 @@ _FORMAT = 1  # part of every fingerprint: raise it when a graph comes to be read
 class Graph:
     """A graph of `n` nodes, whose links stand in rows: those of node i are places `offsets[i]` to `offsets[i + 1]`.
 
-    nodes: the names. offsets: int32 [n + 1]. neighbours: int32 [links], ascending in each row. weights: float32 [links], or None
-    where all links weigh the same. directed: whether a link stands in the row of its source alone; otherwise in both.
-    labels: bool [n, classes], the groups of each node, or None; `label_names` names them. single: whether a node has one at most.
-    features: float32 [n, f], or None. part: the name of each node's part ("train", ...), or None.
-    fingerprint: 32 hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
+    nodes: the names. offsets: int32 [n + 1]. neighbours: int32 [links], ascending in each row. weights: float32 [links], or
+    None where all links weigh the same. directed: whether a link stands in the row of its source alone; otherwise in both.
+    labels: bool [n, classes], the groups of each node, or None; `label_names` names them. single: whether a node has one at
+    most. features: float32 [n, f], or None. part: the name of each node's part ("train", ...), or None. unseen: bool [n], the
+    nodes that are kept from training, of which neither links nor features are here (`inductive`), or None. fingerprint: 32
+    hexadecimal digits that depend on all of these alone. origin: for the record of a run (JSON-ready).
     """
 
     nodes: tuple[str, ...]
@@ -47,6 +49,7 @@ class Graph:
     single: bool = False
     features: np.ndarray | None = None
     part: np.ndarray | None = None
+    unseen: np.ndarray | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -101,9 +104,16 @@ class Graph:
         """See above."""
         every = (self.offsets, self.neighbours, self.weights, self.labels, self.features)
         arrays = [np.ascontiguousarray(one) for one in every if one is not None]
-        parts = [] if self.part is None else [self.part.tolist()]
+        parts = [one.tolist() for one in (self.part, self.unseen) if one is not None]
         about = {"format": _FORMAT, "directed": self.directed, "present": [one is not None for one in every]}
         return content_digest(digest(about, self.nodes, self.label_names, *parts), *arrays)
+
+    def inductive(self, unseen: np.ndarray) -> "Graph":
+        """Returns the graph as it is without some nodes, bool [n]: these keep their numbers, but neither links nor features."""
+        links = self.links
+        seen = self.without(np.flatnonzero(unseen[links].any(1)))
+        features = None if self.features is None else np.where(unseen[:, None], np.float32(0), self.features)
+        return replace(seen, features=features, unseen=unseen, origin=self.origin | {"unseen": int(unseen.sum())})
 
     def without(self, removed: np.ndarray) -> "Graph":
         """Returns the graph without some of its `links` (rows of these), with all nodes."""
@@ -140,13 +150,16 @@ def read_graph(
     label: str | None = None,
     features: str | None = None,
     part: str | None = None,
+    width: int | None = None,
 ) -> Graph:
     """Reads a graph: a table with a row for each link and, if there is one, a table with a row for each node.
 
     Both are datasets as `jaxembed.data.load` takes them, or CSV or TSV files (`jaxembed.data.delimited`). `nodes` may also be
     another split of the dataset of the links, which is not looked for if the data are a single table. `label` is a column of
     classes, of lists of these, or of numbers, where -1 and an empty list are none; by default it is "label" or "labels", if there
-    is one. `features` is a column of lists of the numbers of what a node has (each 1), or of lists of fractions.
+    is one. `features` is a column of lists of the numbers of what a node has (each 1), or of lists of fractions, by default
+    "features"; with `width` there are so many, whether they occur or not. `part` is a column of names, by default "split" or
+    "part". In a text file lists are numbers with spaces between them, and all columns but those of the links are to be named.
 
     Raises ValueError for a negative weight, a node that stands twice in its table, and what `read_table` and `read_ids` raise.
     """
@@ -161,14 +174,16 @@ def read_graph(
     numbers: dict[str, int] = {}
     known: dict[str, Any] = {}
     if nodes is not None and (several or not isinstance(nodes, str) or os.path.exists(nodes)):
-        label = label or _usual_label(data, nodes, config, revision)
+        usual = _usual(data, nodes, config, revision) if None in (label, features, part) else ()
+        given = ((label, LABELS), (features, FEATURES), (part, PARTS))
+        label, features, part = (own or next((name for name in names if name in usual), None) for own, names in given)
         of_nodes = [node, *(name for name in (label, features, part) if name)]
         about = _nodes_of(data, nodes, config, revision, of_nodes)
         for row, name in enumerate(read_ids(about, node)):
             if name in numbers:
                 raise ValueError(f"{about.where(row)} names the node {name} again: a node has one row")
             numbers[name] = row
-        known = _known(about, label, features, part)
+        known = _known(about, label, features, part, width)
     rows = [[numbers.setdefault(name, len(numbers)) for name in pair] for pair in zip(*ends, strict=True)]
     both = np.array(rows, np.int64).reshape(-1, 2)
     origin = {**table.record, "columns": columns} | ({"directed": True} if directed else {})
@@ -184,13 +199,13 @@ def _nodes_of(data: Any, nodes: Any, config: str | None, revision: str | None, c
     return read_table(nodes, columns, **where)
 
 
-def _usual_label(data: Any, nodes: Any, config: str | None, revision: str | None) -> str | None:
-    """The column of labels under its usual name, if the table of nodes is a dataset that has one."""
+def _usual(data: Any, nodes: Any, config: str | None, revision: str | None) -> Sequence[str]:
+    """The columns of the table of nodes among which some may be known by their usual names, if it is a dataset."""
     inside = isinstance(nodes, str) and not os.path.exists(nodes)
     if text_of(data if inside else nodes, nodes if inside else None):
-        return None
+        return ()
     opened = open_split(data, nodes, config, revision) if inside else open_split(nodes)
-    return next((name for name in LABELS if name in opened.load().column_names), None)
+    return opened.load().column_names
 
 
 def _weights(table: Table, column: str) -> np.ndarray:
@@ -201,12 +216,14 @@ def _weights(table: Table, column: str) -> np.ndarray:
     return found
 
 
-def _known(table: Table, label: str | None, features: str | None, part: str | None) -> dict[str, Any]:
+def _known(
+    table: Table, label: str | None, features: str | None, part: str | None, width: int | None
+) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if label:
         known |= _labels(table, label)
     if features:
-        known["features"] = _features(table, features)
+        known["features"] = _features(table, features, width)
     if part:
         known["part"] = np.array([name or "" for name in table.column(part).to_pylist()], object)
     return known
@@ -233,25 +250,52 @@ def _labels(table: Table, column: str) -> dict[str, Any]:
     return {"labels": labels, "label_names": tuple(map(str, names)), "single": single}
 
 
-def _features(table: Table, column: str) -> np.ndarray:
-    """Lists of numbers of what a node has, as a row of 0 and 1, or lists of fractions as they are: float32 [n, f]."""
-    rows = [value or [] for value in table.column(column).to_pylist()]
+def _features(table: Table, column: str, width: int | None) -> np.ndarray:
+    rows = [_numbers(value) for value in table.column(column).to_pylist()]
+    return feature_rows(rows, width, f"the column {column!r} of {table.title}")
+
+
+def feature_rows(lists: Sequence[Any], width: int | None = None, named: str = "features") -> np.ndarray:
+    """Lists of whole numbers of what a node has, as rows of 0 and 1, or lists of fractions as they are: float32 [n, width].
+
+    Without a `width`, whole numbers go up to the largest there is. Raises ValueError, with what the lists are `named`, for
+    lists of fractions of several lengths, or of another than `width`, for what is no number or not finite, and for a number of
+    `width` or more.
+    """
+    rows = [one.tolist() if isinstance(one, np.ndarray) else list(one) for one in lists]
     flat = [value for row in rows for value in row]
     if any(isinstance(value, float) for value in flat):
-        widths = {len(row) for row in rows}
+        widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
-            raise ValueError(
-                f"the column {column!r} of {table.title} has lists of several lengths, {sorted(widths)[:5]}"
-            )
-        return np.array(rows, np.float32)
+            raise ValueError(f"{named}: there are lists of several lengths, {widths[:5]}")
+        if width not in (None, *widths):
+            raise ValueError(f"{named}: a node has {widths[0]} features, and {width} are needed")
+        if not np.isfinite(found := np.array(rows, np.float32)).all():
+            raise ValueError(f"{named}: a feature is not finite")
+        return found
     if not all(isinstance(value, int) and value >= 0 for value in flat):
-        raise ValueError(
-            f"the column {column!r} of {table.title} holds neither lists of numbers from 0 nor of fractions"
-        )
-    found = np.zeros((len(rows), max(flat, default=-1) + 1), np.float32)
+        raise ValueError(f"{named}: there are neither lists of numbers from 0 nor of fractions")
+    most = max(flat, default=-1) + 1
+    if width is not None and most > width:
+        raise ValueError(f"{named}: a node has the feature {most - 1}, and there are {width}: 0 to {width - 1}")
+    found = np.zeros((len(rows), most if width is None else width), np.float32)
     for i, row in enumerate(rows):
         found[i, row] = 1
     return found
+
+
+def _numbers(value: Any) -> Any:
+    """A list as it is; of a text, the numbers between its spaces, whole ones as such."""
+    if not isinstance(value, str):
+        return value or []
+    try:
+        return [int(word) for word in value.split()]
+    except ValueError:
+        pass
+    try:
+        return [float(word) for word in value.split()]
+    except ValueError:
+        return [value]  # which is no number
 
 
 def _filled(value: Any, n: int) -> Any:

@@ -150,11 +150,29 @@ class GraphInput:
         return cls(Triples.load(folder / _GRAPH))
 
 
+@dataclass(frozen=True)
+class NodeInput:
+    """Says which groups the numbers of a method of nodes stand for; a graph is read as it is trained on."""
+
+    groups: tuple[str, ...] = ()
+
+    kind: ClassVar[str] = "nodes"
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Returns what `read_inputs` needs, as JSON values."""
+        return {"groups": list(self.groups)}
+
+    @classmethod
+    def open(cls, folder: Path, groups: Sequence[str]) -> "NodeInput":
+        """Opens the result of `save`."""
+        return cls(tuple(groups))
+
+
 Input = TextInput | ImageInput | HistoryInput | FieldsInput
 Things = Sequence[Any] | np.ndarray
 _INPUTS: dict[str, type[Any]] = {
     "text": TextInput, "image": ImageInput, "graph": GraphInput, "history": HistoryInput,
-    "fields": FieldsInput,
+    "fields": FieldsInput, "nodes": NodeInput,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxembed.encoders.bag import Bag
 from jaxembed.encoders.heads import Head
 from jaxembed.encoders.resnet import ResNet
+from jaxembed.encoders.sage import SAGE
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
 from jaxembed.naming import unknown
@@ -25,13 +26,14 @@ ENCODERS: dict[str, type[nnx.Module]] = {
     "transformer": Transformer,
     "bag": Bag,
     "head": Head,
+    "sage": SAGE,
 }
 
 #: Variables of encoders that are vectors of places and no maps, in tables though they stand: weight decay leaves them alone.
 PLACES = ("class_token", "position_embedding")
 
 #: Settings of encoders that are the data's, whatever is asked for.
-OF_DATA = ("image_size", "channels", "vocab_size")
+OF_DATA = ("image_size", "channels", "vocab_size", "input_size")
 
 
 @dataclass(frozen=True)

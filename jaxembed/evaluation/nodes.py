@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxembed.evaluation.checks import rows_of
-from jaxembed.evaluation.probe import fit_logistic
+from jaxembed.evaluation.probe import fit_logistic, fit_probe
 from jaxembed.evaluation.top_k import click_figures
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -50,6 +50,42 @@ def fitted_count(labels: np.ndarray, share: float) -> int:
     if not 0 < count < n:
         raise ValueError(f"a share of {share:g} of {n} nodes with a group leaves nothing to fit or to judge")
     return count
+
+
+#: Penalties of the probe of parts that are tried.
+L2 = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+
+
+def probed_groups(vectors: ArrayLike, labels: np.ndarray, part: np.ndarray, l2: Sequence[float] = L2) -> np.ndarray:
+    """The group that a linear probe tells of each of `vectors` [n, d], int [n]; it is fitted to the training part.
+
+    labels: bool [n, groups], one for each node of a part at most; part: [n], "train", "validation", "test", or anything else.
+    Of the penalties the one is taken that tells most groups of the validation part, the larger of equals; without that part,
+    the first of them. Vectors are centred and divided by their mean length, all by the same number. Raises what `fit_probe`
+    raises.
+    """
+    rows, truth = np.asarray(rows_of("vectors", vectors)), labels.argmax(1)
+    fitted, chosen = ((part == one) & labels.any(1) for one in ("train", "validation"))
+    rows = rows - rows[fitted].mean(0)
+    rows /= max(float(np.sqrt((rows[fitted] ** 2).sum(1).mean())), 1e-12)
+    found: list[tuple[float, np.ndarray]] = []
+    for penalty in sorted(l2, reverse=True):
+        groups = fit_probe(rows[fitted], truth[fitted], l2=penalty, standardize=False).predict(rows)
+        found.append((float((groups == truth)[chosen].mean()) if chosen.any() else 0.0, groups))
+    return max(found, key=lambda one: one[0])[1]
+
+
+def part_accuracy(groups: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[str, float]:
+    """The share of nodes whose group is told right: `accuracy` of the test part and `accuracy-dev` of the validation part.
+
+    groups: int [n]; labels and part as in `probed_groups`. Nodes without a group take no part; where all are, the share is NaN.
+    """
+    right = labels[np.arange(len(groups)), groups]
+    of = lambda one: right[(part == one) & labels.any(1)]
+    return {
+        name: float(of(one).mean()) if len(of(one)) else float("nan")
+        for name, one in (("accuracy", "test"), ("accuracy-dev", "validation"))
+    }
 
 
 def _judged(

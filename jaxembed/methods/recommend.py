@@ -1,19 +1,19 @@
 """The common part of recommenders, and matrix factorisation: pairs of users and items, with negatives that a batch shares."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.interactions import Interactions
+from jaxembed.methods.drawn import Drawn
 from jaxembed.methods.examples import met
-from jaxembed.objectives import InfoNCE, pairwise
-from jaxembed.ranges import Count, NotNegative, Positive
+from jaxembed.ranges import Count, Positive
 from jaxembed.sampling import negatives, random
-from jaxembed.scores import SCORES, normalized
+from jaxembed.scores import normalized
 from jaxembed.tables import lanes
 from jaxembed.training.method import Lookups, Loss, Method, Params, Shard, Source, Static
 
@@ -46,28 +46,12 @@ class Recommender(Method):
 
 
 @dataclass(frozen=True)
-class PairMethod(Recommender):
+class PairMethod(Drawn, Recommender):
     """Recommenders that learn from pairs: a user's item against negatives, by any pairwise objective."""
 
     vector_size: Count = 128  # Dimension of the vectors.
-    score: Literal["cosine", "dot"] = "cosine"  # The score of a user and an item: cosine or dot.
-    objective: Any = field(default_factory=lambda: InfoNCE(temperature=0.1))  # Any pairwise objective, or its name.
-    shared_negatives: Count = 1024  # Number of negatives drawn for a step; all its pairs share them.
-    # Number of negatives per positive that the drawn ones count as, for objectives with sampled negatives.
-    negative: Positive = 1.0
-    # Negatives are drawn in proportion to count^ns_exponent; 0 draws all items with the same probability.
-    ns_exponent: NotNegative = 0.0
     start: Positive = 0.1  # Standard deviation of the initial vectors.
     batch_size: Count = 4096  # Number of pairs in one step; fewer if a pass would have fewer than 20 steps.
-
-    traced: ClassVar[tuple[str, ...]] = ("negative", "objective.temperature", "objective.margin")
-
-    def __post_init__(self):
-        super().__post_init__()
-        if isinstance(self.objective, str):
-            object.__setattr__(self, "objective", pairwise(self.objective))
-        if self.objective.negatives == "path":  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError("hierarchical_softmax is for words only: choose another objective")
 
     def suited_to(self, data: Interactions) -> Self:
         """Chooses steps small enough that a pass has several of them."""
@@ -99,32 +83,11 @@ class PairMethod(Recommender):
     def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> Rows:
         """Returns the pairs `user, item, present [B]`, and negatives `[N]`."""
         batch = met(shard, ("user", "item"), step, self.batch_size)
-        if self.objective.negatives == "everybody":
-            return batch | {"negatives": jnp.arange(shard.constants["items"].value)}
-        constants = shard.constants
-        table = negatives.AliasTable(constants["threshold"], constants["alias"], constants["log_probability"])
-        drawn = negatives.draw(key, table, (self.shared_negatives,))
-        return batch | {"negatives": drawn, "log_probability": table.log_probability[drawn]}
+        return batch | self.negatives_of(shard, key, jnp.arange(shard.constants["items"].value))
 
     def compared(self, users: jax.Array, items: jax.Array, others: jax.Array, batch: Rows) -> Loss:
         """Returns the objective of the pairs of a batch, summed: `users, items [B, d]`, negatives `others [N, d]`."""
-        if self.score == "cosine":
-            users, items, others = normalized(users), normalized(items), normalized(others)
-        pos = jnp.sum(users * items, -1)[:, None]
-        neg = SCORES["dot"](users[None], others[None])[0]
-        weight = self._weights(batch)[None]
-        if self.objective.negatives != "everybody":  # a negative that is the item itself does not count
-            weight = jnp.where(batch["negatives"][None] == batch["item"][:, None], 0.0, weight)
-        loss = self.objective(pos, 1.0, neg, weight) * batch["present"]
-        total = jnp.sum(loss)
-        return Loss(total, {"loss": total, "weight": jnp.sum(batch["present"])})
-
-    def _weights(self, batch: Rows) -> jax.Array:
-        drawn = batch["negatives"].shape[0]
-        if self.objective.negatives == "importance":  # with the weight 1 / (N q), the drawn items stand for all items
-            return jnp.exp(-batch["log_probability"]) / drawn
-        each = 1.0 if self.objective.negatives == "everybody" else self.negative / drawn
-        return jnp.full(drawn, each, jnp.float32)
+        return self.contrasted(users, items, others, batch, batch["item"][:, None])
 
     def scored(self, users: jax.Array, items: jax.Array) -> jax.Array:
         """Returns vectors whose inner products are the scores: those of the users, followed by those of the items."""

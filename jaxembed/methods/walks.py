@@ -25,7 +25,14 @@ class GraphMethod(SkipGram):
     halo: Annotated[int, Range(least=-1)] = 0  # What is drawn stands in whole blocks, which see nothing of each other.
 
     def suited_to(self, data: Graph) -> Self:
-        """Chooses steps small enough that a pass has a few hundred of them. Raises ValueError for a graph without links."""
+        """Chooses steps small enough that a pass has a few hundred of them.
+
+        Raises ValueError for a graph without links, and for nodes that are kept from training.
+        """
+        if data.unseen is not None:
+            raise ValueError(
+                "inductive: this method has vectors of the nodes that it is trained on alone; graphsage computes others"
+            )
         if not len(data.neighbours):
             raise ValueError("there is nothing to train on: the graph has no links between two nodes")
         return self

@@ -23,14 +23,20 @@ def rows_of(graph: Graph) -> dict[str, np.ndarray]:
 
     `upto` is the share of a row's weight that its links up to this one have: 1 at the end of each row, in float32.
     """
-    rows = {"offsets": graph.offsets, "neighbours": graph.neighbours}
-    if graph.weights is None or not len(graph.weights):
+    return by_weight(graph.offsets, graph.neighbours, graph.weights)
+
+
+def by_weight(offsets: np.ndarray, neighbours: np.ndarray, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Returns the same of links in rows, with the weight of each, or None where all weigh the same."""
+    rows = {"offsets": offsets, "neighbours": neighbours}
+    if weights is None or not len(weights):
         return rows
-    total = np.concatenate([[0.0], np.cumsum(graph.weights, dtype=np.float64)])
-    first, last = total[graph.offsets[:-1]], total[graph.offsets[1:]]
-    row = np.repeat(np.arange(len(graph)), graph.degrees)
+    degrees = np.diff(offsets)
+    total = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
+    first, last = total[offsets[:-1]], total[offsets[1:]]
+    row = np.repeat(np.arange(len(degrees)), degrees)
     share = (total[1:] - first[row]) / (last - first)[row]
-    share[graph.offsets[1:][graph.degrees > 0] - 1] = 1
+    share[offsets[1:][degrees > 0] - 1] = 1
     return {**rows, "upto": share.astype(np.float32)}
 
 
@@ -55,7 +61,7 @@ def walk(
         first, degree = offsets[node], offsets[node + 1] - offsets[node]
         drawn = random.uniform(key, node.shape)
         if "upto" in rows:
-            place = _search(rows["upto"], drawn, first, degree, depth, lambda found, wanted: found <= wanted)
+            place = search(rows["upto"], drawn, first, degree, depth, lambda found, wanted: found <= wanted)
         else:
             # A row of a few million links is drawn from finely enough: float32's steps of 2^-24 are smaller than the shares.
             place = (drawn * degree.astype(jnp.float32)).astype(jnp.int32)
@@ -63,7 +69,7 @@ def walk(
 
     def linked(node: jax.Array, other: jax.Array) -> jax.Array:
         first, degree = offsets[node], offsets[node + 1] - offsets[node]
-        place = _search(neighbours, other, first, degree, depth, lambda found, wanted: found < wanted)
+        place = search(neighbours, other, first, degree, depth, lambda found, wanted: found < wanted)
         at = jnp.clip(first + place, 0, neighbours.shape[0] - 1)
         return (place < degree) & (neighbours[at] == other)
 
@@ -98,7 +104,7 @@ def walk(
     return nodes, jnp.concatenate([jnp.ones((1, starts.shape[0]), bool), reached]).T
 
 
-def _search(
+def search(
     values: jax.Array, wanted: jax.Array, first: jax.Array, count: jax.Array, depth: int, before: Any
 ) -> jax.Array:
     """The number of a row's values that lie `before` what is wanted, by bisection; the row begins at `first` and has `count`."""

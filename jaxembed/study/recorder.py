@@ -134,8 +134,9 @@ class Recorder:
             if collapse:
                 warnings.warn(f"{run.folder}: the vectors have {collapse}", stacklevel=2)
         # the method itself is used later, so it is kept as well as its vectors
-        if task.found.judged or task.found.inputs:
-            run.save_model(result.method, params, task.found.inputs)
+        inputs = task.inputs_of(result.method)
+        if task.found.judged or inputs:
+            run.save_model(result.method, params, inputs)
         run.save(product)
         parts = task.parts(product)
         try:

@@ -134,6 +134,10 @@ class Task(Checked):
         """Returns figures of everything that a run has learned, by tag. It is called after each pass."""
         return {}
 
+    def inputs_of(self, method: Any) -> Mapping[str, Any]:
+        """Returns what turns raw inputs into examples of a method, by kind; where there is something, a run keeps the method."""
+        return self.found.inputs
+
     def figures(self, trained: Trained) -> Figures:
         """Like `judge`, but given the whole outcome of a run, for tasks that cannot be judged by vectors alone."""
         return self.judge(self.parts(trained.product))

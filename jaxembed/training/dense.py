@@ -26,6 +26,9 @@ class Dense(Checked):
     # Weight decay of matrices and kernels; biases, norms, class tokens and position embeddings do not decay. Only adamw, lars
     # and sgd take one.
     weight_decay: NotNegative = 0.0
+    # Coupled L2: so many times the matrices that would decay is added to their gradients, before the optimiser sees these. With
+    # adam it is what graph networks call weight decay (Kipf and Welling 2017).
+    l2: NotNegative = 0.0
     decay_places: bool = False  # Let class tokens and position embeddings decay too, as in runs of older versions.
     momentum: ShareBelowOne = 0.9  # Momentum of lars and sgd.
     b1: ShareBelowOne = 0.9  # Decay of the first moment of adam and adamw.
@@ -47,8 +50,9 @@ class Dense(Checked):
     def transformation(self) -> optax.GradientTransformation:
         """The update before the learning rate, which the engine multiplies in last."""
         matrices = lambda tree: jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, tree)
-        parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
         decayed = matrices if self.decay_places else _maps
+        parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+        parts += [optax.add_decayed_weights(self.l2, decayed)] if self.l2 else []
         decay = [optax.add_decayed_weights(self.weight_decay, decayed)] if self.weight_decay else []
         if self.optimizer in ("adam", "adamw"):
             parts += [optax.scale_by_adam(self.b1, self.b2), *decay]

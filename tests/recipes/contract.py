@@ -49,7 +49,18 @@ for _name, _one in RECIPES.items():
 
 # Whose training is always tested, one for each way of training and of use; that of the others is slow (`make test-all`).
 ALWAYS = frozenset(
-    ("skipgram", "simclr", "tf_idf", "complex", "mf", "deepwalk", "ials", "popularity", "logistic_regression")
+    (
+        "skipgram",
+        "simclr",
+        "tf_idf",
+        "complex",
+        "mf",
+        "deepwalk",
+        "graphsage",
+        "ials",
+        "popularity",
+        "logistic_regression",
+    )
 )
 
 
@@ -178,6 +189,8 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         return recommends(model, task)
     if isinstance(model, jaxembed.ClickModel):
         return predicts(model, task, run)
+    if isinstance(model, jaxembed.NodeModel):
+        return embeds(model, task, run)
     if not task.found.judged:
         word = vectors.index_to_key[0]
         np.testing.assert_array_equal(model[word], vectors[word])
@@ -213,6 +226,20 @@ def predicts(model, task, run):
     expected = run.summary["clicks/log_loss"]
     assert -np.mean(np.log(np.where(test.label > 0, found, 1 - found))) == pytest.approx(expected, abs=1e-4)
     assert model.vectors[keys[offsets[1] + 1]].shape == (model.method.vector_size,)
+
+
+def embeds(model, task, run):
+    graph, kept = task.found.rest[0], run.vectors()
+    names = [(graph.nodes[a], graph.nodes[b]) for a, b in graph.links]
+    found = model.encode(names)
+    assert {*found.index_to_key} == {*kept.index_to_key} == {*model.vectors.index_to_key}
+    np.testing.assert_allclose(found.vectors, [kept[name] for name in found.index_to_key], atol=1e-5)
+    if model.groups:
+        told = model.predict(names)
+        assert [told[name][0] for name in graph.nodes] == [model.groups[i] for i in kept.expandos["group"]]
+    else:
+        with pytest.raises(ValueError, match="trained without groups"):
+            model.predict(names)
 
 
 def texts_of(task, part):

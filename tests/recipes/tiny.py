@@ -26,7 +26,10 @@ CHANGES = {
         "data": "tiny-interactions", "vector_size": 8, "batch_size": 32, "shared_negatives": 16, "hidden_size": 16, "length": 8,
         "hidden": (16,), "k": 5, "watch": 8, "rows": 16, "layers": 1,
     },
-    "Nodes": {"vector_size": 8, "walks": 4, "walk_length": 6, "samples": 4, "splits": 2},
+    "Nodes": {
+        "vector_size": 8, "walks": 4, "walk_length": 6, "samples": 4, "splits": 2, "hidden_size": 8, "shared_negatives": 16,
+        "repeats": 4,
+    },
     "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
 
