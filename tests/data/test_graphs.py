@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxembed.data.graphs import Graph, read_graph
+from jaxembed.data.graphs import Graph, feature_rows, read_graph
 
 NAMES = ("a", "b", "c", "d")
 
@@ -126,3 +126,50 @@ def test_a_node_has_one_row(tmp_path):
     nodes.write_text("node\na\nb\na\n")
     with pytest.raises(ValueError, match=r"line 4 of .* names the node a again"):
         read_graph(links, nodes=nodes)
+
+
+def test_features_of_a_graph_are_found_by_their_usual_name_and_have_the_width_that_is_asked_for(tmp_path):
+    pq.write_table(pa.table({"source": [0], "target": [9]}), tmp_path / "edges.parquet")
+    pq.write_table(pa.table({"node": [0, 1], "features": [[0, 2], []]}), tmp_path / "nodes.parquet")
+    assert read_graph(tmp_path).features.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]  # 9 stands in a link alone
+    assert read_graph(tmp_path, width=5).features.shape == (3, 5)
+    with pytest.raises(ValueError, match="the feature 2, and there are 2: 0 to 1"):
+        read_graph(tmp_path, width=2)
+
+
+@pytest.mark.parametrize(
+    ("lists", "told"),
+    [
+        ([[0.5, 1.0], [0.5]], r"lists of several lengths, \[1, 2\]"),
+        ([[0.5], [0.2]], "a node has 1 features, and 3 are needed"),
+        ([[0.5, 0.1, float("nan")]], "not finite"),
+        ([[-1, 2]], "neither lists of numbers from 0 nor of fractions"),
+        ([["a"]], "neither lists of numbers from 0 nor of fractions"),
+    ],
+)
+def test_features_that_do_not_fit_are_named(lists, told):
+    with pytest.raises(ValueError, match=f"words: .*{told}"):
+        feature_rows(lists, 3, "words")
+
+
+def test_features_in_text_are_numbers_with_spaces_between(tmp_path):
+    links, nodes = tmp_path / "links.csv", tmp_path / "nodes.tsv"
+    links.write_text("source,target\na,b\n")
+    nodes.write_text("node\tx\ty\na\t0 2\t.5 1e-1\nb\t\t1 2\n")
+    assert read_graph(links, nodes=nodes, features="x").features.tolist() == [[1, 0, 1], [0, 0, 0]]
+    np.testing.assert_allclose(read_graph(links, nodes=nodes, features="y").features, [[0.5, 0.1], [1, 2]])
+    nodes.write_text("node\tx\na\tb c\n")
+    with pytest.raises(ValueError, match="neither lists of numbers"):
+        read_graph(links, nodes=nodes, features="x")
+    assert read_graph(links, nodes=nodes).features is None  # in a text, columns are named
+
+
+def test_what_is_kept_from_training_has_neither_links_nor_features():
+    whole = Graph.build(NAMES, [0, 1, 2], [1, 2, 3], [1.0, 2.0, 3.0], features=np.ones((4, 2), np.float32))
+    seen = whole.inductive(np.array([False, False, False, True]))
+    assert seen.links.tolist() == [[0, 1], [1, 2]]
+    assert seen.weights.tolist() == [1, 1, 2, 2]
+    assert seen.features.tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]
+    assert seen.nodes == whole.nodes
+    assert seen.fingerprint != whole.fingerprint
+    assert seen.summary()["unseen"] == 1

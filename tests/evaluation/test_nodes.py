@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from jaxembed.evaluation.nodes import f1, fitted_count, link_auc, node_classification, non_links, top
+from jaxembed.evaluation.nodes import (
+    f1,
+    fitted_count,
+    link_auc,
+    node_classification,
+    non_links,
+    part_accuracy,
+    probed_groups,
+    top,
+)
 
 
 def made(n=300, groups=5, seed=0):
@@ -83,3 +92,46 @@ def test_pairs_without_a_link_are_none():
     assert all(a != b and {a, b} != {0, 1} for a, b in found.tolist())
     with pytest.raises(ValueError, match="fewer than 20 pairs"):
         non_links(offsets, neighbours, 10)
+
+
+def parted(n=300, groups=4, seed=0):
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, groups, n)
+    vectors = 3 + np.eye(groups)[truth] @ random.normal(size=(groups, 12)) + random.normal(size=(n, 12))
+    part = np.array(["train"] * 60 + ["validation"] * 100 + ["test"] * 120 + ["none"] * 20, object)
+    return vectors, np.eye(groups, dtype=bool)[truth], part
+
+
+def test_the_probe_of_parts_is_scikit_learns_with_the_penalty_of_the_validation_part():
+    linear = pytest.importorskip("sklearn.linear_model")
+    vectors, labels, part = parted()
+    rows, truth = vectors - vectors[part == "train"].mean(0), labels.argmax(1)
+    rows /= np.sqrt((rows[part == "train"] ** 2).sum(1).mean())
+    best = (-1.0, None)
+    for l2 in (1.0, 0.1, 0.01, 1e-3):
+        model = linear.LogisticRegression(C=1 / (60 * l2), max_iter=5000, tol=1e-9)
+        told = model.fit(rows[part == "train"], truth[part == "train"]).predict(rows)
+        best = max(best, ((told == truth)[part == "validation"].mean(), told), key=lambda one: one[0])
+    found = probed_groups(vectors, labels, part, l2=(1e-3, 0.1, 1.0, 0.01))
+    assert (found == best[1]).mean() > 0.99
+    figures = part_accuracy(best[1], labels, part)
+    assert figures == {"accuracy": (best[1] == truth)[part == "test"].mean(), "accuracy-dev": best[0]}
+
+
+def test_the_test_part_takes_no_part_in_the_probe():
+    vectors, labels, part = parted()
+    other, wrong = vectors.copy(), labels.copy()
+    other[part == "test"] *= 9
+    wrong[part == "test"] = np.roll(labels[part == "test"], 1, axis=1)
+    rest = part != "test"
+    np.testing.assert_array_equal(probed_groups(vectors, labels, part)[rest], probed_groups(other, wrong, part)[rest])
+
+
+def test_nodes_of_a_part_without_a_group_take_no_part():
+    _, labels, part = parted()
+    labels[part == "validation"] = False
+    labels[np.flatnonzero(part == "test")[1:]] = False
+    told = labels.argmax(1)
+    found = part_accuracy(told, labels, part)
+    assert found["accuracy"] == 1
+    assert np.isnan(found["accuracy-dev"])

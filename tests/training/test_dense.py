@@ -69,3 +69,16 @@ def test_adagrad_starts_from_zero_with_eps_outside_the_root():
         np.testing.assert_allclose(update, gradient / (np.sqrt(total) + 1e-10), rtol=1e-5)
     with pytest.raises(ValueError, match="adagrad takes no weight_decay: choose adamw"):
         Dense(optimizer="adagrad", weight_decay=0.1)
+
+
+def test_coupled_l2_is_added_to_the_gradients_of_maps_before_the_optimiser(params):
+    for name in ("sgd", "adam"):
+        rule = Dense(optimizer=name, l2=0.25, momentum=0.0).transformation()
+        still = jax.tree.map(np.zeros_like, params)
+        updates = named(
+            jax.jit(lambda params, rule=rule, still=still: rule.update(still, rule.init(params), params)[0])(params)
+        )
+        moved = {one for one, leaf in updates.items() if np.any(leaf)}
+        assert moved == decayed(Dense(optimizer="sgd", weight_decay=0.25), params).keys()
+        for one in moved:  # Adam's first step is the sign of a gradient, however small
+            np.testing.assert_allclose(updates[one], 0.25 if name == "sgd" else 1.0, rtol=1e-4)
