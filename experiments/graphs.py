@@ -5,6 +5,9 @@
     python -m experiments.graphs --preset links                   # a tenth of the links is set apart, and told from other pairs
     python -m experiments.graphs --preset walks                   # new walks in each pass beside stored ones that are repeated
     python -m experiments.graphs --preset accelerator
+    python -m experiments.graphs --preset cora                    # GraphSAGE by the public split; and --preset citeseer
+    python -m experiments.graphs --preset cora-unsupervised       # walks and features by a linear probe, beside each alone
+    python -m experiments.graphs --preset cora-links              # a tenth of Cora's links is set apart
 
     python -m experiments.graphs --data my-links.tsv --nodes my-nodes.csv --label group --results runs/mine
 
@@ -13,12 +16,18 @@ F1 is that of one-vs-rest logistic regression on the raw vectors (C = 1), with a
 are chosen by the F1 of nodes that are divided with another seed. Finished runs are kept, and a killed call goes on.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.experiment import Experiment, Preset
 from jaxembed.recipes import recipe
+from jaxembed.report.plots import plot_plane
+from jaxembed.study.recorded import rebuilt, upgraded
+from jaxembed.study.run import Run
 from jaxembed.tasks.nodes import DEV_F1
 
 ALL = ("deepwalk/negative_sampling", "deepwalk/infonce", "node2vec/negative_sampling", "line/negative_sampling")
@@ -26,15 +35,39 @@ BLOGS: dict[str, Any] = {"data": "blogcatalog"}
 # What Grover and Leskovec (2016, section 4.3) chose for BlogCatalog.
 BIAS = {"node2vec": {"p": 0.25, "q": 0.25}}
 RATES = ("learning_rate=0.15,0.3,0.6",)
-KINDS = {"deepwalk_stored": recipe("deepwalk").with_(walks=10, stored=True, epochs=8)}
+SAGE = recipe("graphsage")
+KINDS = {
+    "deepwalk_stored": recipe("deepwalk").with_(walks=10, stored=True, epochs=8),
+    "graphsage_mean": SAGE,
+    "graphsage_gcn": SAGE.with_(aggregator="gcn"),
+    "graphsage_pool": SAGE.with_(aggregator="pool"),
+    "graphsage_drawn": SAGE.with_(fanout=(10, 10)),
+    "graphsage_inductive": SAGE.with_(inductive=True),
+}
+SAGES = ("graphsage_mean", "graphsage_gcn", "graphsage_pool", "graphsage_drawn", "graphsage_inductive")
+TEN = tuple(range(1, 11))
 
 PRESETS = {
-    "smoke": Preset(ALL, Path("runs/nodes-smoke"), {"vector_size": 16, "walks": 20}, seeds=(1, 2)),
+    "smoke": Preset(
+        (*ALL, "graphsage_unsupervised/infonce"), Path("runs/nodes-smoke"),
+        {"vector_size": 16, "walks": 20, "judged": "shares"}, seeds=(1, 2),
+    ),
     "links": Preset(
         ("deepwalk/negative_sampling", "line/negative_sampling"), Path("results/graphs_links"), {**BLOGS, "removed": 0.1},
     ),
     # The same number of steps.
     "walks": Preset(("deepwalk", "deepwalk_stored"), Path("results/graphs_walks"), BLOGS),
+    "cora": Preset(SAGES, Path("results/graphs_cora"), {"data": "cora"}, seeds=TEN),
+    "citeseer": Preset(SAGES, Path("results/graphs_citeseer"), {"data": "citeseer"}, seeds=TEN),
+    "cora-unsupervised": Preset(
+        ("node_features", "deepwalk/negative_sampling", "graphsage_unsupervised/infonce",
+         "graphsage_unsupervised/negative_sampling"),
+        Path("results/graphs_cora_unsupervised"), {"data": "cora", "judged": "parts"},
+    ),
+    "cora-links": Preset(
+        ("deepwalk/negative_sampling", "line/negative_sampling", "graphsage_unsupervised/infonce"),
+        Path("results/graphs_cora_links"), {"data": "cora", "removed": 0.1},
+    ),
     "accelerator": Preset(ALL, Path("results/graphs_accelerator"), {**BLOGS, "walks": 320}, BIAS, tune=RATES, select=DEV_F1),
     "cpu": Preset(ALL, Path("results/graphs"), BLOGS, BIAS, tune=RATES, select=DEV_F1),
 }  # fmt: skip
@@ -47,6 +80,13 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         return [
             f"AUC: links set apart ({task.removed:.0%}, by one draw for all) above as many pairs without a link, by cosine."
         ]
+    if task.judged == "parts":
+        found = [
+            "Accuracy on the test part; dev: on the validation part, by which settings, and the pass that is kept, were chosen. "
+            "Vectors of methods that tell no groups are judged by a linear probe, fitted to the training part."
+        ]
+        kept = [label for label, one in recipes.items() if one.task.inductive]
+        return found + [f"{label}: nodes of both parts, with their links, are not seen in training." for label in kept]
     return [
         f"F1 by the share of nodes whose groups are known; means over {task.splits} random divisions, the same for all. "
         "One-vs-rest logistic regression, C = 1, raw vectors, as many groups for a node as it has. dev: halves drawn with "
@@ -54,7 +94,36 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-EXPERIMENT = Experiment("graphs", "Graphs", __doc__, PRESETS, KINDS, notes=notes)
+def draw(folder: Path) -> None:
+    """Writes nodes.png where groups are judged by parts: the nodes of a run of each line in the plane, in colours of groups."""
+    panels, groups = {}, None
+    for one in json.loads((folder / "study.json").read_text(encoding="utf-8"))["runs"]:
+        run = Run.open(folder / one["folder"])
+        task = rebuilt(upgraded(run.settings)["task"])
+        if task.judged != "parts" or task.removed or not (run.folder / "vectors.safetensors").exists():
+            return
+        if one["label"] not in panels:
+            panels[one["label"]], how = in_plane(run.vectors().vectors)
+            whole = task.found.rest[0]
+            groups = {name: of for name, of in zip(whole.label_names, whole.labels.T, strict=True) if of.any()}
+    if groups:
+        plot_plane(folder / "nodes.png", panels, groups, f"Nodes of {task.data} by {how}; colours are groups")
+
+
+def in_plane(vectors: np.ndarray) -> tuple[np.ndarray, str]:
+    """Vectors [n, d] in the plane, [n, 2], and how they came there: by t-SNE if scikit-learn is installed, or else by PCA."""
+    rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    rows = rows - rows.mean(0)
+    first = rows @ np.linalg.svd(rows, full_matrices=False)[2].T
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        return first[:, :2], "PCA (t-SNE needs scikit-learn)"
+    few = min(30, (len(rows) - 1) // 3)
+    return TSNE(perplexity=few, init="pca", random_state=0).fit_transform(first[:, :50]), "t-SNE"
+
+
+EXPERIMENT = Experiment("graphs", "Graphs", __doc__, PRESETS, KINDS, notes=notes, show=draw)
 
 if __name__ == "__main__":
     EXPERIMENT.main()

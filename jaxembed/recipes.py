@@ -162,9 +162,11 @@ RECIPES: dict[str, Recipe] = {
     "node2vec": _nodes(Node2Vec()),
     "line": _nodes(LINE()),
     "graphsage": _sage(
-        GraphSAGE, 20, 0.01, Dense(l2=5e-4, schedule="constant"), encoder={"dropout": 0.5, "last_map": False}
+        GraphSAGE, 30, 0.01, Dense(l2=5e-4, schedule="constant"), encoder={"dropout": 0.8, "last_map": False}
     ),
-    "graphsage_unsupervised": _sage(GraphSAGEUnsupervised, 5, 0.003, Dense(), encoder={"hidden_size": 128}),
+    "graphsage_unsupervised": _sage(
+        GraphSAGEUnsupervised, 4, 0.003, Dense(), encoder={"hidden_size": 128, "dropout": 0.5}
+    ),
     "transe": _facts(knowledge.TransE(), epochs=15),
     "distmult": _facts(knowledge.DistMult(), epochs=30),
     "complex": _facts(knowledge.ComplEx(), epochs=40),

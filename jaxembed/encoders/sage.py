@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from jaxembed.encoders.attention import Linear, chosen, dropout, dropout_key
 from jaxembed.ranges import Count, ShareBelowOne
@@ -173,7 +174,10 @@ def mapped(x: Any, kernel: jax.Array | None) -> jax.Array:
     if kernel is None:
         return x
     if isinstance(x, Mapping) and "ids" in x:
-        return jnp.sum(kernel[x["ids"]] * x["values"][..., None], -2)
+        # One place of the lists after the other: all rows at once, [n, m, h], are twenty times slower on a CPU.
+        add = lambda total, one: (total + kernel[one[0]] * one[1][..., None], None)
+        start = jnp.zeros((*x["ids"].shape[:-1], kernel.shape[1]), kernel.dtype)
+        return lax.scan(add, start, (jnp.moveaxis(x["ids"], -1, 0), jnp.moveaxis(x["values"], -1, 0)))[0]
     x = x["rows"] if isinstance(x, Mapping) else x
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[1])
 

@@ -100,6 +100,23 @@ def plot_scaling(
     _finish(figure, path, title, labels, extra={"in proportion": {"color": "0.4", "ls": ":"}} if ideal else {})
 
 
+def plot_plane(path: Path, panels: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray], title: str) -> None:
+    """Draws one panel per label with a point for each object, in the colour of its group; what is of no group is grey.
+
+    `panels` is `{label: places in the plane [n, 2]}`; `groups` is `{group: which objects are of it, bool [n]}`.
+    """
+    figure, axes = _panels(len(panels))
+    styles = {group: {**_style(place), "ls": "", "marker": "o"} for place, group in enumerate(groups)}
+    none = ~np.any(list(groups.values()), axis=0)
+    for axis, (label, places) in zip(axes, panels.items(), strict=True):
+        axis.scatter(*places[none].T, s=3, color="0.8", lw=0)
+        for group, of in groups.items():
+            axis.scatter(*places[of].T, s=4, color=styles[group]["color"], lw=0)
+        axis.set(xticks=[], yticks=[], title=_plain(label))
+        axis.grid(visible=False)
+    _finish(figure, path, title, {}, {_plain(group): style for group, style in styles.items()})
+
+
 def _panels(number: int, width: float = 3.6, height: float = 3.2) -> tuple["Figure", "list[Axes]"]:
     # A bare Figure draws with Agg and leaves the caller's pyplot and its backend alone.
     from matplotlib.figure import Figure

@@ -14,6 +14,7 @@ from experiments import (
     contrastive_image_text,
     contrastive_images,
     contrastive_sentences,
+    graphs,
     knowledge_graphs,
     recommendations,
 )
@@ -24,7 +25,7 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
 ]  # fmt: skip
 
 
@@ -63,6 +64,18 @@ def test_knowledge_graphs(tmp_path):
     assert "dev MRR" in written
     for label in knowledge_graphs.ALL:
         assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
+
+
+@pytest.mark.slow
+def test_graphs_in_parts_with_a_picture_of_the_nodes(tmp_path):
+    line = f"--preset cora --results {tmp_path} --data karate --seeds 1 --epochs 1 --contenders graphsage_mean "
+    line += "graphsage_inductive"
+    asked, preset, changes = graphs.EXPERIMENT.parse(line.split())
+    graphs.EXPERIMENT.run(asked, preset, changes)
+    text = (tmp_path / "table.md").read_text()
+    assert "dev accuracy" in text
+    assert "are not seen in training" in text
+    assert (tmp_path / "nodes.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

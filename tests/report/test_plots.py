@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 
-from jaxembed.report.plots import Curve, plot_curves, plot_quality, plot_scaling
+from jaxembed.report.plots import Curve, plot_curves, plot_plane, plot_quality, plot_scaling
 from jaxembed.report.significance import Estimate
 
 
@@ -69,3 +69,18 @@ def test_growth_in_proportion_lies_on_its_ideal_line(tmp_path):
     )
     plot_scaling(tmp_path / "bare.svg", series, "devices", "seconds", ideal=False)
     assert "in proportion" not in texts(tmp_path / "bare.svg")
+
+
+def test_plane_has_a_point_for_each_object_and_a_colour_for_each_group(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("jaxembed.report.plots._finish", lambda figure, *rest: drawn.append((figure, *rest)))
+    places = np.random.default_rng(0).normal(size=(9, 2))
+    groups = {"a": np.arange(9) < 4, "b": (np.arange(9) >= 4) & (np.arange(9) < 7)}
+    plot_plane(tmp_path / "p.png", {"one": places, "other": -places}, groups, "t")
+    figure, *_, extra = drawn[0]
+    for axis, sign in zip(figure.axes, (1, -1), strict=True):
+        none, *of = [collection.get_offsets() for collection in axis.collections]
+        np.testing.assert_allclose(none, sign * places[7:])
+        for points, group in zip(of, groups.values(), strict=True):
+            np.testing.assert_allclose(points, sign * places[group])
+    assert extra["a"]["color"] != extra["b"]["color"]
