@@ -36,7 +36,8 @@ class NodeMethod(Method):
     inputs: Literal["features", "ids", "degrees"] = "features"
     scaled: bool = True  # Whether the features of each node are divided by the sum of their absolute values.
     # Number of neighbours that are drawn anew in each step: of a node, of each of its neighbours, and so on, one number for each
-    # layer of the encoder. By default, with none, all neighbours count, and each step computes the whole graph.
+    # layer of the encoder. Of a node that has fewer, they are drawn several times. By default, with none, all neighbours count,
+    # and each step computes the whole graph.
     fanout: tuple[Count, ...] = ()
     batch_size: Count = 512  # Number of nodes in one step.
     repeats: Count = 10  # Number of times that a pass meets each node.
@@ -119,14 +120,11 @@ class NodeMethod(Method):
 
     def encoded(self, net: Any, shard: Shard, nodes: jax.Array, batch: Batch, key: jax.Array) -> jax.Array:
         """Returns the vectors of nodes `[b]` of a batch in training, `[b, d]`, by the neighbours that were drawn, or by all."""
-        graph, own = shard.constants, net["encoder"]
+        features, rows, run = shard.constants["features"], shard.constants["rows"], self.encoder.apply
         if not self.fanout:
-            whole = self.encoder.apply(own, {}, graph["features"], graph["rows"], train=True, key=key)[0]
-            return whole[nodes]
+            return run(net["encoder"], {}, features, rows, train=True, key=key)[0][nodes]
         levels = [nodes, *(batch[f"level_{i + 1}"] for i in range(len(self.fanout)))]
-        return self.encoder.apply(own, {}, graph["features"], graph["rows"], levels, train=True, key=key, call="drawn")[
-            0
-        ]
+        return run(net["encoder"], {}, features, rows, levels, train=True, key=key, call="drawn")[0]
 
     def vectors(self, params: Params, constants: Rows) -> jax.Array:
         """Returns the vectors of all nodes, by all of their neighbours."""

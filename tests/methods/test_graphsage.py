@@ -1,5 +1,6 @@
 """GraphSAGE on a small graph: its losses in NumPy float64, what is seen in training, what it tells, and what it refuses."""
 
+import os
 from dataclasses import replace
 
 import jax
@@ -181,6 +182,21 @@ def test_the_shipped_graph_is_told_well_above_chance_without_features(name):
         product = task.product(result.method, params, vectors)
         accuracy.append(task._judged(product.vectors, product.expandos.get("group"))["nodes/accuracy"])
     assert np.mean(accuracy) > 0.7  # half is chance
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("JAXEMBED_DATA"), reason="JAXEMBED_DATA does not name the folder of the datasets"
+)
+@pytest.mark.parametrize(("inductive", "least"), [(False, 0.79), (True, 0.77)])
+def test_cora_is_told_by_its_public_split(inductive, least):
+    one = recipe("graphsage").with_(data="cora", inductive=inductive)
+    task, accuracy = one.task, []
+    result = fit(one.method, task.found.train, replace(one.training, epochs=20), seeds=(1, 2))
+    for params, vectors in zip(result.params, result.vectors, strict=True):
+        product = task.product(result.method, params, vectors)
+        accuracy.append(task._judged(product.vectors, product.expandos["group"])["nodes/accuracy"])
+    assert np.mean(accuracy) > least
 
 
 def test_features_are_scaled_and_short_ones_become_lists():
