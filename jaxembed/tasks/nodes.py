@@ -66,10 +66,6 @@ class Nodes(Task):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.inductive and (self.removed or self.judged != "parts"):
-            raise ValueError(
-                "inductive keeps parts of the nodes from training: it needs judged='parts', and no links removed"
-            )
         if not self.divided[0] or sum(self.divided) >= 1:
             raise ValueError(
                 f"divided must give the training part some nodes, and leave some for the test, not {self.divided}"
@@ -106,6 +102,10 @@ class Nodes(Task):
 
     def read(self) -> Read:
         """Reads the graph, divides its nodes into parts, and sets links or nodes apart."""
+        if self.inductive and (self.removed or self.judged != "parts"):
+            raise ValueError(
+                "inductive keeps parts of the nodes from training: it needs judged='parts', and no links removed"
+            )
         whole = read_graph(
             self.data, split=self.split, source=self.source, target=self.target, weight=self.weight,
             directed=self.directed, nodes=self.nodes, node=self.node, label=self.label, features=self.features,

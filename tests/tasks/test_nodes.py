@@ -91,7 +91,7 @@ def test_methods_that_tell_groups_are_taken_at_their_word_and_others_are_probed(
 )
 def test_settings_that_exclude_each_other_are_refused(settings, told):
     with pytest.raises(ValueError, match=told):
-        Nodes("karate", **settings)
+        _ = Nodes("karate", **settings).found
 
 
 def test_what_cannot_be_measured_is_said_before(table, tmp_path):
