@@ -180,9 +180,11 @@ def _check(study: Record, allow_missing: bool) -> None:
         if len({entry.data for entry in mine}) > 1:
             raise ValueError(f"the runs of {label} are on different data: give each data set labels of its own")
     for data, mine in by_data(study.finished).items():
-        for name, done in (("data_fingerprint", "trained on"), (JUDGED, "judged by")):
+        for name, done, some in [
+            *(("data_fingerprint", "trained on", those) for those in _by_task(mine)), (JUDGED, "judged by", mine),
+        ]:  # fmt: skip
             revisions: dict[str, list[Entry]] = {}
-            for entry in mine:
+            for entry in some:
                 revisions.setdefault(str(entry.settings.get(name)), []).append(entry)
             if name == JUDGED:  # older versions did not record them
                 revisions.pop("None", None)
@@ -210,6 +212,14 @@ def by_data(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         groups.setdefault(entry.data, []).append(entry)
     return groups
+
+
+def _by_task(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Returns the runs that read their data alike; others may train on other parts of one dataset."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(json.dumps(entry.settings.get("task"), sort_keys=True), []).append(entry)
+    return list(groups.values())
 
 
 def listed(values: Iterable[Any]) -> str:

@@ -242,6 +242,17 @@ def test_data_revisions_are_not_mixed(study):
             report(study, allow_missing=allowed)
 
 
+def test_tasks_that_read_one_dataset_in_their_own_ways_stand_in_one_table(study):
+    for seed in SEEDS:
+        change(study / f"runs/two/seed-{seed}", "settings", data_fingerprint="beef", task={"inductive": True})
+    assert "| two" in report(study)
+    change(study / "runs/two/seed-3", "settings", data_fingerprint="cafe")
+    with pytest.raises(
+        ValueError, match=r"trained on different revisions of it: beef \(two seed 1, two seed 2\); cafe"
+    ):
+        report(study)
+
+
 def test_labels_are_compared_on_the_same_data_only(study):
     declared = json.loads((study / "study.json").read_text())
     for run in declared["runs"]:
