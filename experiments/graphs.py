@@ -54,20 +54,22 @@ PRESETS = {
         {"vector_size": 16, "walks": 20, "judged": "shares"}, seeds=(1, 2),
     ),
     "links": Preset(
-        ("deepwalk/negative_sampling", "line/negative_sampling"), Path("results/graphs_links"), {**BLOGS, "removed": 0.1},
+        ("deepwalk/negative_sampling", "line/negative_sampling"), Path("results/graphs_links"),
+        {**BLOGS, "removed": 0.1, "learning_rate": 0.3},
     ),
     # The same number of steps.
-    "walks": Preset(("deepwalk", "deepwalk_stored"), Path("results/graphs_walks"), BLOGS),
+    "walks": Preset(("deepwalk", "deepwalk_stored"), Path("results/graphs_walks"), {**BLOGS, "learning_rate": 0.3}),
     "cora": Preset(SAGES, Path("results/graphs_cora"), {"data": "cora"}, seeds=TEN),
     "citeseer": Preset(SAGES, Path("results/graphs_citeseer"), {"data": "citeseer"}, seeds=TEN),
     "cora-unsupervised": Preset(
         ("node_features", "deepwalk/negative_sampling", "graphsage_unsupervised/infonce",
          "graphsage_unsupervised/negative_sampling"),
         Path("results/graphs_cora_unsupervised"), {"data": "cora", "judged": "parts"},
+        own={"deepwalk": {"learning_rate": 0.3}},
     ),
     "cora-links": Preset(
         ("deepwalk/negative_sampling", "line/negative_sampling", "graphsage_unsupervised/infonce"),
-        Path("results/graphs_cora_links"), {"data": "cora", "removed": 0.1},
+        Path("results/graphs_cora_links"), {"data": "cora", "removed": 0.1}, own={"deepwalk": {"learning_rate": 0.3}},
     ),
     "accelerator": Preset(ALL, Path("results/graphs_accelerator"), {**BLOGS, "walks": 320}, BIAS, tune=RATES, select=DEV_F1),
     "cpu": Preset(ALL, Path("results/graphs"), BLOGS, BIAS, tune=RATES, select=DEV_F1),

@@ -113,9 +113,11 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     return Recipe(method, ImageTexts("fashion-products", max_length=16), training)
 
 
-def _nodes(method: Method) -> Recipe:
+def _nodes(method: Method, learning_rate: float = 0.15) -> Recipe:
     # Copies of small tables are merged often: with 512 steps between two merges, F1 on 10,000 nodes was four points lower.
-    return Recipe(method, Nodes("karate"), Training(1, 0.3, replicas=2, merge_steps=32, loss_every=16, reports=20))
+    return Recipe(
+        method, Nodes("karate"), Training(1, learning_rate, replicas=2, merge_steps=32, loss_every=16, reports=20)
+    )
 
 
 def _documents(method: documents.DocumentMethod, learning_rate: float) -> Recipe:
@@ -170,7 +172,7 @@ RECIPES: dict[str, Recipe] = {
     "siglip": _pairs(image_text.SigLIP),
     "deepwalk": _nodes(DeepWalk()),
     "node2vec": _nodes(Node2Vec()),
-    "line": _nodes(LINE()),
+    "line": _nodes(LINE(), learning_rate=0.3),
     "graphsage": _sage(
         GraphSAGE, 30, 0.01, Dense(l2=5e-4, schedule="constant"), encoder={"dropout": 0.8, "last_map": False}
     ),
