@@ -112,7 +112,8 @@ def plot_plane(path: Path, panels: Mapping[str, np.ndarray], groups: Mapping[str
         axis.scatter(*places[none].T, s=3, color="0.8", lw=0)
         for group, of in groups.items():
             axis.scatter(*places[of].T, s=4, color=styles[group]["color"], lw=0)
-        axis.set(xticks=[], yticks=[], title=_plain(label))
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(_plain(label), fontsize=9)
         axis.grid(visible=False)
     _finish(figure, path, title, {}, {_plain(group): style for group, style in styles.items()})
 
