@@ -13,8 +13,8 @@
 
 Expect of `cora` an accuracy of .818 (mean), .821 (GCN-style) and .792 (mean, inductive), of `citeseer` .701, .711 and .685; of
 `cora-unsupervised` .786, beside .717 of DeepWalk and .609 of features alone; of `cora-links` an AUC of .949, of DeepWalk .827.
-Half a minute to a few minutes a line on 2 cores; the pictures of nodes, by t-SNE, take a minute more if scikit-learn is installed,
-and are by PCA if not. GraphSAGE's dropout, L2 and passes were chosen by Cora's validation part, and serve CiteSeer, too.
+Half a minute to some minutes a line on 2 cores; the pictures of nodes, by t-SNE, take a minute more if scikit-learn is there,
+and are by PCA if not. Dropout and passes of GraphSAGE were chosen by the validation parts; rate and L2 are the classical ones.
 Expect of `cpu` a micro-F1 of .365, .411 and .422 for DeepWalk by 10, 50 and 90 % of the groups; the others are not yet measured.
 F1 is that of one-vs-rest logistic regression on the raw vectors (C = 1), with as many groups for a node as it has. Learning rates
 are chosen by the F1 of nodes that are divided with another seed. Finished runs are kept, and a killed call goes on.
