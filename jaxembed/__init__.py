@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxembed.data.lines import LineSentence, PathLineSentences
-    from jaxembed.models import GloVe, Word2Vec
+    from jaxembed.models import FastText, GloVe, Word2Vec
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
     from jaxembed.trained_graph import KnowledgeModel
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ClickModel",
+    "FastText",
     "GloVe",
     "KeyedVectors",
     "KnowledgeModel",
@@ -28,6 +29,7 @@ __all__ = [
 
 _HOMES = {
     "ClickModel": "jaxembed.recommender",
+    "FastText": "jaxembed.models",
     "GloVe": "jaxembed.models",
     "LineSentence": "jaxembed.data.lines",
     "PathLineSentences": "jaxembed.data.lines",

@@ -14,6 +14,7 @@ from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
 from jaxembed.methods import clicks, closed_form, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.lightgcn import LightGCN
 from jaxembed.methods.recommend import MF
@@ -139,6 +140,7 @@ _HEAD: dict[str, Any] = {"projection": (256, 64)}
 RECIPES: dict[str, Recipe] = {
     "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),
     "cbow": _words(CBOW(), epochs=5, learning_rate=0.6, sweeps=0, damping=0.0),
+    "fasttext": _words(FastText(), epochs=5, learning_rate=0.3),
     "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
     "simclr": _images(images.SimCLR, **_HEAD),
     "supcon": _images(images.SupCon, **_HEAD),

@@ -22,11 +22,12 @@ def write_safetensors(
     keys: Sequence[str],
     vectors: np.ndarray,
     attributes: Mapping[str, np.ndarray] | None = None,
+    **others: np.ndarray,
 ) -> None:
-    """Writes one safetensors file of what `as_tensors` gives."""
+    """Writes one safetensors file of what `as_tensors` gives, and of other tensors under their names."""
     from safetensors.numpy import save_file
 
-    tensors = as_tensors(keys, vectors, attributes or {})
+    tensors = as_tensors(keys, vectors, attributes or {}) | others
     with replacing(path) as part:
         save_file(tensors, part, metadata={"format": "jaxembed.vectors 1"})  # several keys would come in random order
 

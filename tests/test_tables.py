@@ -6,7 +6,19 @@ import numpy as np
 import optax
 import pytest
 
-from jaxembed.tables import LANE, ROW_OPTIMIZERS, adagrad, gather, lazy_adam, padded, row_adagrad, scatter_add, sgd
+from jaxembed.tables import (
+    LANE,
+    ROW_OPTIMIZERS,
+    Bags,
+    adagrad,
+    gather,
+    joined,
+    lazy_adam,
+    padded,
+    row_adagrad,
+    scatter_add,
+    sgd,
+)
 
 ROWS, D, WIDTH, RATE = 6, 5, 16, 0.1
 
@@ -109,6 +121,38 @@ def test_equals_the_dense_reference(name):
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5)  # 1 - b2^t loses digits in float32
     np.testing.assert_array_equal(actual[3], np.float32(start()[3]))  # never touched
     assert not actual[:, D:].any()  # padding stays zero
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_shared_gradients_are_those_of_each_row(name):
+    optimizer, plain, shared = CASES[name][0], start(), start()
+    states = [optimizer.init(jnp.float32(table)) for table in (plain, shared)]
+    for ids, gradients in steps():
+        of = np.random.default_rng(len(ids)).integers(0, 3, len(ids))
+        few, ids = jnp.float32(gradients[:3]), jnp.int32(ids)
+        plain, states[0] = optimizer.update(jnp.float32(plain), states[0], ids, few[of], RATE)
+        shared, states[1] = optimizer.update(jnp.float32(shared), states[1], ids, few, RATE, jnp.int32(of))
+    np.testing.assert_allclose(shared, plain, rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(shared)[:, :D] - start()[:, :D]).max() > 0.01
+
+
+def test_bags_are_sums_of_rows_which_move_by_their_gradients():
+    rng = np.random.default_rng(2)
+    table, rows = rng.normal(size=(9, 4)), rng.normal(size=(3, 4))
+    # Bag 0 has three rows, of which one comes twice, bag 1 two, bag 2 one; what weighs nothing is padding.
+    bags = Bags(jnp.int32([[1, 2], [5, 2], [3, 1], [8, 0]]), jnp.float32([[0.5, 1], [2, 3], [1, 4], [0.25, 0]]),
+                jnp.int32([0, 0, 1, 2]), 4)  # fmt: skip
+    summed = [table[[1, 2, 5, 2]].T @ [0.5, 1, 2, 3], table[[3, 1]].T @ [1, 4], 0.25 * table[8], np.zeros(4)]
+    np.testing.assert_allclose(gather(jnp.float32(table), bags), summed, rtol=1e-5)
+    expected, gradients = table.copy(), rng.normal(size=(4, 4)) * [[1], [1], [1], [0]]  # nothing needs the empty bag
+    for i, bag in [(1, 0), (2, 0), (5, 0), (2, 0), (3, 1), (1, 1), (8, 2)]:
+        expected[i] -= RATE * gradients[bag]
+    for i, row in zip((7, 1, 0), rows, strict=True):
+        expected[i] -= RATE * row
+    ids, moves, of = joined([(bags, jnp.float32(gradients)), (jnp.int32([7, 1, 0]), jnp.float32(rows))])
+    actual, _ = sgd().update(jnp.float32(table), (), ids, moves, RATE, of)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    assert joined([(jnp.int32([7, 1, 0]), jnp.float32(rows))])[2] is None
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -95,6 +95,7 @@ def neighbors(arguments: Neighbors) -> None:
     from jaxembed.cli.embed import search
     from jaxembed.evaluation import neighbours
     from jaxembed.terminal import show_near
+    from jaxembed.vectors import SubwordVectors
 
     if not arguments.words:
         raise ValueError("give at least one word: jaxembed neighbors VECTORS king")
@@ -106,8 +107,13 @@ def neighbors(arguments: Neighbors) -> None:
     # An encoder's run also keeps vectors by key (test/0 and so on), which can be looked up like those of words.
     if vectors is None or (encoder and (arguments.among or any(word not in vectors for word in arguments.words))):
         return search(arguments.vectors, arguments.words, topn, arguments.among)
-    for word, near in neighbours(vectors, arguments.words, topn).items():
-        show_near(word, "neighbour", near)
+    # fastText has vectors of words that it has never seen; they are no rows of its matrix.
+    by_parts = isinstance(vectors, SubwordVectors)
+    unseen = [word for word in arguments.words if by_parts and word not in vectors.key_to_index]
+    near = {word: vectors.most_similar(word, topn=topn) for word in unseen}
+    near |= neighbours(vectors, [word for word in arguments.words if word not in near], topn)
+    for word in dict.fromkeys(arguments.words):
+        show_near(word, "neighbour", near[word])
 
 
 def _encodes(run: Path) -> bool:

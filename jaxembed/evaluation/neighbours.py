@@ -102,6 +102,8 @@ def neighbours(vectors: WordVectors, words: Sequence[str], topn: int = 10) -> di
     Raises KeyError for a word that is not in the vocabulary (near matches are named), and ValueError for one whose vector
     is not finite: nothing is near to it.
     """
+    if not words:
+        return {}
     keys = vectors.index_to_key
     places = Places(keys)
     rows = np.array([places[word] for word in words], np.int32)

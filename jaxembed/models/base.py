@@ -116,14 +116,15 @@ class Model:
             )
         return vectors
 
-    def _keyed(self, vectors: np.ndarray) -> KeyedVectors:
+    def _keyed(self, vectors: np.ndarray, params: Params | None = None) -> KeyedVectors:
+        """What `wv` is to be: the vectors by their words, made from `params`, which are None before training."""
         vocabulary = self._known_vocabulary()
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
-    def _put(self, vectors: np.ndarray) -> None:
+    def _put(self, vectors: np.ndarray, params: Params) -> None:
         """Gives `wv` other vectors; attributes that were set of its keys stay."""
         attributes = self.wv.expandos
-        self.wv = self._keyed(vectors)
+        self.wv = self._keyed(vectors, params)
         self.wv.expandos = attributes | self.wv.expandos
 
     def _fit(
@@ -140,7 +141,7 @@ class Model:
 
         def on_epoch(epoch, progress, vectors):
             if callbacks:
-                self._put(np.asarray(vectors()[0]))
+                self._put(np.asarray(vectors()[0]), vectors.params()[0])
             self.losses.append(float(progress.loss[0]))
             tell("on_epoch_end")
             if epoch + 1 < training.epochs:
@@ -151,7 +152,7 @@ class Model:
         seeds = (_seed_of_call(self.seed, self.train_count),)
         self.result = fit(self.method, data, training, seeds=seeds, init=start, on_epoch=on_epoch)
         self.train_count += 1
-        self._put(self.result.vectors[0])
+        self._put(self.result.vectors[0], self.result.params[0])
         self._keep(self.result, start)
         tell("on_train_end")
         return self.result

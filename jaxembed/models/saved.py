@@ -16,9 +16,10 @@ import numpy as np
 from jaxembed.files import replacing
 from jaxembed.tensors import as_tensors
 from jaxembed.vectors import KeyedVectors
+from jaxembed.vectors.subwords import TENSORS
 
 FORMAT = 1  # raised when older versions could not read what is written
-_OTHERS = {"vectors", "keys", "counts", "attributes", "model"}  # tensors that are no tables
+_OTHERS = {"vectors", "keys", "counts", "attributes", "model", *TENSORS}  # tensors that are no tables
 
 
 class Saved(NamedTuple):
@@ -36,6 +37,7 @@ def write_model(path: str | os.PathLike, kind: str, saved: Saved) -> None:
     about = {"format": FORMAT, "class": kind, **saved.about}
     tensors = {
         **as_tensors(saved.wv.index_to_key, saved.wv.vectors, saved.wv.expandos),
+        **saved.wv.other_tensors(),
         **{name: np.ascontiguousarray(table, np.float32) for name, table in saved.tables.items()},
         "model": np.frombuffer(json.dumps(about, default=np.generic.item).encode(), np.uint8),
     }

@@ -111,8 +111,12 @@ class Word2Vec(Gone, Model):
     @property
     def method(self) -> skipgram.SkipGram | cbow.CBOW:
         """How the model learns, by its settings as they are now."""
+        settings = self._method_settings()
+        return skipgram.SkipGram(**settings) if self.sg else cbow.CBOW(cbow_mean=bool(self.cbow_mean), **settings)
+
+    def _method_settings(self) -> dict[str, Any]:
         chosen = self.objective or ("hierarchical_softmax" if self.hs else "negative_sampling")
-        settings: dict[str, Any] = {
+        return {
             "vector_size": self.vector_size,
             "window": self.window,
             "shrink_windows": bool(self.shrink_windows),
@@ -121,7 +125,11 @@ class Word2Vec(Gone, Model):
             "sample": self.sample,
             "objective": pairwise(chosen),
         }
-        return skipgram.SkipGram(**settings) if self.sg else cbow.CBOW(cbow_mean=bool(self.cbow_mean), **settings)
+
+    @property
+    def _recipe(self) -> str:
+        """The recipe whose training this is."""
+        return "skipgram" if isinstance(self.method, skipgram.SkipGram) else "cbow"
 
     @classmethod
     def settings(cls) -> set[str]:
@@ -248,7 +256,7 @@ class Word2Vec(Gone, Model):
         end = self.min_alpha if end_alpha is None else end_alpha
         if start <= 0:
             raise ValueError(f"alpha must be above 0, not {start}")
-        usual = recipe("skipgram" if isinstance(self.method, skipgram.SkipGram) else "cbow").training
+        usual = recipe(self._recipe).training
         rate = start / ALPHA * usual.learning_rate
         return replace(usual, epochs=epochs, learning_rate=rate, final_rate=end / start)
 

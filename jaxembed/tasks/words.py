@@ -12,10 +12,11 @@ import numpy as np
 from jaxembed.data.text import hold_out, read_corpus
 from jaxembed.evaluation import benchmark_tasks, evaluate
 from jaxembed.evaluation.benchmarks import Half, benchmarks_digest
+from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Unmeasured, checked
-from jaxembed.vectors import KeyedVectors
+from jaxembed.vectors import KeyedVectors, SubwordVectors
 
 # What is measured while training, on dev halves: the other half stays unseen until settings are chosen. Analogies take
 # longer: they are measured after each pass only, among fewer words than at the end.
@@ -71,6 +72,9 @@ class Words(Task):
         if isinstance(method, WordMethod):
             method.check_learned(params)
         vocabulary = self.found.train.vocabulary
+        if isinstance(method, FastText):
+            parts = method.subwords(vocabulary.words, params)
+            return SubwordVectors(vocabulary.words, vectors, vocabulary.counts, parts)
         return KeyedVectors(vocabulary.words, vectors, vocabulary.counts)
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:

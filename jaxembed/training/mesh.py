@@ -90,16 +90,20 @@ class Layout:
 
         return jax.tree.map(cut, batch)
 
-    def moves(self, ids: jax.Array, gradients: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Ids and their row gradients where a table's scatter wants them: all rows everywhere, cut by column as it is.
+    def moves(
+        self, ids: jax.Array, gradients: jax.Array, of: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """What `tables.joined` gives where a table's scatter wants it: all rows everywhere, cut by column as it is.
 
         Otherwise the partitioner may scatter into a whole table on each device and add the tables up.
         """
         if self.mesh is None or self.mesh.size == 1:
-            return ids, gradients
+            return ids, gradients, of
         columns = "model" if gradients.shape[-1] % self.mesh.shape["model"] == 0 else None
         constrain = jax.lax.with_sharding_constraint
-        return constrain(ids, self._at(P())), constrain(gradients, self._at(P(None, columns)))
+        everywhere = lambda x: constrain(x, self._at(P()))
+        shared = None if of is None else everywhere(of)
+        return everywhere(ids), constrain(gradients, self._at(P(None, columns))), shared
 
     def put(self, tree: Any) -> Any:
         """Host arrays, the same in every process, on every device."""

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from jaxembed.ranges import Checked
+from jaxembed.tables import Bags
 
 if TYPE_CHECKING:
     from jaxembed.training.settings import Training
 
 Batch = Any
-Lookups = dict[str, tuple[str, jax.Array]]
+Lookups = dict[str, tuple[str, jax.Array | Bags]]
 
 
 @jax.tree_util.register_static
@@ -188,7 +189,7 @@ class Method(Checked):
         raise NotImplementedError
 
     def lookups(self, batch: Batch) -> Lookups:
-        """The rows that this batch touches: `{name: (table, ids [...])}`."""
+        """The rows that this batch touches: `{name: (table, ids [...])}`, or `Bags` of ids, whose rows are added up."""
         return {}
 
     def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:

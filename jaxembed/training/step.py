@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxembed.tables import RowOptimizer, gather
+from jaxembed.tables import RowOptimizer, gather, joined
 from jaxembed.training.mesh import Layout
 from jaxembed.training.method import Method, Params, Shard
 
@@ -73,19 +73,14 @@ def train_step(
         if not used:
             continue
         # All rows of a table in one scatter: with two, XLA copies the whole table in between.
-        ids = _joined([lookups[name][1].reshape(-1) for name in used])
-        gradients = _joined([row_gradients[name].reshape(-1, row_gradients[name].shape[-1]) for name in used])
-        moves = layout.moves(ids, gradients)
-        tables[table], row_states[table] = optimizers.of(table).update(tables[table], row_states[table], *moves, rate)
+        ids, gradients, of = layout.moves(*joined([(lookups[name][1], row_gradients[name]) for name in used]))
+        update = optimizers.of(table).update
+        tables[table], row_states[table] = update(tables[table], row_states[table], ids, gradients, rate, of)
     net, net_state = state.params.net, state.net
     if net is not None:
         updates, net_state = optimizers.net.update(net_gradients, net_state, net)
         net = optax.apply_updates(net, jax.tree.map(lambda update: -rate * update, updates))
     return State(Params(tables, net, method.keep(kept, net)), row_states, net_state, state.step + 1, state.key), metrics
-
-
-def _joined(parts: list[jax.Array]) -> jax.Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
 class Total(NamedTuple):

@@ -4,5 +4,6 @@ NumPy alone, so that reading a file of vectors does not wait for JAX; what needs
 """
 
 from jaxembed.vectors.keyed import KeyedVectors, load_vectors
+from jaxembed.vectors.subwords import SubwordVectors
 
-__all__ = ["KeyedVectors", "load_vectors"]
+__all__ = ["KeyedVectors", "SubwordVectors", "load_vectors"]

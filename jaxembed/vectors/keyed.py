@@ -129,12 +129,23 @@ class KeyedVectors(Search):
 
     def save(self, fname: str | os.PathLike) -> None:
         """Writes keys, vectors and attributes of keys to one safetensors file, whole or not at all."""
-        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.expandos)
+        tensors.write_safetensors(fname, self.index_to_key, self.vectors, self.expandos, **self.other_tensors())
+
+    def other_tensors(self) -> dict[str, np.ndarray]:
+        """What a file of these holds beside keys, vectors and attributes, by name."""
+        return {}
 
     @classmethod
     def load(cls, fname: str | os.PathLike, mmap: str | None = None) -> "KeyedVectors":
-        """Reads what `save` wrote; with `mmap="r"` the vectors stay on disk until they are touched."""
-        found = _named(fname, cls, *tensors.read_safetensors(fname, mmap=bool(mmap)))
+        """Reads what `save` wrote; with `mmap="r"` the vectors stay on disk until they are touched.
+
+        Those of fastText come back as `SubwordVectors`, which have vectors of words that are not there, too.
+        """
+        from jaxembed.vectors.subwords import SubwordVectors, read_subwords
+
+        parts = tensors.read_safetensors(fname, mmap=bool(mmap))
+        subwords = read_subwords(fname)
+        found = _named(fname, cls, *parts) if subwords is None else _named(fname, SubwordVectors, *parts, subwords)
         found.expandos |= tensors.read_attributes(fname)
         return found
 

@@ -84,7 +84,7 @@ class Search(Table):
         if topn is None:
             return scores
         scores = np.where(np.isfinite(scores), scores, -np.inf)
-        left_out = {self.get_index(key) for key in given if not isinstance(key, np.ndarray)}
+        left_out = {self.get_index(key, -1) for key in given if not isinstance(key, np.ndarray)}
         wanted = min(max(topn, 0) + len(left_out), len(scores))
         best = np.argpartition(-scores, wanted - 1)[:wanted] if wanted else np.zeros(0, int)
         best = best[np.argsort(-scores[best], kind="stable")]
