@@ -1,6 +1,6 @@
 """Ours and the peers by the calls that people make, alternately, on one corpus file: speed, whole calls, quality, memory.
 
-    python -m experiments.bench_words                      # `make bench`: 40 minutes on 2 cores, needs gensim
+    python -m experiments.bench_words                      # `make bench`: an hour on 2 cores, needs gensim
     python -m experiments.bench_words --parts skipgram cbow --seeds 1
     GLOVE_BIN=~/GloVe/build python -m experiments.bench_words --parts glove   # with Stanford's C program beside
     python -m experiments.bench_words --preset smoke --results runs/bench     # a minute: does everything run?
@@ -11,6 +11,7 @@ counting. `--parts tuned_skipgram tuned_cbow` compare quality at learning rates 
 halves. Writes table.md and a line for every call to measurements.jsonl. Expect Skip-gram at six times gensim's speed or more.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -39,7 +40,7 @@ from jaxembed.vectors import KeyedVectors, load_vectors
 BENCHMARKS = ("wordsim353", "simlex999", "google")
 WINDOW = 10  # of GloVe's counts, ours and the program's
 Rows = Iterator[Row]
-Part = Literal["reading", "counting", "skipgram", "cbow", "glove", "tuned_skipgram", "tuned_cbow"]
+Part = Literal["reading", "counting", "skipgram", "cbow", "fasttext", "glove", "tuned_skipgram", "tuned_cbow"]
 ALPHA = 0.025  # gensim's default learning rate, and ours
 STANFORD = "Stanford's C program"
 NO_GENSIM = "gensim is not installed and was not measured: `pip install .[bench]`."
@@ -51,7 +52,7 @@ class Settings:
 
     preset: Literal["full", "smoke"] = "full"  # Where the other settings start from.
     # Which rows. Not by default: tuned_skipgram and tuned_cbow, 40 minutes more.
-    parts: tuple[Part, ...] = ("reading", "counting", "skipgram", "cbow", "glove")
+    parts: tuple[Part, ...] = ("reading", "counting", "skipgram", "cbow", "fasttext", "glove")
     data: str = "enwik8-text"  # A dataset of texts.
     results: Path = Path("results/bench_words")  # Everything is written under this folder.
     # Ours and the peer take turns, a seed each. What other seeds gave in an earlier call stays.
@@ -98,17 +99,15 @@ def call(who: str, kind: str, path: str, seed: int, alpha: float | None = None) 
         from jaxembed import GloVe
 
         model: Any = GloVe(corpus_file=path, seed=seed)
-    elif who == "gensim":
-        from gensim.models import Word2Vec
-
-        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed, workers=2, **own)
     else:
-        from jaxembed import Word2Vec
-
-        model = Word2Vec(corpus_file=path, sg=int(kind == "skipgram"), seed=seed, **own)
+        library = importlib.import_module("gensim.models" if who == "gensim" else "jaxembed")
+        own |= {"workers": 2} if who == "gensim" else {}
+        kinds = {"fasttext": library.FastText}
+        model = kinds.get(kind, library.Word2Vec)(corpus_file=path, sg=int(kind != "cbow"), seed=seed, **own)
     row |= {"whole": time.perf_counter() - start, "epochs": model.epochs, "peak": _peak()}
-    row |= own | quality(KeyedVectors([str(word) for word in model.wv.index_to_key], np.array(model.wv.vectors)))
-    if kind != "glove" and not own:
+    row |= {"alpha": alpha} if alpha is not None else {}
+    row |= quality(KeyedVectors([str(word) for word in model.wv.index_to_key], np.array(model.wv.vectors)))
+    if kind != "glove" and alpha is None:
         start = time.perf_counter()
         told = {"total_words": int(model.corpus_total_words or 0), "total_examples": model.corpus_count}
         model.train(corpus_file=path, epochs=2, **told)
@@ -136,7 +135,7 @@ def apart(who: str, kind: str, path: Path, seed: int, alpha: float | None = None
 
 
 def words(kind: str, settings: Settings, corpus: Corpus) -> Rows:
-    """Skip-gram or CBOW: turns of ours and gensim's, a seed each."""
+    """Skip-gram, CBOW or fastText (Skip-gram's): turns of ours and gensim's, a seed each."""
     with corpus_file(settings) as path:
         for seed in settings.seeds:
             for who in ("ours", "gensim") if has_gensim() else ("ours",):
@@ -267,7 +266,8 @@ def table(settings: Settings, rows: list[Row]) -> str:
         return [row[figure] for row in rows if row["part"] == part and row["who"] == who and figure in row]
 
     lines = ["# Word vectors by the calls that people make: speed, quality, memory", ""]
-    for part, peer in {"skipgram": "gensim", "cbow": "gensim", "glove": STANFORD}.items():
+    peers = {"skipgram": "gensim", "cbow": "gensim", "fasttext": "gensim", "glove": STANFORD}
+    for part, peer in peers.items():
         sides = [who for who in ("ours", peer) if values(part, who, "whole")]
         if "ours" not in sides:
             continue
@@ -342,8 +342,8 @@ def main(settings: Settings) -> None:
     if not has_gensim():
         print(NO_GENSIM, file=sys.stderr)
     own: dict[str, Callable[[Settings, Corpus], Rows]] = {"reading": reading, "glove": glove, "counting": counting}
-    for kind in ("skipgram", "cbow"):
-        own |= {kind: partial(words, kind), f"tuned_{kind}": partial(tuned, kind)}
+    own |= {kind: partial(words, kind) for kind in ("skipgram", "cbow", "fasttext")}
+    own |= {f"tuned_{kind}": partial(tuned, kind) for kind in ("skipgram", "cbow")}
     parts = {name: partial(own[name], settings, corpus) for name in settings.parts}
 
     def stays(row: Row, part: str) -> bool:

@@ -140,7 +140,7 @@ _HEAD: dict[str, Any] = {"projection": (256, 64)}
 RECIPES: dict[str, Recipe] = {
     "skipgram": _words(SkipGram(), epochs=5, learning_rate=0.3),
     "cbow": _words(CBOW(), epochs=5, learning_rate=0.6, sweeps=0, damping=0.0),
-    "fasttext": _words(FastText(), epochs=5, learning_rate=0.3),
+    "fasttext": _words(FastText(), epochs=5, learning_rate=0.5),
     "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
     "simclr": _images(images.SimCLR, **_HEAD),
     "supcon": _images(images.SupCon, **_HEAD),

@@ -18,7 +18,7 @@ def subwords(words: Sequence[str], min_n: int, max_n: int, bucket: int) -> tuple
     which are taken as signed, modulo `bucket`; neither `<` nor `>` alone is an n-gram. With `bucket` 0, or `max_n` below
     `min_n`, words have none. Source: Bojanowski et al. 2017, and fastText's `Dictionary::computeSubwords`.
     """
-    if bucket < 1 or max_n < min_n:
+    if bucket < 1 or max_n < max(min_n, 1):
         return np.zeros(len(words) + 1, np.int64), np.zeros(0, np.int64)
     parts = [_cut(words[i : i + _AT_ONCE], min_n, max_n, bucket) for i in range(0, len(words), _AT_ONCE)]
     counts, ids = ([part[which] for part in parts] for which in (0, 1))
@@ -91,7 +91,7 @@ class Subwords(NamedTuple):
 
     def known(self, word: str) -> tuple[np.ndarray, int]:
         """The rows of those n-grams of a word that were trained, and how many n-grams it has in all."""
-        _, ids = subwords([word], self.min_n, self.max_n or -1, self.bucket)
+        _, ids = subwords([word], self.min_n, self.max_n, self.bucket)
         if not len(self.grams):
             return np.zeros(0, int), len(ids)
         place = np.minimum(np.searchsorted(self.grams, ids), len(self.grams) - 1)

@@ -1,7 +1,8 @@
 """fastText: Skip-gram whose words are made of their n-grams (Bojanowski et al. 2017)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -50,9 +51,9 @@ class FastText(SkipGram):
         if self.bucket >= 1 << 32:
             raise ValueError(f"bucket must be below 2^32, the number of hashes, not {self.bucket}")
 
-    def parts(self, words: list[str]) -> WordParts:
+    def parts(self, words: Sequence[str]) -> WordParts:
         """The rows that words are made of."""
-        return word_parts(words, self.min_n, self.max_n if self.max_n else -1, self.bucket)
+        return _parts_of(tuple(words), self.min_n, self.max_n, self.bucket if self.max_n else 0)
 
     def subwords(self, words: list[str], params: Params) -> Subwords:
         """What was learned of the parts of `words`."""
@@ -142,6 +143,11 @@ class FastText(SkipGram):
 
         words = jnp.zeros((constants["keep"].shape[0], table.shape[1]), table.dtype)
         return lax.fori_loop(0, -(-count // size), add, words)[:, : self.vector_size]
+
+
+@lru_cache(2)  # a training needs them where it begins and where it ends
+def _parts_of(words: tuple[str, ...], min_n: int, max_n: int, bucket: int) -> WordParts:
+    return word_parts(words, min_n, max_n, bucket)
 
 
 class _Groups(NamedTuple):

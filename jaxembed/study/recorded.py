@@ -27,6 +27,7 @@ from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.study.values import as_json
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.start import Start
+from jaxembed.tasks.words import RareWords
 from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
 from jaxembed.training.settings import Training
@@ -61,7 +62,7 @@ def classes() -> dict[str, type]:
     methods = [kind for module in modules for kind in vars(module).values() if _is_method(kind)]
     objectives = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
     of_recipes = [type(part) for recipe in RECIPES.values() for part in (recipe.method, recipe.task)]
-    known = (*methods, *objectives, *of_recipes, Training, Dense, Encoder, Augmentation, Start)
+    known = (*methods, *objectives, *of_recipes, RareWords, Training, Dense, Encoder, Augmentation, Start)
     return {kind.__name__: kind for kind in known}
 
 

@@ -1,7 +1,7 @@
 """Words as a task: a corpus to train on, and the benchmarks by which word vectors are judged."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxembed.data.text import hold_out, read_corpus
-from jaxembed.evaluation import benchmark_tasks, evaluate
+from jaxembed.evaluation import benchmark_tasks, evaluate, load_pairs, select, similarity_task
 from jaxembed.evaluation.benchmarks import Half, benchmarks_digest
 from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.words import WordMethod
@@ -40,6 +40,9 @@ class Words(Task):
     max_words: CountOrZero = 0  # Number of words of the corpus, the first; 0 takes all.
 
     unit: ClassVar[str] = "words"
+    halved: ClassVar[Mapping[str, str]] = (
+        SETS  # the benchmarks whose halves are measured as well, and what kind each is
+    )
     # Settings are chosen on the dev halves. No choice was made on the test halves, so they come first.
     columns: ClassVar[Mapping[str, str]] = {
         **{f"{name} test": f"{group}/{name}-test" for name, group in SETS.items()},
@@ -90,13 +93,60 @@ class Words(Task):
         halves: tuple[Half, ...] = ("test", "dev")
         for half in halves:
             for row in evaluate(product, split=half, names=SETS):
-                if row["benchmark"] in SETS:
+                if row["benchmark"] in self.halved:
                     name = f"{row['benchmark']}-{half}"
-                    figures = {f"{SETS[str(row['benchmark'])]}/{name}": row["value"], f"coverage/{name}": _covered(row)}
+                    figures = {
+                        f"{self.halved[str(row['benchmark'])]}/{name}": row["value"],
+                        f"coverage/{name}": _covered(row),
+                    }
                     summary |= checked(figures, why=_too_few(row))
         dev = [summary[f"{group}/{name}{DEV}"] for name, group in SETS.items()]
         lacks = next((value for value in dev if isinstance(value, Unmeasured)), None)
         return summary | {MEAN: lacks or sum(dev) / len(dev)}
+
+
+@dataclass(frozen=True)
+class RareWords(Words):
+    """Words of texts, judged by those that are rare in them, and by their forms: the syntactic half of Google's analogies."""
+
+    least: Count = 5  # Fewest times that a rare word occurs in the texts that are trained on.
+    most: Count = 20  # Most times that a rare word occurs.
+
+    halved: ClassVar[Mapping[str, str]] = {**SETS, "google-syntactic": "analogies"}
+    columns: ClassVar[Mapping[str, str]] = {
+        **{f"{name}, rare, test": f"similarity/{name}-rare-test" for name in SIMILARITY},
+        "google syntactic test": "analogies/google-syntactic-test",
+        **{f"{name} test": f"{group}/{name}-test" for name, group in SETS.items()},
+        **{f"{name}, rare, dev": f"similarity/{name}-rare-dev" for name in SIMILARITY},
+        "dev mean": MEAN,
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.least > self.most:
+            raise ValueError(
+                f"least must not be above most: no word occurs {self.least} times or more and {self.most} or less"
+            )
+
+    def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
+        """Returns the figures of `Words`, and `similarity/<set>-rare-<half>` over those pairs of the set that have a rare word.
+
+        The other word of such a pair is rare or more frequent; pairs with a word that is not trained on so often are left out.
+        `pairs/<set>-rare-<half>` is their number.
+        """
+        corpus, summary = self.found.train, super().judge(vectors)
+        counts = np.bincount(corpus.tokens, minlength=len(corpus.vocabulary))
+        halves: tuple[Half, ...] = ("test", "dev")
+        for name in SIMILARITY:
+            for half in halves:
+                task = similarity_task(corpus.vocabulary, select(load_pairs(name), half))
+                rarer = counts[task.rows].min(axis=1, initial=self.most + 1)
+                rare = (rarer >= self.least) & (rarer <= self.most)
+                few = replace(task, rows=task.rows[rare], scores=task.scores[rare])
+                agreement = float(few(vectors[""])) if rare.sum() > 1 else np.nan
+                figures = {f"similarity/{name}-rare-{half}": agreement, f"pairs/{name}-rare-{half}": rare.sum()}
+                summary |= checked(figures, why=f"{rare.sum()} of its pairs have a rare word")
+        return summary
 
 
 def _covered(row: Mapping[str, Any]) -> float:

@@ -15,6 +15,7 @@ from experiments import (
     contrastive_images,
     contrastive_sentences,
     knowledge_graphs,
+    rare_words,
     recommendations,
 )
 from jaxembed.study.run import Run
@@ -24,7 +25,7 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, recommendations.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, knowledge_graphs.EXPERIMENT, rare_words.EXPERIMENT, recommendations.EXPERIMENT,
 ]  # fmt: skip
 
 
