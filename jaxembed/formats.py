@@ -17,7 +17,8 @@ import numpy as np
 
 from jaxembed.compression import compression, reading, writing
 
-Format = Literal["safetensors", "word2vec-text", "word2vec-binary", "glove"]
+Format = Literal["safetensors", "word2vec-text", "word2vec-binary", "glove", "facebook"]
+FACEBOOK = (793712314).to_bytes(4, "little")  # how models of Facebook's fastText begin (`jaxembed.facebook`)
 HEADER = re.compile(rb"\s*(\d+)\s+([1-9]\d*)\s*\Z")
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 BOM = codecs.BOM_UTF8
@@ -32,6 +33,8 @@ def detect(path: str | os.PathLike) -> Format:
     packed = compression(path)
     with reading(path) as file:
         head = file.read(_SAMPLE)
+        if head.startswith(FACEBOOK):
+            return "facebook"
         if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
             if packed:
                 raise ValueError(f"{path}: safetensors inside {packed}; unpack the file first")

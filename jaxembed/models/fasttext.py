@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.text import Corpus
+from jaxembed.facebook import write_facebook
 from jaxembed.methods import fasttext
 from jaxembed.models.base import Sentences, arguments
 from jaxembed.models.word2vec import Word2Vec
@@ -68,6 +69,17 @@ class FastText(Word2Vec):
     def settings(cls) -> set[str]:
         """The names of the arguments that say what a model is."""
         return arguments(Word2Vec) | {"min_n", "max_n", "bucket"}
+
+    def save_facebook_model(self, fname: str | os.PathLike) -> None:
+        """Writes a .bin file of Facebook's fastText program, which it and gensim's `load_facebook_model` can train further.
+
+        It holds a vector for each of the `bucket` n-grams: 800 MB for 2 million. Raises RuntimeError where there is no vocabulary
+        yet, and ValueError where not all words were trained.
+        """
+        told = {"ws": self.window, "epoch": self.epochs, "minCount": self.min_count, "neg": int(self.negative),
+                "loss": 1 if self._by_tree() else 2, "model": 2, "t": self.sample}  # fmt: skip
+        known = self._known_vocabulary()
+        write_facebook(fname, known.words, known.counts, self.wv.subwords, self._output_vectors(), told)
 
     def _keyed(self, vectors: np.ndarray, params: Params | None = None) -> SubwordVectors:
         vocabulary = self._known_vocabulary()

@@ -246,16 +246,18 @@ def load_vectors(
 ) -> KeyedVectors:
     """Opens a vector file of any known format, found from its content, compressed or not; or a run's folder.
 
-    The formats: our safetensors, word2vec text and binary, GloVe text. `limit` takes the first rows alone; `encoding` and
-    `unicode_errors` are for keys that are not UTF-8. Raises FileNotFoundError, or ValueError that says what is wrong and
-    where.
+    The formats: our safetensors, word2vec text and binary, GloVe text, fastText's .bin. `limit` takes the first rows alone;
+    `encoding` and `unicode_errors` are for keys that are not UTF-8. Raises FileNotFoundError, or ValueError that says what is
+    wrong and where.
     """
     if Path(path).is_dir():
         path = Path(path) / "vectors.safetensors"
     formats.check_options(limit, encoding, unicode_errors)
     kind = formats.detect(path)
-    if kind == "safetensors":
-        found = KeyedVectors.load(path)
+    if kind in ("safetensors", "facebook"):
+        from jaxembed.vectors.subwords import SubwordVectors
+
+        found = KeyedVectors.load(path) if kind == "safetensors" else SubwordVectors.load_facebook_format(path)
         return found if limit is None else found.vectors_for_all(found.index_to_key[:limit], copy_vecattrs=True)
     return KeyedVectors.load_word2vec_format(
         path,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxembed.facebook import read_facebook, write_facebook
 from jaxembed.naming import UnknownKeyError
 from jaxembed.subwords import Subwords
 from jaxembed.vectors.keyed import KeyedVectors
@@ -97,6 +98,23 @@ class SubwordVectors(KeyedVectors):
                 if key in self.key_to_index:
                     found.set_vecattr(key, name, self.get_vecattr(key, name))
         return found
+
+    def save_facebook_format(self, fname: str | os.PathLike) -> None:
+        """Writes a .bin file of Facebook's fastText program, which gensim's `load_facebook_vectors` opens.
+
+        It holds a vector for each of the `bucket` n-grams: 800 MB for 2 million. Raises ValueError where keys have been added.
+        """
+        counts = np.ones(len(self), np.int64) if self.counts is None else self.counts
+        write_facebook(fname, self.index_to_key, counts, self.subwords)
+
+    @classmethod
+    def load_facebook_format(cls, fname: str | os.PathLike) -> "SubwordVectors":
+        """Reads a .bin file of Facebook's fastText program, of gensim, or of `save_facebook_format`; also compressed.
+
+        Raises ValueError for another file, one that is cut short, and models that were quantised or trained to classify.
+        """
+        found = read_facebook(fname)
+        return cls(found.words, found.vectors, found.counts, found.parts)
 
     def other_tensors(self) -> dict[str, np.ndarray]:
         """The parts of words."""

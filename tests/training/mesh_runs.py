@@ -21,6 +21,7 @@ from jaxembed.data.images import Images
 from jaxembed.data.interactions import Interactions
 from jaxembed.encoders.functional import encoder
 from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.images import SimCLR
 from jaxembed.methods.lightgcn import LightGCN
@@ -38,7 +39,7 @@ from jaxembed.training.settings import Training
 
 # Devices for data and for columns: those of tables are cut by column alone, or both ways; those of encoders by row, or both ways.
 MESHES = {"tables": ((1, 8), (4, 2)), "nets": ((8, 1), (4, 2))}
-TABLES = ("skipgram", "skipgram-sgd", "cbow", "glove")
+TABLES = ("skipgram", "skipgram-sgd", "fasttext", "cbow", "glove")
 RECOMMENDERS = ("mf", "lightgcn")
 D, CLASSES, BATCH, ROWS = 32, 24, 32, 24 * 32
 
@@ -108,6 +109,11 @@ class WideSkipGram(AsGiven, SkipGram):
 
 
 @dataclass(frozen=True)
+class WideFastText(AsGiven, FastText):
+    """fastText in wide steps."""
+
+
+@dataclass(frozen=True)
 class WideCBOW(AsGiven, CBOW):
     """CBOW in wide steps."""
 
@@ -134,6 +140,7 @@ def cases():
         "lightgcn": (LightGCN(**small), pairs, None, plain),
         "skipgram": (WideSkipGram(**words), corpus, held, training),
         "skipgram-sgd": (WideSkipGram(**words), corpus, None, sgd),
+        "fasttext": (WideFastText(**words), corpus, held, training),
         "cbow": (WideCBOW(**words), corpus, None, training),
         "glove": (glove, counts, None, replace(training, epochs=1)),
         "simclr": (views, Images(pictures, None, (), "0" * 32), None, plain),
