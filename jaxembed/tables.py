@@ -42,6 +42,11 @@ class Bags(NamedTuple):
     of: jax.Array
     number: int
 
+    @property
+    def size(self) -> int:
+        """How many rows are looked up, padding among them."""
+        return self.ids.size
+
 
 def padded(dimension: int) -> int:
     """`dimension` rounded up to whole lanes of 8 columns: the width that a table is stored with."""
