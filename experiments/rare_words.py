@@ -8,6 +8,9 @@
 
 A pair of WordSim-353 or SimLex-999 counts as rare if its rarer word occurs 5 to 20 times in the text. Both methods have the same
 three trials of their learning rate, and the best by the mean over the dev halves of all pairs and analogies is trained.
+
+Expect of `small`, on test halves: syntactic analogies .57 for fastText and .17 for Skip-gram, rare pairs of SimLex-999 .14 and
+.06, and those of WordSim-353, of which there are 23, .34 and .37: intervals of the rare pairs are wide, and overlap.
 """
 
 from collections.abc import Mapping
