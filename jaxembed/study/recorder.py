@@ -145,7 +145,7 @@ class Recorder:
             if tracker is not None:
                 if pictures:
                     tracker.log(pictures, result.steps)
-                tracker.artifact(task.unit, task.projected(product))
+                tracker.artifact(task.shown or task.unit, task.projected(product))
         except ValueError as error:  # a missing picture is no reason to lose a run
             warnings.warn(f"{run.folder}: there are no pictures: {error}", stacklevel=2)
         found = self.task.found

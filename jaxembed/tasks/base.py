@@ -78,7 +78,8 @@ class Task(Checked):
     # Commit or tag of a dataset on the hub. If it is given, the hub's dataset is read, even if there is a local one.
     revision: str | None = None
 
-    unit: ClassVar[str] = "examples"
+    unit: ClassVar[str] = "examples"  # in which speeds are counted
+    shown: ClassVar[str] = ""  # what the vectors in the projector are of; by default the unit
     columns: ClassVar[Mapping[str, str]] = {}  # of a table: `{header: key of a run's summary}`
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that reports draw
     unranked: ClassVar[tuple[str, ...]] = ()  # headers of columns in which no value is better than another

@@ -42,6 +42,7 @@ class Documents(Task):
     max_words: CountOrZero = 0  # Number of words that are trained on, those of the first documents; 0 takes all.
 
     unit: ClassVar[str] = "words"
+    shown: ClassVar[str] = "documents"
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")
 
     @property
