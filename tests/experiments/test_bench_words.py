@@ -28,6 +28,7 @@ def test_smoke_measures_every_part_and_the_table_holds_it(tmp_path, monkeypatch)
     assert os.environ.get("JAXEMBED_CACHE") == before
     rows, table = measured(tmp_path), (tmp_path / "table.md").read_text()
     expected = {"reading": {"ours", "gensim"}, "counting": {"ours"}, "skipgram": {"ours", "gensim"},
+                "fasttext": {"ours", "gensim"},
                 "cbow": {"ours", "gensim"}, "glove": {"ours"}}  # fmt: skip
     assert {part: {row["who"] for row in rows if row["part"] == part} for part in expected} == expected
     for row in rows:
