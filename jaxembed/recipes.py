@@ -158,7 +158,7 @@ RECIPES: dict[str, Recipe] = {
     "fasttext": _words(FastText(), epochs=5, learning_rate=0.5),
     "glove": _words(GloVe(), epochs=10, learning_rate=0.3),
     "doc2vec": _documents(documents.DBOW(sample=0.0), 0.5),
-    "doc2vec_dm": _documents(documents.DM(sample=0.0), 0.5),
+    "doc2vec_dm": _documents(documents.DM(sample=1e-4), 0.5),
     "simclr": _images(images.SimCLR, **_HEAD),
     "supcon": _images(images.SupCon, **_HEAD),
     "moco": _images(images.MoCo, **_HEAD),

@@ -200,6 +200,7 @@ class DM(DocumentMethod, CBOW):
 
     # How vectors of document and words become one: their mean, their sum, or all of them side by side, in the order of the text.
     combine: Literal["mean", "sum", "concat"] = "mean"
+    shared_negatives: Count = 128  # Fewer, since each word is scored with all of them.
     block: Count = 16  # Shorter than without windows, since less of what their products multiply by is then zero.
 
     reads_words: ClassVar[bool] = True  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -147,7 +147,7 @@ def test_documents_are_skipgram_and_cbow():
 
 def test_the_negatives_of_a_step_are_shared_by_all_its_documents(documents):
     _, _, batch, _ = a_batch(DBOW(), documents)
-    assert batch["negatives"].shape == (1, 32)
+    assert batch["negatives"].shape == (1, DBOW().shared_negatives)
 
 
 @pytest.mark.parametrize(
