@@ -15,6 +15,7 @@ from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
+_COMPARED, _SAMPLED = 16_384, 4_096  # number of vectors up to which all are compared, and of those that then stand for all
 DEV = "-dev"  # suffix of figures of the validation part
 Channels = Annotated[int, Range(least=1, most=3)]
 
@@ -169,7 +170,12 @@ class Task(Checked):
 
 
 def shape_of_vectors(vectors: jax.Array) -> dict[str, np.ndarray]:
-    """Returns the figures `geometry/...` of each run's vectors `[runs, n, d]`."""
+    """Returns the figures `geometry/...` of each run's vectors `[runs, n, d]`; of many, those of some, spread over all.
+
+    Every vector is compared with every other, which takes longer than training does if there are a hundred thousand.
+    """
+    n = vectors.shape[1]
+    vectors = vectors if n <= _COMPARED else vectors[:, :: -(-n // _SAMPLED)]
     found = [jax.device_get(geometry(one)) for one in vectors]
     return {f"geometry/{name}": np.stack([one[name] for one in found]) for name in found[0]}
 
