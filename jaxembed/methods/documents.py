@@ -38,9 +38,9 @@ class DocumentMethod(WordMethod):
     block: Count = 32  # Number of consecutive words of a document that are scored together.
     tile: Count = 32  # Number of words scored in one matrix product: a block.
     halo: Annotated[int, Range(least=-1)] = -1  # Number of words that a block sees beyond either end: the window, or 0.
-    shared_negatives: Count = (
-        32  # Negatives drawn for a step; they are weighted so that they count as `negative` per positive.
-    )
+    # Negatives drawn for a step; they are weighted so that they count as `negative` per positive. A document is scored with each of
+    # them once, so that many are cheap, and few are not enough.
+    shared_negatives: Count = 256
     document_rate: Positive = 1.0  # Factor on the learning rate of the documents' vectors.
     infer_epochs: Count = 10  # Number of passes over a new document while its vector is inferred.
     infer_rate: Positive = 0.5  # Learning rate of inference at its start; it falls to zero.

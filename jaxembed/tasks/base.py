@@ -15,7 +15,10 @@ from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
-_COMPARED, _SAMPLED = 16_384, 4_096  # number of vectors up to which all are compared, and of those that then stand for all
+_COMPARED, _SAMPLED = (
+    16_384,
+    4_096,
+)  # number of vectors up to which all are compared, and of those that then stand for all
 DEV = "-dev"  # suffix of figures of the validation part
 Channels = Annotated[int, Range(least=1, most=3)]
 
