@@ -21,7 +21,7 @@ from jaxembed.tasks.documents import DEV_ACCURACY
 
 CONTENDERS = ("doc2vec/negative_sampling", "doc2vec/infonce", "doc2vec_dm/negative_sampling")
 IMDB: dict[str, Any] = {"data": "imdb", "label": "label"}
-RATES = ("learning_rate=0.25,0.5",)
+RATES = ("learning_rate=0.25,0.5,1",)
 
 PRESETS = {
     "smoke": Preset(
@@ -31,7 +31,7 @@ PRESETS = {
         CONTENDERS, Path("results/documents_accelerator"), {**IMDB, "epochs": 20, "vector_size": 200}, tune=RATES,
         select=DEV_ACCURACY,
     ),
-    # A trial of PV-DM takes minutes: each contender has its recipe's rate. `--tune learning_rate=0.25,0.5` tunes them.
+    # A trial of PV-DM takes minutes: each contender has its recipe's rate. `--tune learning_rate=0.25,0.5,1` tunes them.
     "cpu": Preset(CONTENDERS, Path("results/documents"), IMDB, select=DEV_ACCURACY),
 }  # fmt: skip
 

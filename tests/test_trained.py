@@ -26,6 +26,7 @@ from jaxembed.methods.image_text import CLIP
 from jaxembed.methods.images import MoCo, Pixels, SimCLR
 from jaxembed.methods.sentences import AveragedTokens, SimCSE
 from jaxembed.study.run import Run
+from jaxembed.tracking import console
 
 SENTENCES = [
     "a dog runs over the grass",
@@ -237,7 +238,7 @@ def test_a_progress_bar_is_shown_on_a_terminal_when_it_takes_long(simclr, capsys
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
     shown = []
     for show, patience in ((None, 60), (False, -1), (True, 60), (None, -1)):
-        monkeypatch.setattr(trained, "_PATIENCE", patience)
+        monkeypatch.setattr(console, "_PATIENCE", patience)
         simclr.encode(IMAGES, show_progress_bar=show)
         shown.append("encoding" in capsys.readouterr().err)
     assert shown == [False, False, True, True]

@@ -16,7 +16,7 @@ from jaxembed.encoders.tables import SkipGramModel
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.skipgram import SkipGram
 from jaxembed.methods.words import WordMethod
-from jaxembed.ranges import Count, Positive, Range
+from jaxembed.ranges import Checked, Count, Positive, Range
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.scores import weighted_sums
@@ -38,14 +38,15 @@ class DocumentMethod(WordMethod):
     block: Count = 32  # Number of consecutive words of a document that are scored together.
     tile: Count = 32  # Number of words scored in one matrix product: a block.
     halo: Annotated[int, Range(least=-1)] = -1  # Number of words that a block sees beyond either end: the window, or 0.
-    # Negatives drawn for a step; they are weighted so that they count as `negative` per positive. A document is scored with each of
-    # them once, so that many are cheap, and few are not enough.
+    # Negatives drawn for a step; they are weighted so that they count as `negative` per positive. A document is scored with each
+    # of them once, so that many are cheap, and few are not enough.
     shared_negatives: Count = 256
     document_rate: Positive = 1.0  # Factor on the learning rate of the documents' vectors.
     infer_epochs: Count = 10  # Number of passes over a new document while its vector is inferred.
     infer_rate: Positive = 0.5  # Learning rate of inference at its start; it falls to zero.
 
     def __post_init__(self):
+        Checked.__post_init__(self)  # before tile and halo are chosen
         object.__setattr__(self, "tile", self.block)
         object.__setattr__(self, "halo", self.window if self.reads_words else 0)
         super().__post_init__()

@@ -77,7 +77,7 @@ def test_efficiency_is_throughput_over_the_first():
 
 
 def test_an_unknown_family_is_told(tmp_path):
-    with pytest.raises(ValueError, match="unknown family 'word2vec': the families are skipgram, "):
+    with pytest.raises(ValueError, match=r"unknown family 'word2vec'.* the families are skipgram, "):
         experiment.run(replace(SMOKE, families=("word2vec",), results=tmp_path))
 
 
