@@ -207,5 +207,8 @@ def search(run: Path, queries: Sequence[str], topn: int, among: Path | None) -> 
         raise ValueError(f"{path} holds no keys: embed once more with an --output that ends in .safetensors")
     vectors = own if path is None else load_vectors(path)
     for query in queries:
+        if vectors is own and own is not None and query in own:
+            show_near(query, "neighbour", own.most_similar(query, topn=topn))
+            continue
         is_file = "image" in model.inputs and ("text" not in model.inputs or Path(query).is_file())
         show_near(query, "neighbour", model.search(Path(query) if is_file else query, vectors, topn))

@@ -191,3 +191,21 @@ def test_slips_are_told_in_one_line(run, text, pictures, tmp_path, capsys):
     among = ["--among", tmp_path / "other.safetensors"]
     KeyedVectors(["a"], np.ones((1, 3))).save(among[1])
     assert "another model's" in error_of("neighbors", texts, "a dog", *among)
+
+
+def test_documents_are_found_by_their_names_and_by_texts(tmp_path, capsys):
+    run = tmp_path / "runs" / "seed-1"
+    line = f"train doc2vec --max-words 4000 --vector-size 8 --epochs 1 --min-count 1 --output {run.parent}"
+    assert main(line.split()) == 0
+    (tmp_path / "new.txt").write_text("the first text\n\nanother one\n")
+    capsys.readouterr()
+    assert main(["neighbors", str(run), "2", "the history of the world", "--topn", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("neighbour") == 2
+    assert main(["embed", str(run), str(tmp_path / "new.txt")]) == 0
+    found = KeyedVectors.load(run / "embedded.safetensors")
+    assert found.index_to_key == ["the first text", "another one"]
+    assert main(["neighbors", str(run), "the world", "--topn", "1"]) == 0
+    assert "text" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no word that occurs"):
+        jaxembed.load(run).search("zzzz")
