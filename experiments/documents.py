@@ -10,6 +10,8 @@ All documents are trained on without their classes, those of the test split amon
 of the train split. Beside it, vectors of the test split that are inferred from its texts, as those of new documents are. With
 --tune, learning rates are chosen by the accuracy on a tenth of the train split, from which that probe does not learn. Finished
 runs are kept.
+
+Expect an accuracy of .895 of PV-DBOW, and .897 of vectors that are inferred, in two minutes a run; of PV-DM .859 in five minutes.
 """
 
 from collections.abc import Mapping
