@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jaxembed.data.documents import DocumentInput
-from jaxembed.methods.documents import DocumentMethod, infer, word_constants
+from jaxembed.methods.documents import DocumentMethod, infer
+from jaxembed.methods.words import word_constants
 from jaxembed.tracking.console import progress_bar
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors

@@ -18,7 +18,6 @@ from jaxembed.methods.skipgram import SkipGram
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Checked, Count, Positive, Range
 from jaxembed.sampling import negatives, random, windows
-from jaxembed.sampling.huffman import huffman_paths
 from jaxembed.scores import weighted_sums
 from jaxembed.tables import gather, lanes, padded, row_adagrad
 from jaxembed.training.method import Lookups, Loss, Params, Shard, Source, Static, share_of
@@ -234,16 +233,6 @@ class DM(DocumentMethod, CBOW):
     def row_sizes(self) -> Mapping[str, int]:
         """Words side by side are wider than a vector."""
         return {} if self.combine != "concat" else {"out": (2 * self.window + 1) * -(-self.vector_size // 8) * 8}
-
-
-def word_constants(method: WordMethod, counts: np.ndarray) -> dict[str, Any]:
-    """Returns what drawing words takes, by their counts alone."""
-    found: dict[str, Any] = {"keep": windows.keep_probability(counts, method.sample)}
-    if method.objective.negatives == "path":
-        return found | huffman_paths(counts)._asdict()
-    if method.objective.negatives == "everybody":
-        return found
-    return found | negatives.unigram_table(counts, method.ns_exponent)._asdict()
 
 
 def infer(

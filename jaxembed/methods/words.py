@@ -121,11 +121,7 @@ class WordMethod(Method):
         pieces = max(1, -(-len(corpus.tokens) // self.shard_tokens))
         length = -(-len(corpus.tokens) // pieces)
         capacity = max(windows.kept_capacity(corpus.tokens[i * length : (i + 1) * length], keep) for i in range(pieces))
-        constants = {"keep": keep, "capacity": Static(min(capacity, length))}
-        if self.objective.negatives == "path":
-            constants |= huffman_paths(counts)._asdict()
-        elif self.objective.negatives != "everybody":
-            constants |= negatives.unigram_table(counts, self.ns_exponent)._asdict()
+        constants = word_constants(self, counts) | {"capacity": Static(min(capacity, length))}
 
         def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
             first, size = share_of(length, share, shares)
@@ -238,3 +234,13 @@ class WordMethod(Method):
             return (self.negative / self.shared_negatives) * positives[..., None]
         # With the weight 1 / (N q), the drawn negatives stand for the whole vocabulary.
         return jnp.exp(-batch["log_probability"])[:, None, None, :] / self.shared_negatives
+
+
+def word_constants(method: WordMethod, counts: np.ndarray) -> dict[str, Any]:
+    """Returns what drawing words takes, by their counts alone."""
+    found: dict[str, Any] = {"keep": windows.keep_probability(counts, method.sample)}
+    if method.objective.negatives == "path":
+        return found | huffman_paths(counts)._asdict()
+    if method.objective.negatives == "everybody":
+        return found
+    return found | negatives.unigram_table(counts, method.ns_exponent)._asdict()

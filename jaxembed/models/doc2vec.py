@@ -12,7 +12,8 @@ import numpy as np
 from jaxembed.data.documents import DocumentInput, Documents, TaggedDocument
 from jaxembed.data.lines import LineSentence
 from jaxembed.data.vocabulary import Vocabulary
-from jaxembed.methods.documents import DBOW, DM, infer, word_constants
+from jaxembed.methods.documents import DBOW, DM, infer
+from jaxembed.methods.words import word_constants
 from jaxembed.models.base import STATE, Model, arguments
 from jaxembed.models.gone import Gone, refuse
 from jaxembed.models.word2vec import ALPHA

@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxembed.data.documents import DocumentInput, read_documents
 from jaxembed.evaluation.probe import check_probe, linear_probe
-from jaxembed.methods.documents import infer, word_constants
+from jaxembed.methods.documents import infer
+from jaxembed.methods.words import word_constants
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, measured, refusal
 from jaxembed.vectors import KeyedVectors

@@ -9,8 +9,9 @@ import pytest
 from jaxembed.data.documents import DocumentInput, Documents, TaggedDocument
 from jaxembed.data.text import read_corpus
 from jaxembed.methods.cbow import CBOW
-from jaxembed.methods.documents import DBOW, DM, infer, word_constants
+from jaxembed.methods.documents import DBOW, DM, infer
 from jaxembed.methods.skipgram import SkipGram
+from jaxembed.methods.words import word_constants
 from jaxembed.sampling import windows
 from jaxembed.sampling.random import key_of
 from jaxembed.training.loop import fit
