@@ -82,8 +82,9 @@ class DocumentMethod(WordMethod):
         length, offsets = source.rows, corpus.offsets
         borders = np.arange(0, len(corpus.tokens) + length, length)
         most = np.diff(np.searchsorted(offsets, borders)).max() + 2  # documents in one piece of the stream
-        pieces = -(-source.constants["capacity"].value // self.block) + int(min(most, length))
-        more = {"documents": Static(len(documents.names)), "row": documents.row, "pieces": Static(pieces)}
+        most = int(min(most, length))
+        pieces = -(-source.constants["capacity"].value // self.block) + most
+        sizes = {"documents": Static(len(documents.names)), "most": Static(most), "pieces": Static(pieces)}
 
         def piece(i: int, share: int = 0, shares: int = 1) -> dict[str, np.ndarray]:
             first, size = share_of(length, share, shares)
@@ -91,7 +92,7 @@ class DocumentMethod(WordMethod):
                 corpus.tokens, offsets, i * length + first, size, 0
             )  # documents are counted from the first
 
-        return replace(source, constants=source.constants | more, piece=piece)
+        return replace(source, constants=source.constants | sizes | {"row": documents.row}, piece=piece)
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts documents as Skip-gram starts words."""
@@ -105,14 +106,17 @@ class DocumentMethod(WordMethod):
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
         """Subsamples as for words, then finds where pieces start: `start [pieces]`, behind the end if there are fewer."""
         own = super().prepare(shard, key)
-        documents = own["documents"]
-        place = jnp.arange(documents.shape[0], dtype=jnp.int32)
-        begins = documents != jnp.concatenate([jnp.full(1, -1, jnp.int32), documents[:-1]])
-        first = lax.cummax(jnp.where(begins, place, 0))  # of the document that a word is of
-        starts = (documents >= 0) & ((place - first) % self.block == 0)
-        count = shard.constants["pieces"].value
-        start = jnp.nonzero(starts, size=count, fill_value=documents.shape[0])[0]
-        return own | {"start": start.astype(jnp.int32)}
+        documents, count = own["documents"], shard.constants["pieces"].value
+        # Documents follow each other in ascending order, so that their borders are searched for, not looked for word by word.
+        ordered = jnp.where(documents < 0, jnp.iinfo(jnp.int32).max, documents)
+        numbers = jnp.maximum(documents[0], 0) + jnp.arange(shard.constants["most"].value + 1, dtype=jnp.int32)
+        border = jnp.searchsorted(ordered, numbers).astype(jnp.int32)
+        begin, pieces = border[:-1], -(-jnp.diff(border) // self.block)
+        ends = jnp.cumsum(pieces)
+        place = jnp.arange(count, dtype=jnp.int32)
+        of = jnp.minimum(jnp.searchsorted(ends, place, side="right"), len(ends) - 1)
+        start = begin[of] + self.block * (place - (ends - pieces)[of])
+        return own | {"start": jnp.where(place < ends[-1], start, documents.shape[0]).astype(jnp.int32)}
 
     def _count(self, shard: Shard) -> int:
         return random.shuffle_size(shard.constants["pieces"].value)
@@ -167,6 +171,9 @@ class DBOW(DocumentMethod, SkipGram):
     """PV-DBOW: a document predicts its words, as in Skip-gram a word predicts its neighbours (Le and Mikolov 2014, 2.3)."""
 
     dbow_words: bool = False  # Whether words learn from their neighbours as well, by Skip-gram.
+    step_tokens: Count = 2048  # Words in one step; fewer where a pass would have less than 200 steps.
+
+    merges: ClassVar[int] = 16  # Copies seldom meet the same document, and merging all of their vectors takes time.
 
     @property
     def reads_words(self) -> bool:

@@ -138,10 +138,12 @@ class WordMethod(Method):
         """Subsamples the tokens and closes the gaps; `key` determines the order in which a pass meets the blocks."""
         keep_key, order_key, offset_key = jax.random.split(key, 3)
         columns, constants = shard.columns, shard.constants
-        stream = windows.subsample(
-            columns["tokens"], columns["documents"], constants["keep"], keep_key, constants["capacity"].value
-        )
-        return {"tokens": stream[0], "documents": stream[1], "order": order_key,
+        tokens, documents = columns["tokens"], columns["documents"]
+        if self.sample:
+            tokens, documents, _ = windows.subsample(
+                tokens, documents, constants["keep"], keep_key, constants["capacity"].value
+            )
+        return {"tokens": tokens, "documents": documents, "order": order_key,
                 "offset": jax.random.randint(offset_key, (), 0, self.tile)}  # fmt: skip
 
     def steps(self, shard: Shard) -> int:

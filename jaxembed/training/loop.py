@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +72,7 @@ class Result:
     losses: mean loss of each epoch over the steps at which it was counted, which are all of them with `loss_every` 1, NaN
         with 0; float64 `[epochs, seeds]`.
     held_out: the same on data that was held out, where some was.
-    seconds, compile_seconds: time in steps (reports and probes left out), and in the compiler.
+    seconds, compile_seconds: time in steps and in waiting for data (reports and probes left out), and in the compiler.
     busy_seconds: of the time in steps, that in compiled programs alone; of the busiest run.
     """
 
@@ -241,14 +242,17 @@ class _Session:
         self.checkpoints.begin(found[2] if found else {})
 
     def pieces(self, prefetch: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
-        """The pieces that are still to be trained on; the next is read while one is trained."""
+        """The pieces that are still to be trained on; the next is read while one is trained, and one that is all is kept."""
         program, last = self.program, self.program.training.epochs * self.program.source.pieces
-        waiting = None
+        kept = waiting = None
         while self.at.piece < last:
-            piece = [waiting.result() if waiting else program.read(self.at.piece)]
-            # A piece that holds all of the data is read again when its turn comes, rather than kept beside what is made of it.
-            several = program.source.pieces > 1 and self.at.piece + 1 < last
-            waiting = prefetch.submit(program.read, self.at.piece + 1) if several else None
+            start, more = time.perf_counter(), self.at.piece + 1 < last
+            piece = [waiting.result() if waiting else kept or program.read(self.at.piece)]
+            program.seconds += time.perf_counter() - start
+            if program.source.pieces == 1:
+                kept = piece[0] if more else None
+            elif more:
+                waiting = prefetch.submit(program.read, self.at.piece + 1)
             yield piece.pop()  # and keep no hold of it
             self.at.piece, self.at.place = self.at.piece + 1, 0
             if self.at.piece % program.source.pieces == 0:

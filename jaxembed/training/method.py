@@ -142,11 +142,13 @@ class Method(Checked):
         (`"negative"`, `"objective.temperature"`).
     trained: False for what is only judged, such as pixels or an encoder as it starts.
     training: settings of `Training` that suit the method, where the usual ones do not (`Training.of`).
+    merges: how often, at least, replicas are merged in a pass, however many steps `Training` lets pass between two merges.
     """
 
     traced: ClassVar[tuple[str, ...]] = ()
     trained: ClassVar[bool] = True
     training: ClassVar[Mapping[str, Any]] = {}
+    merges: ClassVar[int] = 32
 
     def with_(self, **values: Any) -> Self:
         """The same with other hyper-parameters; what a method chooses by the others it chooses anew."""

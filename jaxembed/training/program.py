@@ -27,9 +27,6 @@ _ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
 #: few steps that quality suffers: on 200,000 words the held-out loss was 1 to 2 % higher however often they met.
 ENOUGH = 512
 
-#: Merges of replicas in a pass, at least.
-MERGES = 32
-
 # Compiled functions of the last programs, so that going on with a training, or the next seed, begins at once.
 _COMPILED: dict[Any, Any] = {}
 _MOST = 64
@@ -104,7 +101,11 @@ class Program:
         self._compile_steps()
 
     def _make_lanes(self, numbers: dict[str, np.ndarray]) -> None:
-        """What each lane trains: its keys and its numbers. With threads each run has a lane; otherwise there is one lane."""
+        """What each lane trains: its keys and its numbers. With threads each run has a lane; otherwise there is one lane.
+
+        How many steps there are is not known yet: preparing the data tells.
+        """
+        numbers = numbers | {"total_steps": np.zeros_like(numbers["learning_rate"])}
         keys, put = [key_of(seed) for seed in self.seeds], self.layout.put
         if self.stacked:
             self.lanes = [Lane(self._put_keys(jnp.stack(keys)), put(numbers))]
@@ -117,15 +118,16 @@ class Program:
 
     def _compile_prepare(self) -> None:
         """Compiles what is done once a pass; the shapes that come out show how many steps a pass has."""
-        method, keys, number = self.method, self.lanes[0].keys, np.int32(0)
+        method, lane, number = self.method, self.lanes[0], np.int32(0)
 
-        def prepare(raw: Shard, key: jax.Array, number: jax.Array) -> dict[str, Any]:
-            return method.prepare(raw, jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number))
+        def prepare(raw: Shard, key: jax.Array, numbers: dict[str, jax.Array], number: jax.Array) -> dict[str, Any]:
+            key = jax.random.fold_in(jax.random.fold_in(key, _PREPARE), number)
+            return with_numbers(method, numbers).prepare(raw, key)
 
-        prepare = self.over_seeds(prepare, (None, 0, None))
+        prepare = self.over_seeds(prepare, (None, 0, 0, None))
         raw = Shard(self.constants, self.source.shapes(self.layout.everywhere))
-        self._prepare = self._compiled("prepare", jax.jit(prepare), raw, keys, number)
-        self._own = jax.eval_shape(prepare, raw, keys, number)
+        self._prepare = self._compiled("prepare", jax.jit(prepare), raw, lane.keys, lane.numbers, number)
+        self._own = jax.eval_shape(prepare, raw, lane.keys, lane.numbers, number)
         self.shared = raw.prepared(self._own)._replace(own={})
         of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[self.stacked :], x.dtype), self._own)
         self.batches = method.steps(self.shared.prepared(of_one))
@@ -136,7 +138,7 @@ class Program:
         for lane in self.lanes:
             lane.numbers = self._with_total(lane.numbers)
         # Copies that go on alone for much of a pass learn the same things twice, and their sum overshoots.
-        self.merge_steps = min(self.training.merge_steps, max(1, -(-self.steps * self.source.pieces // MERGES)))
+        self.merge_steps = min(self.training.merge_steps, max(1, -(-self.steps * self.source.pieces // method.merges)))
 
     def _begin_states(self) -> None:
         """Fresh parameters and optimisers of each run, on large pages: rows of tables are met in no order."""
@@ -323,7 +325,7 @@ class Program:
         def one(lane: Lane) -> None:
             lane.own = None  # the last shard makes room
             began = time.perf_counter()
-            lane.own = jax.block_until_ready(self._prepare(raw, lane.keys, np.int32(number)))
+            lane.own = jax.block_until_ready(self._prepare(raw, lane.keys, lane.numbers, np.int32(number)))
             lane.busy += time.perf_counter() - began
 
         self.on_lanes(one)
@@ -393,8 +395,9 @@ class HeldOut:
         self.constants = {name: x if isinstance(x, Static) else program.constants[name] for name, x in own}
 
         def total(params, shard, numbers, key, last):
-            shard = shard.prepared(method.prepare(shard, key))
-            return evaluate_steps(with_numbers(method, numbers), params, shard, key, jnp.int32(0), last)
+            own = with_numbers(method, numbers)
+            shard = shard.prepared(own.prepare(shard, key))
+            return evaluate_steps(own, params, shard, key, jnp.int32(0), last)
 
         self._total = jax.jit(program.over_seeds(total, (0, None, 0, None, None)))
         self._steps = lambda shard: method.steps(shard.prepared(jax.eval_shape(method.prepare, shard, self.key)))

@@ -78,8 +78,18 @@ def test_node2vec_with_p_and_q_of_one_walks_as_deepwalk_does(graph):
     _, plain = prepared(DeepWalk(walks=200, walk_length=5), graph)
     visits = [np.bincount(np.asarray(one.own["tokens"]), minlength=34) for one in (shard, plain)]
     np.testing.assert_allclose(*visits, rtol=0.15)
-    far, _ = prepared(Node2Vec(walks=200, walk_length=5, p=8.0, q=0.25), graph)
-    assert far.bias() == (8.0, 0.25)
+
+
+def test_node2vecs_that_train_in_one_program_have_walks_of_their_own(graph):
+    own = Node2Vec(walks=40, walk_length=5, vector_size=8).suited_to(graph)
+    vary = {"p": [0.25, 8.0, 8.0], "q": [1.0, 1.0, 0.25]}
+    group = fit(own, graph, Training(epochs=1), seeds=(3, 3, 3), vary=vary).vectors
+    alone = [
+        fit(replace(own, p=p, q=q), graph, Training(epochs=1), seeds=(3,)).vectors[0]
+        for p, q in zip(*vary.values(), strict=True)
+    ]
+    np.testing.assert_array_equal(group, alone)
+    assert min(np.abs(alone[i] - alone[j]).max() for i, j in ((0, 1), (1, 2), (0, 2))) > 0.01
 
 
 def test_line_draws_links_in_proportion_to_weight():

@@ -25,6 +25,7 @@ from jaxembed.study.reproduce import reproduce
 from jaxembed.study.train import train_group
 from jaxembed.study.values import as_json
 from jaxembed.training.loop import fit
+from jaxembed.training.numbers import numbers_of, with_numbers
 
 from .tiny import tiny, write
 
@@ -276,6 +277,15 @@ def test_tables_train_in_replicas(name, world, monkeypatch):
     first, second = (fit(method, data, two, seeds=(3,)).vectors for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
+
+
+def test_numbers_that_vary_in_one_program_do_not_shape_what_the_runs_share(name, world):
+    method, data = ready(world[name].method, world[name].task)
+    shared = jax.tree.leaves(method.source(data).constants)
+    for path in numbers_of(method, world[name].training).keys() - {"learning_rate", "final_rate"}:
+        other = with_numbers(method, {path: 0.37})
+        for own, its in zip(shared, jax.tree.leaves(other.source(data).constants), strict=True):
+            np.testing.assert_array_equal(own, its)
 
 
 def test_its_step_compiles_for_accelerators(name, world):

@@ -11,7 +11,7 @@ from jaxembed.training.loop import fit
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Params
 from jaxembed.training.numbers import table_of
-from jaxembed.training.program import MERGES, Program
+from jaxembed.training.program import Program
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.settings import Training
 from jaxembed.training.step import State
@@ -144,7 +144,7 @@ def test_a_short_pass_merges_often(corpus):
     )
     short = program(SMALL)
     assert short.replicas == 2
-    assert short.merge_steps == -(-short.steps // MERGES)
+    assert short.merge_steps == -(-short.steps // SMALL.merges)
 
 
 @pytest.mark.slow
