@@ -5,7 +5,7 @@ The files beside this one run it, a part of the registry each, so that they can 
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import jax
 import numpy as np
@@ -70,7 +70,7 @@ ALWAYS = frozenset(
 
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
-        trains = "runs" in metafunc.fixturenames or metafunc.function is test_tables_train_in_replicas
+        trains = "runs" in metafunc.fixturenames or metafunc.function in FITTING
         slow = lambda name: [pytest.mark.slow] if trains and name not in ALWAYS else []
         metafunc.parametrize("name", [pytest.param(name, marks=slow(name)) for name in GROUPS[metafunc.module.GROUP]])
 
@@ -277,6 +277,20 @@ def test_tables_train_in_replicas(name, world, monkeypatch):
     first, second = (fit(method, data, two, seeds=(3,)).vectors for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.isfinite(first).all()
+
+
+def test_seeds_of_one_program_are_what_they_are_alone(name, world):
+    one = world[name]
+    method, data = ready(one.method, one.task)
+    training = replace(one.training, replicas=1)
+    group, alone = (fit(method, data, training, seeds=seeds, seeds_by="vmap") for seeds in ((1, 2), (2,)))
+    # Products are added up in another order where there are two of them; a few steps carry that on.
+    np.testing.assert_allclose(group.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(group.losses[:, 1], alone.losses[:, 0], rtol=1e-3, atol=1e-5)
+    assert not method.trained or np.abs(group.vectors[0] - group.vectors[1]).max() > 1e-3
+
+
+FITTING = (test_tables_train_in_replicas, test_seeds_of_one_program_are_what_they_are_alone)
 
 
 def test_numbers_that_vary_in_one_program_do_not_shape_what_the_runs_share(name, world):
