@@ -1,6 +1,6 @@
 """DeepWalk and Doc2Vec beside gensim, on the CPU: the same walks, and the same documents.
 
-    python -m experiments.bench_gensim                    # a quarter of an hour on 2 cores; needs gensim: pip install .[bench]
+    python -m experiments.bench_gensim                    # 20 minutes on 2 cores; needs gensim: pip install .[bench]
     python -m experiments.bench_gensim --parts doc2vec
     python -m experiments.bench_gensim --preset smoke --results runs/bench_gensim   # a minute; the shipped graph and text
 
@@ -48,10 +48,11 @@ class Settings:
     graph: str = "blogcatalog"  # A graph with groups of nodes.
     texts: str = "imdb"  # A dataset of texts.
     workers: int = 2  # Of gensim.
+    turns: int = 3  # Runs of each side, in turns; the table has medians.
 
 
 PRESETS = {
-    "smoke": Settings(preset="smoke", results=Path("runs/bench_gensim"), graph="karate", texts="enwik8-small"),
+    "smoke": Settings(preset="smoke", results=Path("runs/bench_gensim"), graph="karate", texts="enwik8-small", turns=1),
     "full": Settings(),
 }
 
@@ -140,12 +141,20 @@ def quality(one: Recipe, vectors: np.ndarray) -> Row:
 
 
 def turns(part: Part, settings: Settings) -> Iterator[Row]:
-    """Ours, then gensim's."""
+    """Ours, then gensim's, and so on."""
     asked = ", ".join(f"{name}={getattr(settings, name)!r}" for name in ("graph", "texts", "workers"))
-    for who, call in (("ours", "ours"), (PEER, "theirs")):
+    for who, call in (("ours", "ours"), (PEER, "theirs")) * settings.turns:
         code = f"from experiments.bench_gensim import *; print(json.dumps({call}({part!r}, Settings({asked}))))"
         done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
         yield {"who": who} | json.loads(done.stdout.splitlines()[-1])
+
+
+def summed(rows: list[Row], part: str, who: str) -> Row:
+    """The medians of a side's runs, and how many there are; {} if there are none."""
+    own = [row for row in rows if (row["part"], row["who"]) == (part, who)]
+    numbers = [name for name in own[0] if isinstance(own[0][name], float)] if own else []
+    medians = {name: float(np.median([row[name] for row in own])) for name in numbers}
+    return medians | {"runs": len(own)} if own else {}
 
 
 def table(settings: Settings, rows: list[Row]) -> str:
@@ -153,22 +162,25 @@ def table(settings: Settings, rows: list[Row]) -> str:
     lines = [
         "# DeepWalk and Doc2Vec beside gensim",
         "",
-        f"gensim with {settings.workers} workers; one run of each.",
+        f"gensim with {settings.workers} workers; medians of the runs of each side, which took turns.",
         "",
     ]
-    lines += ["| | data | seconds | words/s | micro-F1 by 10, 50, 90 % |", "|---|---|---:|---:|---|"]
-    for row in rows:
-        data = settings.graph if row["part"] == "deepwalk" else settings.texts
+    lines += ["| | data | runs | seconds | words/s | micro-F1 by 10, 50, 90 % |", "|---|---|---:|---:|---:|---|"]
+    whole = {(part, who): summed(rows, part, who) for part in settings.parts for who in ("ours", PEER)}
+    for (part, who), row in whole.items():
+        if not row:
+            continue
+        data = settings.graph if part == "deepwalk" else settings.texts
         f1 = ", ".join(f"{value:.3f}" for name, value in sorted(row.items()) if "micro" in name) or "–"
-        about = f"{row['seconds']:.1f} | {row['words_per_second'] / 1e6:.2f} M | {f1} |"
-        lines.append(f"| {row['part']}, {row['who']} | {data} | {about}")
+        about = f"{row['runs']} | {row['seconds']:.1f} | {row['words_per_second'] / 1e6:.2f} M | {f1} |"
+        lines.append(f"| {part}, {who} | {data} | {about}")
     for part, what, figure in (
         ("deepwalk", "its seconds of training over ours for the whole run", lambda a, b: b["seconds"] / a["seconds"]),
         ("doc2vec", "our words/s over its", lambda a, b: a["words_per_second"] / b["words_per_second"]),
     ):
-        found = {row["who"]: row for row in rows if row["part"] == part}
-        if len(found) == 2:
-            lines += ["", f"{part}: {what}: **{figure(found['ours'], found[PEER]):.1f}**."]
+        own, peer = (whole.get((part, who)) for who in ("ours", PEER))
+        if own and peer:
+            lines += ["", f"{part}: {what}: **{figure(own, peer):.1f}**."]
     about = dict.fromkeys(described(row) for row in rows)
     return "\n".join([*lines, "", f"Every row: measurements.jsonl. {' '.join(about)}", ""])
 

@@ -104,19 +104,26 @@ class DocumentMethod(WordMethod):
         return Params({"document": lanes(start), "out": lanes(model.contexts.embedding[...]), **words})
 
     def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
-        """Subsamples as for words, then finds where pieces start: `start [pieces]`, behind the end if there are fewer."""
+        """Subsamples as for words, then cuts documents into pieces.
+
+        `start, documents [pieces]`: where a piece starts, behind the end if there are fewer, and which document it is of;
+        `border [most + 1]`: where the documents of the shard begin, of which `first` is the number of the first.
+        """
         own = super().prepare(shard, key)
         documents, count = own["documents"], shard.constants["pieces"].value
         # Documents follow each other in ascending order, so that their borders are searched for, not looked for word by word.
-        ordered = jnp.where(documents < 0, jnp.iinfo(jnp.int32).max, documents)
-        numbers = jnp.maximum(documents[0], 0) + jnp.arange(shard.constants["most"].value + 1, dtype=jnp.int32)
-        border = jnp.searchsorted(ordered, numbers).astype(jnp.int32)
-        begin, pieces = border[:-1], -(-jnp.diff(border) // self.block)
+        # What is of none, -1, is the largest unsigned number.
+        ordered = lax.bitcast_convert_type(documents, jnp.uint32)
+        first = jnp.maximum(documents[0], 0)
+        numbers = first + jnp.arange(shard.constants["most"].value + 1, dtype=jnp.int32)
+        border = jnp.searchsorted(ordered, numbers.astype(jnp.uint32)).astype(jnp.int32)
+        pieces = -(-jnp.diff(border) // self.block)
         ends = jnp.cumsum(pieces)
         place = jnp.arange(count, dtype=jnp.int32)
-        of = jnp.minimum(jnp.searchsorted(ends, place, side="right"), len(ends) - 1)
-        start = begin[of] + self.block * (place - (ends - pieces)[of])
-        return own | {"start": jnp.where(place < ends[-1], start, documents.shape[0]).astype(jnp.int32)}
+        of = jnp.minimum(jnp.searchsorted(ends, place, side="right"), len(ends) - 1).astype(jnp.int32)
+        start = border[of] + self.block * (place - (ends - pieces)[of])
+        start = jnp.where(place < ends[-1], start, documents.shape[0])
+        return own | {"start": start.astype(jnp.int32), "documents": first + of, "border": border, "first": first}
 
     def _count(self, shard: Shard) -> int:
         return random.shuffle_size(shard.constants["pieces"].value)
@@ -126,12 +133,13 @@ class DocumentMethod(WordMethod):
         own, count, end = shard.own, self._count(shard), shard.own["tokens"].shape[0]
         place = step * self._blocks + jnp.arange(self._blocks)
         drawn = random.shuffled(own["order"], count, jnp.minimum(place, count - 1))
-        start = own["start"].at[drawn].get(mode="fill", fill_value=end)
-        start = jnp.where(place < count, start, end)
-        tokens, documents = windows.take_blocks(own["tokens"], own["documents"], start, self.block, self.halo)
-        document = documents[:, self.halo]
-        tokens = jnp.where((documents == document[:, None]) & (start < end)[:, None], tokens, -1)
-        return self.examples(shard.constants, tokens, shard.constants["row"][jnp.maximum(document, 0)], key)
+        start = jnp.where(place < count, own["start"].at[drawn].get(mode="fill", fill_value=end), end)
+        of = own["documents"][jnp.minimum(drawn, len(own["start"]) - 1)] - own["first"]
+        seen = start[:, None] + jnp.arange(-self.halo, self.block + self.halo)[None]
+        there = (seen >= own["border"][of][:, None]) & (seen < own["border"][of + 1][:, None])
+        tokens = jnp.where(there, own["tokens"][jnp.clip(seen, 0, end - 1)], -1)
+        document = jnp.where(start < end, own["first"] + of, 0)
+        return self.examples(shard.constants, tokens, shard.constants["row"][document], key)
 
     def examples(
         self, constants: Mapping[str, Any], tokens: jax.Array, document: jax.Array, key: jax.Array
@@ -172,6 +180,8 @@ class DBOW(DocumentMethod, SkipGram):
 
     dbow_words: bool = False  # Whether words learn from their neighbours as well, by Skip-gram.
     step_tokens: Count = 2048  # Words in one step; fewer where a pass would have less than 200 steps.
+    shared_negatives: Count = 192  # Fewer, since a step has more documents that share them.
+    shard_tokens: Count = 1 << 25  # Words on the device at a time; more, since reading them takes a share of the time.
 
     merges: ClassVar[int] = 16  # Copies seldom meet the same document, and merging all of their vectors takes time.
 
