@@ -150,11 +150,10 @@ def turns(part: Part, settings: Settings) -> Iterator[Row]:
 
 
 def summed(rows: list[Row], part: str, who: str) -> Row:
-    """The medians of a side's runs, and how many there are; {} if there are none."""
+    """The medians of a side's runs, and how many there are."""
     own = [row for row in rows if (row["part"], row["who"]) == (part, who)]
-    numbers = [name for name in own[0] if isinstance(own[0][name], float)] if own else []
-    medians = {name: float(np.median([row[name] for row in own])) for name in numbers}
-    return medians | {"runs": len(own)} if own else {}
+    numbers = [name for name in own[0] if isinstance(own[0][name], float)]
+    return {name: float(np.median([row[name] for row in own])) for name in numbers} | {"runs": len(own)}
 
 
 def table(settings: Settings, rows: list[Row]) -> str:
@@ -162,14 +161,12 @@ def table(settings: Settings, rows: list[Row]) -> str:
     lines = [
         "# DeepWalk and Doc2Vec beside gensim",
         "",
-        f"gensim with {settings.workers} workers; medians of the runs of each side, which took turns.",
+        f"gensim with {settings.workers} workers; medians of the runs of each side, which take turns.",
         "",
     ]
     lines += ["| | data | runs | seconds | words/s | micro-F1 by 10, 50, 90 % |", "|---|---|---:|---:|---:|---|"]
-    whole = {(part, who): summed(rows, part, who) for part in settings.parts for who in ("ours", PEER)}
+    whole = {(row["part"], row["who"]): summed(rows, row["part"], row["who"]) for row in rows}
     for (part, who), row in whole.items():
-        if not row:
-            continue
         data = settings.graph if part == "deepwalk" else settings.texts
         f1 = ", ".join(f"{value:.3f}" for name, value in sorted(row.items()) if "micro" in name) or "–"
         about = f"{row['runs']} | {row['seconds']:.1f} | {row['words_per_second'] / 1e6:.2f} M | {f1} |"
