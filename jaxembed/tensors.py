@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,18 +112,54 @@ def read_attributes(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _numbers_of(path: str | os.PathLike, mmap: bool) -> np.ndarray:
     """The tensor `vectors` in float32: the file itself with `mmap`, if it holds float32, and otherwise a copy."""
+    entry = entries_of(path)["vectors"]
+    if entry.kind not in _NUMBERS or len(entry.shape) != 2:
+        raise ValueError(
+            f"{path}: expected vectors [n, d] of {', '.join(_NUMBERS)}, found {entry.kind} of the shape {entry.shape}"
+        )
+    return read_numbers(path, entry, mmap=mmap)
+
+
+class Entry(NamedTuple):
+    """A tensor of a safetensors file: the kind of its numbers (as the file calls it), its shape, and the byte it begins at."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+
+
+def entries_of(path: str | os.PathLike) -> dict[str, Entry]:
+    """The tensors of a safetensors file by name, none of which is read. Raises ValueError for a file that is not whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):  # which checks the header, and that the file is as long as this says
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); fetch or write it again") from error
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(size))["vectors"]
-    kind, shape, start = entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
-    if kind not in _NUMBERS or len(shape) != 2:
-        raise ValueError(f"{path}: expected vectors [n, d] of {', '.join(_NUMBERS)}, found {kind} of the shape {shape}")
-    if 0 in shape:
-        return np.zeros(shape, np.float32)
-    found = np.memmap(path, _NUMBERS[kind], mode="r", offset=start, shape=shape)
-    if kind == "F32" and mmap:
+        header = json.loads(file.read(size))
+    return {
+        name: Entry(one["dtype"], tuple(one["shape"]), 8 + size + one["data_offsets"][0])
+        for name, one in header.items()
+        if name != "__metadata__"
+    }
+
+
+def read_numbers(path: str | os.PathLike, entry: Entry, *, mmap: bool = False) -> np.ndarray:
+    """A tensor in float32: the file itself with `mmap`, if it holds float32, and otherwise a copy.
+
+    Raises ValueError for numbers of a kind that NumPy has not.
+    """
+    if entry.kind not in _NUMBERS:
+        raise ValueError(f"{path}: numbers of the kind {entry.kind} cannot be read: save them as {', '.join(_NUMBERS)}")
+    if 0 in entry.shape:
+        return np.zeros(entry.shape, np.float32)
+    found = np.memmap(path, _NUMBERS[entry.kind], mode="r", offset=entry.start, shape=entry.shape)
+    if entry.kind == "F32" and mmap:
         return found
-    if kind == "BF16":
+    if entry.kind == "BF16":
         return (np.asarray(found).astype("<u4") << 16).view("<f4")
     with np.errstate(over="ignore"):  # too large for float32: it becomes infinite, which is reported with its key
         return np.array(found, np.float32)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,8 +17,14 @@ from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
 from jaxembed.data.inputs import Input, NodeInput, kind_of, listed
+from jaxembed.methods.image_text import CLIP, LARGEST_SCALE
+from jaxembed.methods.images import Untrained
 from jaxembed.methods.knowledge import KnowledgeMethod
+from jaxembed.methods.sentences import UntrainedSentences
+from jaxembed.pretrained import Parts, open_parts
+from jaxembed.pretrained.files import is_checkpoint, on_hub
 from jaxembed.recommender import ClickModel, Recommender
+from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.sampling.random import key_of
 from jaxembed.study.run import Run, flat
 from jaxembed.tracking.console import progress_bar
@@ -68,17 +75,20 @@ class TrainedNet(nnx.Module):
 class Model:
     """A trained encoder: `encode` makes vectors of texts or pictures, `similarity` compares them, `search` finds some.
 
-    module: the nets, a Flax module. It may be trained further, alone or within a larger net: the model then encodes with what
-    it has become. inputs: what turns texts ("text") and pictures ("image") into its batches.
+    It is that of a run, or of a checkpoint of others. module: the nets, a Flax module. It may be trained further, alone or
+    within a larger net: the model then encodes with what it has become. inputs: what turns texts ("text") and pictures ("image")
+    into its batches. name: what it is shown as.
     """
 
-    def __init__(self, module: TrainedNet, inputs: Mapping[str, Input]):
+    def __init__(self, module: TrainedNet, inputs: Mapping[str, Input], name: str = ""):
         self.module, self.inputs = module, dict(inputs)
+        self.name = name or type(module.method).__name__
+        self._told = False
 
     def __repr__(self) -> str:
         kinds = {"text": "texts", "image": "pictures"}
         takes = " and ".join(kinds.get(kind, kind) for kind in self.inputs)
-        return f"Model<{type(self.module.method).__name__}, takes {takes}, vector_size={self.vector_size}>"
+        return f"Model<{self.name}, takes {takes}, vector_size={self.vector_size}>"
 
     @cached_property
     def vector_size(self) -> int:
@@ -94,13 +104,15 @@ class Model:
         show_progress_bar: bool | None = None,
         *,
         normalize_embeddings: bool = False,
+        truncate: bool = True,
     ) -> np.ndarray:
         """Vectors float32 `[n, d]`, in the order of `inputs`, or `[d]` where one thing is given by itself.
 
         inputs: strings; or pictures: paths (`pathlib.Path`), Pillow images, arrays of uint8 `[h, w, c]` or all together
-        `[n, h, w, c]`. They are tokenised, or resized, as in training, and encoded `batch_size` at a time.
-        normalize (or normalize_embeddings): scales vectors to length 1. show_progress_bar: None shows one on a terminal when it
-        takes some seconds.
+        `[n, h, w, c]`. They are tokenised, or resized, as in training, and encoded `batch_size` at a time, texts sorted by their
+        length. normalize (or normalize_embeddings): scales vectors to length 1. show_progress_bar: None shows one on a terminal
+        when it takes some seconds. truncate: cuts texts that are longer than the model takes, and warns of the first ones;
+        False raises ValueError for them.
 
         Raises ValueError for what the model does not take, a blank text, a picture that cannot be read, and no input at all.
         """
@@ -108,21 +120,27 @@ class Model:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         # What this model does not take is refused by the input that it has.
-        takes = self.inputs.get(kind_of(things[0]) or "") or next(iter(self.inputs.values()))
+        takes: Any = self.inputs.get(kind_of(things[0]) or "") or next(iter(self.inputs.values()))
         # Batches are filled up to one shape, or to a power of two where there are few, so that little is compiled.
         size = min(batch_size, 1 << (len(things) - 1).bit_length())
         graph, state = nnx.split(self.module)
-        parts = []
+        vectors = np.empty((len(things), self.vector_size), np.float32)
         with progress_bar(len(things), show_progress_bar) as advance:
-            for start in range(0, len(things), size):
-                examples = takes.examples(things[start : start + size], first=start)[takes.column]
-                batch = takes.blank(size, examples.shape[1])
-                batch[tuple(map(slice, examples.shape))] = examples
-                parts.append(np.asarray(_encoded(graph, state, batch), np.float32)[: len(examples)])
-                advance(len(examples))
-        vectors = np.concatenate(parts)
+            for places, batch in takes.batches(things, size, partial(self._too_long, takes, truncate)):
+                vectors[places] = np.asarray(_encoded(graph, state, batch), np.float32)[: len(places)]
+                advance(len(places))
         vectors = _unit(vectors) if normalize or normalize_embeddings else vectors
         return vectors[0] if single else vectors
+
+    def _too_long(self, takes: Any, truncate: bool, texts: int) -> None:
+        """Refuses texts that are longer than the model takes, or tells once that they are cut."""
+        verb = "is" if texts == 1 else "are"
+        what = f"{texts} of the texts {verb} longer than the {takes.max_length} tokens that this model takes"
+        if not truncate:
+            raise ValueError(f"{what}: shorten them, or leave truncate=True, which cuts them")
+        if not self._told:
+            warnings.warn(f"{what}, and cut to these (this is told once)", stacklevel=4)
+            self._told = True
 
     def similarity(self, a: Any, b: Any) -> np.ndarray:
         """Cosines `[n, m]` of vectors `[n, d]` with `[m, d]` (or `[d]`, for one), as `encode` makes them."""
@@ -147,14 +165,20 @@ class Model:
 def load(
     path: str | os.PathLike,
 ) -> KeyedVectors | Model | DocumentModel | KnowledgeModel | NodeModel | Recommender | ClickModel:
-    """Opens a finished run: `KeyedVectors` of words or nodes, the `Model` of an encoder, the `NodeModel` of one of nodes, the
-    `KnowledgeModel` of a knowledge graph, a `DocumentModel`, a `Recommender`, or a `ClickModel` of fields; or a vector file as
-    `load_vectors` does.
+    """Opens a finished run, a checkpoint of others, or a file of vectors (as `load_vectors` does).
+
+    A run is `KeyedVectors` of words or nodes, the `Model` of an encoder, the `NodeModel` of one of nodes, the `KnowledgeModel`
+    of a knowledge graph, a `DocumentModel`, a `Recommender`, or a `ClickModel` of fields. A checkpoint is a `Model`. It is a
+    folder with a config.json and safetensors, or a model on the Hugging Face hub (OWNER/MODEL, or OWNER/MODEL@REVISION), of an
+    architecture in `jaxembed.pretrained.families.FAMILIES`.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
-    finished and for one whose method this version does not know, which names the version that recorded it.
+    finished, for one whose method this version does not know, which names the version that recorded it, and for a checkpoint that
+    encoders here cannot have. Raises ConnectionError where the hub is needed and cannot be reached.
     """
     folder = Path(path)
+    if on_hub(path) or (folder.is_dir() and is_checkpoint(folder)):
+        return _model(open_parts(path))
     if not folder.is_dir():
         return load_vectors(folder)
     run = Run.open(folder)
@@ -190,6 +214,31 @@ def load(
     if not inputs:
         raise ValueError(f"{folder} does not say how texts or pictures become its examples: its task has no inputs")
     return Model(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
+
+
+def _model(parts: Parts) -> Model:
+    """The model of a checkpoint: its encoders, in the methods whose encoders they could be."""
+    nets, views = parts.nets, Augmentation(mean=parts.mean, std=parts.std)
+    heads = [net for name, net in nets.items() if name.endswith("_head")]
+    if heads:
+        scale = min(parts.scale or 1.0, LARGEST_SCALE)
+        method: Any = CLIP(
+            image_encoder=nets["image"].encoder, text_encoder=nets["text"].encoder, vector_size=heads[0].encoder.vector_size,
+            augmentation=views, scale=scale, projection_bias=heads[0].encoder["bias"],
+        )  # fmt: skip
+    elif "text" in nets:
+        method = UntrainedSentences(encoder=nets["text"].encoder)
+    else:
+        method = Untrained(encoder=nets["image"].encoder, augmentation=views, projection=())
+    called = nets if heads else {"encoder": nets["text" if "text" in nets else "image"]}
+    learned = {"log_scale": np.float32(np.log(method.scale))} if heads else {}
+    params = Params(
+        {},
+        {name: one.params for name, one in called.items()} | learned,
+        {name: one.kept for name, one in called.items()},
+    )
+    columns = {one.rank: one.column for one in parts.inputs.values()}
+    return Model(TrainedNet(method, params, columns), parts.inputs, Path(parts.name).name)
 
 
 def _method(run: Run) -> Any:

@@ -158,7 +158,15 @@ def test_a_text_is_encoded_alike_alone_and_beside_longer_ones(runs, models):
     model = models["simcse"]
     for text, expected in zip(SENTENCES, runs["simcse"][1]["text"], strict=True):
         np.testing.assert_allclose(model.encode(text), expected, atol=1e-6)
-    assert model.encode(" ".join(SENTENCES)).shape == (16,)  # cut to its first tokens
+    long = " ".join(SENTENCES)
+    with pytest.raises(ValueError, match=f"1 of the texts is longer than the {LENGTH} tokens"):
+        model.encode([*SENTENCES, long], truncate=False)
+    with pytest.warns(UserWarning, match="cut to these"):
+        cut = model.encode([*SENTENCES, long, long])
+    np.testing.assert_allclose(cut[:5], runs["simcse"][1]["text"], atol=1e-6)  # in their own order
+    words = long.split()
+    np.testing.assert_allclose(cut[5], model.encode(" ".join(words[: LENGTH - 2])), atol=1e-6)
+    np.testing.assert_array_equal(model.encode(long), model.encode(long))  # told once
     assert model.encode(np.array(SENTENCES)).shape == (5, 16)
 
 

@@ -170,9 +170,13 @@ def upright(image: "Image") -> "Image":
     return ImageOps.exif_transpose(image) if "exif" in image.info else image
 
 
-def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
+def as_pixels(
+    image: "Image", shape: tuple[int, int], depth: int, *, shortest: int = 0, resample: str = "bilinear"
+) -> np.ndarray:
     """Returns the image as grey (depth 1) or colour (3) of that height and width: uint8 [height, width, depth].
 
+    shortest: the shorter side to which it is resized, keeping its proportions, before its middle is cut out; 0 resizes it to
+    `shape` at once. resample: nearest, bilinear, bicubic or lanczos.
     Raises ValueError for grey levels whose scale is unknown (see `narrowed`).
     """
     from PIL import Image
@@ -185,7 +189,12 @@ def as_pixels(image: "Image", shape: tuple[int, int], depth: int) -> np.ndarray:
     mode = "L" if depth == 1 else "RGB"
     image = image if image.mode == mode else image.convert(mode)
     height, width = shape
-    image = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+    side = min(image.size)
+    size = tuple(int(shortest * one / side) for one in image.size) if shortest else (width, height)
+    image = image if image.size == size else image.resize(size, Image.Resampling[resample.upper()])
+    if shortest:
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     return np.asarray(image).reshape(height, width, depth)
 
 

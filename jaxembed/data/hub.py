@@ -352,7 +352,7 @@ def _network(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_network_failure(error):
+        if not is_network_failure(error):
             raise
         raise ConnectionError(
             f"dataset {name!r} is not on this machine and the hub could not be reached ({type(error).__name__}: "
@@ -361,7 +361,8 @@ def _network(name: str) -> Iterator[None]:
         ) from error
 
 
-def _is_network_failure(error: BaseException) -> bool:
+def is_network_failure(error: BaseException) -> bool:
+    """Returns whether an error means that the hub could not be reached, and no answer of it."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     # An answer of the hub (no such dataset, no access) is not a failure of the network; a server that is down or busy is.
@@ -372,7 +373,7 @@ def _is_network_failure(error: BaseException) -> bool:
     # depends on the version of the hub's client
     if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests"):
         return True
-    return error.__cause__ is not None and _is_network_failure(error.__cause__)
+    return error.__cause__ is not None and is_network_failure(error.__cause__)
 
 
 def _alternatives(name: str) -> str:

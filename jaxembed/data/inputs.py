@@ -1,9 +1,9 @@
 """Turns raw inputs into examples of a method. A run keeps these objects with its weights, so that it needs no data."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +14,13 @@ from jaxembed.data.decode import as_pixels, reason, upright
 from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
-from jaxembed.data.tokenized import text_rows
-from jaxembed.data.tokens import Tokenizer, read_tokenizer
+from jaxembed.data.tokenized import padded_by_zero
+from jaxembed.data.tokens import Tokenizer, Tokens, encode, read_tokenizer
 from jaxembed.data.triples import Triples
 from jaxembed.naming import unknown
 
 _AT_ONCE = 16  # number of pictures for which threads are worthwhile
+_SORTED = 1 << 14  # number of texts that are sorted by length at a time
 _TOKENIZER = "tokenizer.json"
 _GRAPH = "graph.safetensors"
 
@@ -36,24 +37,53 @@ class TextInput:
     rank: ClassVar[int] = 2
 
     def blank(self, n: int, length: int = 1) -> np.ndarray:
-        """Returns empty texts for padding a batch, of `max_length` or else of a power of two that `length` fits into."""
-        return np.zeros((n, self.max_length or 1 << (length - 1).bit_length()), np.int32)
+        """Returns empty texts for padding a batch, `[n, l]`, with room for `length` tokens.
+
+        Of the lengths up to a power of two there are four, and none below 8, so that few shapes are compiled.
+        """
+        step = max(8, (1 << (max(length, 1) - 1).bit_length()) // 8)
+        room = -(-length // step) * step
+        return np.zeros((n, min(room, self.max_length) if self.max_length else room), np.int32)
+
+    def batches(
+        self, texts: Sequence[str] | np.ndarray, size: int, too_long: Callable[[int], None]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the places of at most `size` texts of like length, and their ids `[size, l]`, rows of zeros behind them.
+
+        too_long: called with the number of texts that are longer than `max_length`, before they are encoded.
+        """
+        for start in range(0, len(texts), _SORTED):
+            part = texts[start : start + _SORTED]
+            tokens = self._tokens(part, start)
+            if tokens.truncated:
+                too_long(tokens.truncated)
+            ids, lengths = padded_by_zero(tokens, self.tokenizer), tokens.lengths
+            order = np.argsort(-lengths, kind="stable")
+            for at in range(0, len(order), size):
+                rows = order[at : at + size]
+                longest = int(lengths[rows[0]])
+                batch = self.blank(size, longest)
+                batch[: len(rows), :longest] = ids[rows, :longest]
+                yield start + rows, batch
 
     def examples(self, texts: Sequence[str] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
         """Returns the token ids of texts. Raises ValueError for blank texts and other inputs; the first is number `first`."""
+        return {self.column: padded_by_zero(self._tokens(texts, first), self.tokenizer)}
+
+    def _tokens(self, texts: Sequence[str] | np.ndarray, first: int) -> Tokens:
         for row, text in enumerate(texts, first):
             if kind_of(text) != self.kind:
                 raise ValueError(f"this model takes texts: number {row} is {described(text)}; give strings")
             if not text.strip():
                 raise ValueError(f"text {row} is blank: leave it out")
-        return {self.column: text_rows(texts, self.tokenizer, self.max_length)}
+        return encode(self.tokenizer, texts, self.max_length)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes tokenizer.json; returns what else `read_inputs` needs, as JSON values."""
         self.tokenizer.save(folder / _TOKENIZER)
         one = self.tokenizer
         ends = {"pad": one.pad, "cls": one.cls, "sep": one.sep}
-        named = {name: one.core.id_to_token(i) for name, i in ends.items()}
+        named = {name: (None if i is None else one.core.id_to_token(i)) or "" for name, i in ends.items()}
         return {"max_length": self.max_length, "ends": named, "buckets": one.buckets}
 
     @classmethod
@@ -69,13 +99,16 @@ class ImageInput:
     """Turns pictures into pixels, uint8 `[n, height, width, channels]`, as `jaxembed.data.read_images` does.
 
     A picture is a file (`pathlib.Path`), a Pillow image or an array of uint8, `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. A
-    picture of another size is resized (bilinear, without keeping its proportions); grey and colour are converted into
-    each other.
+    picture of another size is resized, without keeping its proportions or, with `shortest`, keeping them and cutting out the
+    middle; grey and colour are converted into each other.
     """
 
     height: int
     width: int
     channels: int  # 1 (grey) or 3 (colour).
+    # The shorter side of a resized picture, out of whose middle height and width are cut; 0 resizes to these at once.
+    shortest: int = 0
+    resample: str = "bilinear"  # How it is resized: nearest, bilinear, bicubic or lanczos.
 
     kind: ClassVar[str] = "image"
     column: ClassVar[str] = "images"
@@ -84,6 +117,15 @@ class ImageInput:
     def blank(self, n: int, length: int = 0) -> np.ndarray:
         """Returns black pictures for padding a batch; they all have one size, whatever `length` is."""
         return np.zeros((n, self.height, self.width, self.channels), np.uint8)
+
+    def batches(
+        self, images: Sequence[Any] | np.ndarray, size: int, too_long: Callable[[int], None]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the places of at most `size` pictures, and their pixels, black pictures behind them; none is too long."""
+        for start in range(0, len(images), size):
+            pixels, batch = self.examples(images[start : start + size], start)[self.column], self.blank(size)
+            batch[: len(pixels)] = pixels
+            yield np.arange(start, start + len(pixels)), batch
 
     def examples(self, images: Sequence[Any] | np.ndarray, first: int = 0) -> dict[str, np.ndarray]:
         """Returns the pixels of pictures. Raises ValueError, naming the picture, if one cannot be read or is not a picture."""
@@ -105,7 +147,7 @@ class ImageInput:
             raise ValueError(f"this model takes pictures: number {row} is {described(image)}; {hint}")
         shape = (self.height, self.width)
         if isinstance(image, os.PathLike):
-            return _read(image, shape, self.channels)
+            return _read(image, self._resized)
         if not isinstance(image, Image.Image):
             image = np.asarray(image)
             if image.dtype != np.uint8:
@@ -118,14 +160,18 @@ class ImageInput:
             if image.shape == (*shape, self.channels):
                 return image
             image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
-        return as_pixels(upright(image), shape, self.channels)
+        return self._resized(image)
+
+    def _resized(self, image: Any) -> np.ndarray:
+        options = {"shortest": self.shortest, "resample": self.resample}
+        return as_pixels(upright(image), (self.height, self.width), self.channels, **options)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Returns what `read_inputs` needs, as JSON values."""
-        return {"height": self.height, "width": self.width, "channels": self.channels}
+        return asdict(self)
 
     @classmethod
-    def open(cls, folder: Path, **settings: int) -> "ImageInput":
+    def open(cls, folder: Path, **settings: Any) -> "ImageInput":
         """Opens the result of `save`."""
         return cls(**settings)
 
@@ -238,12 +284,12 @@ def _is_picture(array: np.ndarray) -> bool:
     return array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3))
 
 
-def _read(path: os.PathLike, shape: tuple[int, int], channels: int) -> np.ndarray:
+def _read(path: os.PathLike, pixels: Callable[[Any], np.ndarray]) -> np.ndarray:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return as_pixels(upright(image), shape, channels)
+            return pixels(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no picture {os.fspath(path)}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything at damaged bytes

@@ -47,15 +47,16 @@ class WordVectors(Protocol):
 class Tokenizer:
     """A tokenizer of the `tokenizers` library, and the ids of the tokens that pad, begin and end a text.
 
-    unk: the id of what is not in the vocabulary, None where everything can be spelt (byte-level BPE).
+    pad: an id behind those of the vocabulary where this has no token for it. cls, sep: None where texts begin or end with
+    nothing. unk: the id of what is not in the vocabulary, None where everything can be spelt (byte-level BPE).
     buckets: how many ids, the last ones, what is not in the vocabulary shares by a hash of its letters instead; 0 for none.
     fingerprint: 32 hexadecimal digits that depend on the tokenizer alone. origin: how it was made, for a run's record.
     """
 
     core: "tokenizers.Tokenizer"
     pad: int
-    cls: int
-    sep: int
+    cls: int | None
+    sep: int | None
     unk: int | None
     fingerprint: str
     origin: dict[str, Any] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class Tokenizer:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Texts as token ids, each `cls`, tokens, `sep`, then `pad`.
+    """Texts as token ids, each `cls`, tokens, `sep` (as far as there are any), then `pad`.
 
     ids: int32 [n, L], L the length of the longest. lengths: int32 [n], `cls` and `sep` included. truncated: how many texts
     were longer than allowed. empty: how many hold no token but `cls` and `sep`. unknown: how many tokens are not in the
@@ -153,7 +154,8 @@ def read_tokenizer(
 ) -> Tokenizer:
     """Reads a tokenizer.json (or the folder that holds it) of any maker.
 
-    The tokens that pad, begin and end a text are found under their usual names; `pad`, `cls` and `sep` name others.
+    The tokens that pad, begin and end a text are found under their usual names; `pad`, `cls` and `sep` name others, or are ""
+    where there is none.
     Truncation, padding and templates that the file may set are not used: `encode` does that. Raises FileNotFoundError,
     and ValueError for another kind of file and where one of the three tokens is not found.
     """
@@ -178,7 +180,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str], max_length: int, *, cache
     20,000 texts or more the outcome is kept in the cache (see `jaxembed.data.cache`). Raises ValueError for a text that
     is no string, no texts at all, and a `max_length` that leaves no room for a token.
     """
-    if max_length < 3 and max_length != 0:
+    if max_length < 3 and max_length != 0:  # the same for all tokenizers
         raise ValueError(f"max_length must be 3 or more (the first token, one of the text, the last), not {max_length}")
     texts = _checked(texts)
     if not cache or len(texts) < MANY:
@@ -200,20 +202,24 @@ def _read_tokens(folder: Path) -> Tokens:
 def _encode(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Tokens:
     rows: list[list[int]] = []
     truncated = 0
-    longest = max_length - 2 if max_length else None
+    ends = [i for i in (tokenizer.cls, tokenizer.sep) if i is not None]
+    longest = max_length - len(ends) if max_length else None
     for start in range(0, len(texts), RUN):
         for row in _rows(tokenizer, texts[start : start + RUN]):
             rows.append(row[:longest])
             truncated += len(rows[-1]) < len(row)
     counts = np.fromiter(map(len, rows), np.int32, len(rows))
-    ids = np.full((len(rows), int(counts.max()) + 2), tokenizer.pad, np.int32)
-    place = np.arange(ids.shape[1])[None, :]
+    ids = np.full((len(rows), int(counts.max()) + len(ends)), tokenizer.pad, np.int32)
+    first = 0 if tokenizer.cls is None else 1
+    place = np.arange(ids.shape[1])[None, :] - first
     flat = np.fromiter(chain.from_iterable(rows), np.int32, int(counts.sum()))
-    ids[:, 0] = tokenizer.cls
-    ids[(place > 0) & (place <= counts[:, None])] = flat
-    ids[np.arange(len(ids)), counts + 1] = tokenizer.sep
+    if tokenizer.cls is not None:
+        ids[:, 0] = tokenizer.cls
+    ids[(place >= 0) & (place < counts[:, None])] = flat
+    if tokenizer.sep is not None:
+        ids[np.arange(len(ids)), counts + first] = tokenizer.sep
     unknown = 0 if tokenizer.unk is None else int((flat == tokenizer.unk).sum())
-    return Tokens(ids, counts + np.int32(2), truncated, int((counts == 0).sum()), unknown)
+    return Tokens(ids, counts + np.int32(len(ends)), truncated, int((counts == 0).sum()), unknown)
 
 
 def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
@@ -234,7 +240,7 @@ def _rows(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[int]]:
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
     """Returns the token of each id; "" for ids that a file leaves out, and for buckets."""
     found = tokenizer.core.get_vocab(with_added_tokens=True)
-    tokens = [""] * (max(found.values()) + 1 + tokenizer.buckets)
+    tokens = [""] * (max(*found.values(), tokenizer.pad) + 1 + tokenizer.buckets)
     for token, i in found.items():
         tokens[i] = token
     return tokens
@@ -255,7 +261,7 @@ def start_vectors(
     places = {key: row for row, key in enumerate(keyed_vectors.index_to_key)}
     words = words_of(tokenizer)
     rows = np.array([places.get(word, places.get(word.lower(), -1)) for word in words])
-    rows[[tokenizer.pad, tokenizer.cls, tokenizer.sep]] = -1
+    rows[[i for i in (tokenizer.pad, tokenizer.cls, tokenizer.sep) if i is not None]] = -1
     out = np.random.default_rng(seed).normal(0.0, std, (len(rows), dim)).astype(np.float32)
     if (known := rows >= 0).any():
         found = keyed_vectors.vectors[rows[known]].astype(np.float64)
@@ -374,8 +380,11 @@ def _tokenizer(core: "tokenizers.Tokenizer", origin: dict[str, Any], **named: st
     core.no_truncation()
     core.no_padding()
     core.encode_special_tokens = True  # "[SEP]" in a text does not end it
-    ids = {}
+    ids: dict[str, Any] = {}
     for role, usual in _NAMES.items():
+        if named.get(role) == "":
+            ids[role] = max(core.get_vocab(with_added_tokens=True).values()) + 1 if role == "pad" else None
+            continue
         candidates = [name for name in (named.get(role),) if name is not None] or usual
         ids[role] = next((i for name in candidates if (i := core.token_to_id(name)) is not None), None)
         if ids[role] is None:

@@ -16,14 +16,14 @@ class Head(nnx.Module):
     """A multi-layer perceptron of the widths `sizes` (the input's first), normalised between its layers.
 
     SimCLR (2020a), BYOL (2020), SimSiam and VICReg (2021) differ in `sizes`, `norm` and `final_norm` alone. A linear map
-    before a norm has no bias. final_norm: normalises the output as well, by batch norm without scale and shift (SimSiam,
-    MoCo v3) or by layer norm. dtype: of the computation; parameters and statistics are float32.
+    before a norm has no bias, and without `bias` none has. final_norm: normalises the output as well, by batch norm without scale
+    and shift (SimSiam, MoCo v3) or by layer norm. dtype: of the computation; parameters and statistics are float32.
     Raises ValueError for fewer than two sizes, for a setting that is none of its choices, and for a final norm of kind "none".
     """
 
     def __init__(
         self, sizes: tuple[Count, ...], norm: Literal["batch", "layer", "none"] = "batch", final_norm: bool = False,
-        activation: str = "relu", *, dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
+        activation: str = "relu", bias: bool = True, *, dtype: Any = jnp.float32, remat: bool = False, rngs: nnx.Rngs,
     ):  # fmt: skip
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(
@@ -37,7 +37,7 @@ class Head(nnx.Module):
         for i, (inputs, outputs) in enumerate(pairwise(sizes)):
             last = i == len(sizes) - 2
             normed = norm != "none" and (final_norm or not last)
-            linears.append(Linear(inputs, outputs, bias=not normed, dtype=dtype, rngs=rngs))
+            linears.append(Linear(inputs, outputs, bias=bias and not normed, dtype=dtype, rngs=rngs))
             if normed and norm == "batch":
                 norms.append(batch_norm(outputs, scale=not last, dtype=dtype, rngs=rngs))
             elif normed:

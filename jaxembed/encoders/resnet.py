@@ -11,7 +11,7 @@ from jaxembed.encoders.attention import Linear, chosen
 from jaxembed.encoders.vit import checked, patchified
 from jaxembed.ranges import Count
 
-STAGES = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _HE = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -69,11 +69,11 @@ class ResNet(nnx.Module):
 
     def __init__(
         self,
-        depth: Literal[18, 50] = 18,  # Number of layers.
+        depth: Literal[18, 34, 50, 101, 152] = 18,  # Number of layers.
         # A 3x3 convolution (SimCLR, for small pictures), 7x7 with stride 2 and 3x3 max pooling, or patches by one matrix product.
         stem: Literal["cifar", "imagenet", "patch"] = "cifar",
         channels: Count = 3,  # Channels of the pictures.
-        width: Count = 64,  # Width of the first stage; vectors have 8 times that many numbers, or 32 times at depth 50.
+        width: Count = 64,  # Width of the first stage; vectors have 8 times that many numbers, or 32 times from depth 50 on.
         patch: Count = 4,  # Side of a patch, for that stem.
         zero_init_residual: bool = False,  # Let blocks start as the identity (Goyal et al. 2017).
         *,
@@ -95,7 +95,7 @@ class ResNet(nnx.Module):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
                 block = Residual(
-                    inputs, width << stage, stride, depth == 50, zero_init_residual, dtype=dtype, rngs=rngs
+                    inputs, width << stage, stride, depth >= 50, zero_init_residual, dtype=dtype, rngs=rngs
                 )
                 blocks.append(block)
                 inputs = block.vector_size

@@ -8,7 +8,8 @@ from flax import nnx
 
 from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key, looked_up
 from jaxembed.encoders.positions import sinusoidal
-from jaxembed.ranges import Count, CountOrZero, ShareBelowOne
+from jaxembed.ranges import Count, CountOrZero, Positive, ShareBelowOne
+from jaxembed.scores import normalized
 
 
 class Transformer(nnx.Module):
@@ -33,8 +34,11 @@ class Transformer(nnx.Module):
         pooling: Literal["mean", "weighted", "cls", "last"] = "mean",
         positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
         norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
-        activation: str = "gelu",  # Inside a layer.
+        activation: str = "gelu",  # Inside a layer: gelu, gelu_tanh, quick_gelu (CLIP's) or relu.
         token_dim: Count | None = None,  # Width of token vectors where it is not hidden_size; a linear map lifts them.
+        embedding_norm: bool = True,  # Normalise what enters the first layer, as BERT does and GPT-2 does not.
+        epsilon: Positive = 1e-12,  # What layer norms add to the variance.
+        normalize: bool = False,  # Scale the vectors of texts to length 1.
         *,
         dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
         remat: bool = False,  # Layers are computed again in the backward pass, which takes less memory.
@@ -54,17 +58,18 @@ class Transformer(nnx.Module):
         self.lift = Linear(token_dim, hidden_size, dtype=dtype, rngs=rngs) if token_dim else None
         self.segment_embedding = table(segments, hidden_size) if segments else None
         self.position_embedding = table(max_length, hidden_size) if positions == "learned" else None
-        self.embedding_norm = LayerNorm(hidden_size, epsilon=1e-12, dtype=dtype)
+        self.embedding_norm = LayerNorm(hidden_size, epsilon=epsilon, dtype=dtype) if embedding_norm else None
         self.blocks = nnx.List([
             Block(
                 hidden_size, heads, mlp_size or 4 * hidden_size, norm=norm, activation=activation, dropout=dropout,
-                causal=causal, epsilon=1e-12, dtype=dtype, rngs=rngs,
+                causal=causal, epsilon=epsilon, dtype=dtype, rngs=rngs,
             )
             for _ in range(depth)
         ])  # fmt: skip
-        self.final_norm = LayerNorm(hidden_size, epsilon=1e-12, dtype=dtype) if norm == "pre" else None
+        self.final_norm = LayerNorm(hidden_size, epsilon=epsilon, dtype=dtype) if norm == "pre" else None
         self.vector_size = hidden_size
         self.max_length = max_length
+        self.normalize = normalize
         self.dropout = dropout
         self.dtype = dtype
         self.remat = remat
@@ -78,7 +83,10 @@ class Transformer(nnx.Module):
         A text without tokens (its mask is all false) gets a zero vector from every pooling but "cls".
         """
         mask = ids != 0 if mask is None else mask
-        x = self.sequence(ids, mask, segments, train=train, rngs=rngs)
+        x = self._pooled(self.sequence(ids, mask, segments, train=train, rngs=rngs), ids, mask)
+        return normalized(x) if self.normalize else x
+
+    def _pooled(self, x: jax.Array, ids: jax.Array, mask: jax.Array) -> jax.Array:
         if self.pooling == "cls":
             return x[:, 0]
         if self.pooling == "last":
@@ -134,4 +142,4 @@ class Transformer(nnx.Module):
             x = x + self.position_embedding[...][None, :length]
         elif self.positions == "sinusoidal":
             x = x + sinusoidal(length, self.vector_size)[None]
-        return self.embedding_norm(x)
+        return x.astype(self.dtype) if self.embedding_norm is None else self.embedding_norm(x)

@@ -19,7 +19,7 @@ from jaxembed.encoders.attention import (
     dropout_key,
 )
 from jaxembed.encoders.positions import axial_rotary, resized_grid, sincos_2d
-from jaxembed.ranges import Count, ShareBelowOne
+from jaxembed.ranges import Count, Positive, ShareBelowOne
 
 
 def patchified(images: jax.Array, patch: int, channels: int) -> jax.Array:
@@ -68,6 +68,9 @@ class ViT(nnx.Module):
         activation: str = "gelu_tanh",  # Activation inside a layer.
         # Width of a last layer before pooling, which widens as EfficientNet's last convolution does; none leaves it out.
         features: Count | None = None,
+        patch_bias: bool = True,  # Whether the map of patches to tokens has a bias; CLIP's has none.
+        embedding_norm: bool = False,  # Normalise what enters the first layer, as CLIP does.
+        epsilon: Positive = 1e-6,  # What layer norms add to the variance.
         *,
         dtype: Any = jnp.float32,  # Type of the computation; parameters are float32.
         remat: bool = False,  # Compute layers again in the backward pass, which takes less memory.
@@ -82,19 +85,20 @@ class ViT(nnx.Module):
         self.positions = chosen("positions", positions, ("learned", "sincos2d", "rotary", "none"))
         self.pooling = chosen("pooling", pooling, ("mean", "cls"))
         self.grid = (height // patch, width // patch)
-        self.embedding = Linear(patch * patch * channels, hidden_size, dtype=dtype, rngs=rngs)
+        self.embedding = Linear(patch * patch * channels, hidden_size, bias=patch_bias, dtype=dtype, rngs=rngs)
         table = lambda rows: nnx.Param(EMBEDDING(rngs.params(), (rows, hidden_size), jnp.float32))
         own = pooling == "cls"
         self.class_token = table(1) if own else None
         self.position_embedding = table(own + self.grid[0] * self.grid[1]) if positions == "learned" else None
+        self.embedding_norm = LayerNorm(hidden_size, epsilon=epsilon, dtype=dtype) if embedding_norm else None
         self.blocks = nnx.List([
             Block(
-                hidden_size, heads, mlp_size or 4 * hidden_size, activation=activation, dropout=dropout, dtype=dtype,
-                rngs=rngs,
+                hidden_size, heads, mlp_size or 4 * hidden_size, activation=activation, dropout=dropout, epsilon=epsilon,
+                dtype=dtype, rngs=rngs,
             )
             for _ in range(depth)
         ])  # fmt: skip
-        self.final_norm = LayerNorm(hidden_size, dtype=dtype)
+        self.final_norm = LayerNorm(hidden_size, epsilon=epsilon, dtype=dtype)
         self.widening = Linear(hidden_size, features, dtype=dtype, rngs=rngs) if features else None
         self.activation = activation
         self.hidden_size, self.vector_size = hidden_size, features or hidden_size
@@ -130,7 +134,7 @@ class ViT(nnx.Module):
             x = x + places[None].astype(x.dtype)
         key = dropout_key(self.dropout, train, rngs)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
-        x = dropout(x, self.dropout, keys[0])
+        x = dropout(x if self.embedding_norm is None else self.embedding_norm(x), self.dropout, keys[0])
         for block, key in zip(self.blocks, keys[1:], strict=True):
             x = (
                 nnx.remat(Block.__call__, graph_updates=False)(block, x, None, rotary, key)

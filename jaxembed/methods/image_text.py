@@ -37,6 +37,8 @@ class CLIP(DenseMethod):
     scale: Annotated[float, Range(above=0, most=LARGEST_SCALE)] = 1 / 0.07
     bias: Finite | None = None  # Initial bias of the scores, learned too (Zhai et al. 2023); None leaves it out.
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=(0.6, 1.0), jitter=0.0, grayscale=0.0))
+    # Whether the projections into the common space have a bias; CLIP's own have none.
+    projection_bias: bool = True
     # How pairs with the same text or picture count: as "positive", or "exclude", which takes them out of the negatives.
     same_text: Literal["exclude", "positive"] = "exclude"
     chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
@@ -60,7 +62,9 @@ class CLIP(DenseMethod):
     def nets(self) -> dict[str, Encoder]:
         """Returns both towers and their projections."""
         towers = {"image": self.image_encoder, "text": self.text_encoder}
-        head = lambda tower: encoder("head", sizes=(tower.vector_size, self.vector_size), norm="none")
+        head = lambda tower: encoder(
+            "head", sizes=(tower.vector_size, self.vector_size), norm="none", bias=self.projection_bias
+        )
         return towers | {f"{name}_head": head(tower) for name, tower in towers.items()}
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:

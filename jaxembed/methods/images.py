@@ -274,6 +274,10 @@ class MoCo(Averaged, SimCLR):
 class Untrained(Fixed, ImageMethod):
     """The encoder with its initial weights."""
 
+    def nets(self) -> dict[str, Encoder]:
+        """Returns the encoder, and the head if there is one, which draws from the same key as that of a method that trains it."""
+        return super().nets() if self.projection else {"encoder": self.encoder}
+
 
 @dataclass(frozen=True)
 class Pixels(Untrained):

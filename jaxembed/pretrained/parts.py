@@ -1,0 +1,295 @@
+"""Encoders, weights and inputs of a checkpoint or of a run, by what they take: what can be used, exported or trained further."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxembed.data.inputs import ImageInput, Input, TextInput, read_inputs
+from jaxembed.data.tokens import Tokenizer, read_tokenizer
+from jaxembed.encoders.functional import ENCODERS, Encoder, Variables
+from jaxembed.naming import unknown
+from jaxembed.pretrained import names
+from jaxembed.pretrained.families import FAMILIES, Net, Vocabulary
+from jaxembed.pretrained.files import Checkpoint, find, is_checkpoint, read_json
+from jaxembed.tensors import entries_of, read_numbers
+
+#: Poolings of sentence-transformers, by the name of the flag in its config.json.
+POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
+_OF_TEXT, _OF_IMAGES = ("transformer", "bag"), ("vit", "resnet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """An encoder with its weights: parameters, and what it keeps beside them (running statistics)."""
+
+    encoder: Encoder
+    params: Variables
+    kept: Variables
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint is made of.
+
+    nets: by what they take, "text" and "image"; of two towers, "text_head" and "image_head" are their projections. inputs: what
+    turns texts and pictures into the encoders' batches. mean, std: of the pixels. scale: of the cosines of two towers, None where
+    there is none.
+    """
+
+    name: str
+    nets: dict[str, Part]
+    inputs: dict[str, Input] = field(default_factory=dict)
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+    scale: float | None = None
+    revision: str | None = None
+
+
+def open_parts(name: str | os.PathLike) -> Parts:
+    """Opens a checkpoint, by its folder or its name on the hub (OWNER/MODEL, or OWNER/MODEL@REVISION), or a finished run.
+
+    Raises ValueError for an architecture that encoders here cannot have, and for tensors that are missing, left over or of
+    another shape, which it names; FileNotFoundError for missing files; ConnectionError without network.
+    """
+    folder = Path(name)
+    if (folder / "model.json").is_file() and not is_checkpoint(folder):
+        return _of_run(folder)
+    return _of_checkpoint(find(name))
+
+
+def _of_checkpoint(found: Checkpoint) -> Parts:
+    modules = _modules(found.folder)
+    inner = replace(found, folder=found.folder / modules.pop("Transformer", "")) if modules else found
+    kind = inner.config.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(
+            f"{found.name} is of the architecture {kind!r}, and those that can be opened are {', '.join(FAMILIES)}"
+        )
+    takes_texts = kind not in ("vit", "resnet")
+    tokenizer = _tokenizer(inner, found) if takes_texts else None
+    try:
+        nets = FAMILIES[kind].nets(inner.config, _vocabulary(inner, tokenizer))
+    except (ValueError, KeyError) as error:
+        why = f"its config.json has no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{found.name} cannot be opened: {why}") from error
+    if "text" in nets and kind != "clip":
+        nets["text"] = replace(nets["text"], encoder=nets["text"].encoder.with_(**_pooled(found, modules)))
+    inputs: dict[str, Input] = {}
+    if tokenizer:
+        inputs["text"] = TextInput(tokenizer, _max_length(inner, nets["text"].encoder["max_length"]))
+    mean, std = FAMILIES[kind].normalization
+    if "image" in nets:
+        inputs["image"], mean, std = _pictures(inner, nets["image"].encoder, mean, std)
+    scale = float(np.exp(inner.tensor("logit_scale"))) if "logit_scale" in inner.tensors else None
+    return Parts(found.name, read_nets(inner, nets), inputs, mean, std, scale, found.revision)
+
+
+def read_nets(found: Checkpoint, nets: Mapping[str, Net]) -> dict[str, Part]:
+    """Reads the weights of encoders. Raises ValueError for tensors that are missing, left over, or of another shape."""
+    family = FAMILIES[found.config["model_type"]]
+    wanted = {name: shape for net in nets.values() for name, shape in names.wanted(net.encoder, net.names).items()}
+    there = {name: entry.shape for name, (_, entry) in found.tensors.items()}
+    prefix = "" if set(wanted) & set(there) else family.prefix
+    there = {name.removeprefix(prefix): shape for name, shape in there.items()}
+    problems = [
+        *(f"{name} is missing" for name in wanted if name not in there),
+        *(f"{name} is of shape {list(there[name])}, expected {list(wanted[name])}"
+          for name in wanted if name in there and there[name] != wanted[name]),
+        *(f"{name} is left over" for name in there if name not in wanted and not re.fullmatch(family.unused, name)),
+    ]  # fmt: skip
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError(
+            f"the tensors of {found.name} are not those of its config.json: {'; '.join(problems[:5])}{more}"
+        )
+    tensor = lambda name: found.tensor(prefix + name if prefix + name in found.tensors else name)
+    return {name: Part(net.encoder, *names.read(net.encoder, net.names, tensor)) for name, net in nets.items()}
+
+
+def _modules(folder: Path) -> dict[str, str]:
+    """The modules of sentence-transformers: the folder of each by its kind; {} where there is no modules.json.
+
+    Raises ValueError for a module other than a Transformer, its pooling, and a normalisation.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return {}
+    found = {one["type"].rpartition(".")[2]: one["path"] for one in json.loads(path.read_text(encoding="utf-8"))}
+    if left := set(found) - {"Transformer", "Pooling", "Normalize"}:
+        raise ValueError(
+            f"{folder} has the module {', '.join(sorted(left))}: of sentence-transformers' modules, Transformer, Pooling and "
+            "Normalize are supported"
+        )
+    return found
+
+
+def _pooled(found: Checkpoint, modules: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of an encoder by which tokens become a text's vector. Without modules it is the mean, as there."""
+    if "Pooling" not in modules:
+        return {}
+    config = read_json(found.folder / modules["Pooling"] / "config.json")
+    flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    chosen = config.get("pooling_mode") or [POOLINGS.get(name, name) for name in flags]
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+    chosen = ["last" if one == "lasttoken" else one for one in chosen]
+    if len(chosen) != 1 or chosen[0] not in POOLINGS.values():
+        raise ValueError(
+            f"{found.name} pools its tokens by {' and '.join(chosen) or 'nothing'}: one of "
+            f"{', '.join(POOLINGS.values())} is supported"
+        )
+    return {"pooling": chosen[0], "normalize": "Normalize" in modules}
+
+
+def _tokenizer(inner: Checkpoint, found: Checkpoint) -> Tokenizer:
+    """The tokenizer of a checkpoint; what stands at the ends of a text is what the file's own template puts there."""
+    from tokenizers import Tokenizer as Core
+    from tokenizers import normalizers
+
+    folder = next((one.folder for one in (inner, found) if (one.folder / "tokenizer.json").is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"{found.name} has no tokenizer.json, so that it cannot read texts: fetch it, or let transformers write it "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))"
+        )
+    read_tokenizer(folder, pad="", cls="", sep="")  # which tells what is wrong with the file
+    core = Core.from_file(str(folder / "tokenizer.json"))
+    core.no_truncation()
+    core.no_padding()
+    bare, full = (core.encode("a", add_special_tokens=special).ids for special in (False, True))
+    at = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
+    ends = full[:at], full[at + len(bare) :]
+    if max(map(len, ends)) > 1:
+        raise ValueError(f"the tokenizer of {found.name} puts several tokens at an end of a text, and one is supported")
+    cls, sep = (core.id_to_token(end[0]) if end else "" for end in ends)
+    told = _told(inner.folder)
+    pad = told.get("pad_token") or ""
+    pad = "" if pad in (cls, sep, told.get("unk_token")) or core.token_to_id(pad) is None else pad
+    tokenizer = read_tokenizer(folder, pad=pad, cls=cls, sep=sep)
+    path = inner.folder / "sentence_bert_config.json"
+    if path.is_file() and read_json(path).get("do_lower_case"):
+        own = [tokenizer.core.normalizer] if tokenizer.core.normalizer else []
+        tokenizer.core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return tokenizer
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json and special_tokens_map.json tell, with the text of each token."""
+    found: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found |= read_json(folder / name)
+    return {
+        name: value["content"] if isinstance(value, dict) and "content" in value else value
+        for name, value in found.items()
+    }
+
+
+def _vocabulary(found: Checkpoint, tokenizer: Tokenizer | None) -> Vocabulary:
+    """The rows of the token table. Raises ValueError where the tokenizer has ids that lie outside."""
+    rows = found.config.get("vocab_size") or found.config.get("text_config", {}).get("vocab_size", 49408)
+    if tokenizer is None:
+        return Vocabulary(rows, 0)
+    without = len(tokenizer) - (tokenizer.core.id_to_token(tokenizer.pad) is None)
+    if without > rows:
+        raise ValueError(
+            f"the tokenizer has the ids 0 to {without - 1}, and the checkpoint vectors of {rows} tokens only"
+        )
+    return Vocabulary(rows, tokenizer.pad)
+
+
+def _max_length(found: Checkpoint, most: int) -> int:
+    """How many tokens of a text are encoded: what the checkpoint says, as far as it has positions."""
+    told = [_told(found.folder).get("model_max_length")]
+    if (found.folder / "sentence_bert_config.json").is_file():
+        told.insert(0, read_json(found.folder / "sentence_bert_config.json").get("max_seq_length"))
+    return min(most, *[int(one) for one in told if one][:1])
+
+
+def _pictures(
+    found: Checkpoint, net: Encoder, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[ImageInput, tuple[float, ...], tuple[float, ...]]:
+    """How pictures become pixels, and the mean and standard deviation of these."""
+    path = found.folder / "preprocessor_config.json"
+    told = read_json(path) if path.is_file() else {}
+    side = net["image_size"] if net.kind == "vit" else 224
+    size = told.get("size", {"height": side, "width": side})
+    size = {"shortest_edge": size} if isinstance(size, int) and told.get("do_center_crop") else size
+    size = {"height": size, "width": size} if isinstance(size, int) else size
+    shortest = size.get("shortest_edge")
+    crop = told.get("crop_size", {"height": shortest, "width": shortest})
+    if shortest and told.get("crop_pct") and shortest < 384:  # a ResNet's pictures are cut out of larger ones
+        shortest, crop = int(shortest / told["crop_pct"]), {"height": shortest, "width": shortest}
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    final = crop if shortest else size
+    pictures = ImageInput(
+        final["height"],
+        final["width"],
+        net["channels"],
+        shortest or 0,
+        _RESAMPLING.get(told.get("resample", 2), "bilinear"),
+    )
+    return pictures, tuple(told.get("image_mean", mean)), tuple(told.get("image_std", std))
+
+
+_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def _of_run(folder: Path) -> Parts:
+    """The encoders of a finished run."""
+    if not (folder / "summary.json").is_file():
+        raise ValueError(f"{folder} is not finished: the command that began it goes on with it")
+    if not (folder / "encoder.safetensors").is_file():
+        raise FileNotFoundError(f"{folder} has no encoder.safetensors, its weights: train it again")
+    told = read_json(folder / "model.json")
+    inputs = read_inputs(folder, {kind: one for kind, one in told["inputs"].items() if kind in ("text", "image")})
+    path = folder / "encoder.safetensors"
+    weights = {name: read_numbers(path, entry) for name, entry in entries_of(path).items()}
+    nets = {}
+    for place, net, spec in _encoders(told["method"]):
+        nets[place] = Part(spec, _below(weights, f"net/{net}/"), _below(weights, f"kept/{net}/"))
+        if spec.kind not in ENCODERS:
+            raise unknown("encoder", spec.kind, ENCODERS)
+    if not nets:
+        raise ValueError(f"{folder} has no encoder of texts or pictures: it is a {told['method'].get('class')}")
+    for side in ("text", "image"):
+        if head := _below(weights, f"net/{side}_head/"):
+            sizes = (nets[side].encoder.vector_size, told["method"]["vector_size"])
+            bias = told["method"].get("projection_bias", True)
+            nets[f"{side}_head"] = Part(Encoder("head", (("sizes", sizes), ("norm", "none"), ("bias", bias))), head, {})
+    views = told["method"].get("augmentation", {})
+    mean, std = (tuple(x) if isinstance(x := views.get(name, 0.5), list) else x for name in ("mean", "std"))
+    scale = float(np.exp(weights["net/log_scale"])) if "net/log_scale" in weights else None
+    return Parts(str(folder), nets, inputs, mean, std, scale)
+
+
+def _encoders(method: Mapping[str, Any]) -> Iterator[tuple[str, str, Encoder]]:
+    """What the encoders of a recorded method take, what its nets are called, and the encoders themselves."""
+    for name, value in method.items():
+        if isinstance(value, dict) and value.get("class") == "Encoder":
+            spec = Encoder(value["kind"], tuple((key, setting) for key, setting in value["settings"]))
+            kind = "text" if spec.kind in _OF_TEXT else "image" if spec.kind in _OF_IMAGES else ""
+            if kind:
+                yield kind, name.removesuffix("_encoder"), spec
+
+
+def _below(weights: Mapping[str, np.ndarray], above: str) -> Variables:
+    tree: Variables = {}
+    for name, x in weights.items():
+        if name.startswith(above):
+            *way, last = name.removeprefix(above).split("/")
+            place = tree
+            for part in way:
+                place = place.setdefault(part, {})
+            place[last] = x
+    return tree
+
+
+#: The last checkpoint that was opened, since a command asks for its encoder, its tokenizer and its weights one after the other.
+opened = lru_cache(maxsize=1)(open_parts)
