@@ -9,7 +9,7 @@
         --pair anchor positive --negative negative
 
 No pretrained weights: captions of the same picture are pairs (multi30k-captions), the tokenizer is trained on them, and
-token vectors start from Skip-gram on enwik8-text (`--no-start`: from noise). bag is their weighted mean, trained (Wieting et
+token vectors start from Skip-gram on enwik8-text (`--no-task.start`: from noise). bag is their weighted mean, trained (Wieting et
 al. 2016). Its weights start from inverse frequencies in enwik8-text and imdb (Arora et al. 2017). In further columns each word
 starts as like those with which it shares groups of three and four letters (`--own`, `--grams`), so that sentences that share
 words are alike beyond what the words mean. layers is a Transformer.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.vary import read_axes
-from jaxembed.encoders.functional import Encoder
 from jaxembed.fields import Setting, changed, settings
 from jaxembed.recipes import Recipe, recipe
 from jaxembed.report.report import report
@@ -149,15 +148,12 @@ class Experiment:
         """What a command line asks for: the command, its preset with what is given besides, and changes of settings."""
         import tyro  # not before there is a line to parse: on a borrowed device presets are of use without it
 
-        from jaxembed.cli.train import asked_for, options, own_options, switched_off, typed_kinds
+        from jaxembed.cli.train import asked_for, deciding, options, own_options, switched_off, typed_kinds
 
         name = typed_kinds(line, ["preset"]).get("preset", list(self.presets)[-1])
         preset = self.presets.get(name, list(self.presets.values())[-1])
         kinds = {label: self.contender(label, preset) for label in preset.contenders}
-        encoders = {
-            one.name for own in kinds.values() for one in settings(own).values() if isinstance(one.value, Encoder)
-        }
-        given = typed_kinds(line, encoders)
+        given = typed_kinds(line, {name for own in kinds.values() for name in deciding(own)})
         known: dict[str, Setting] = {}
         for own in kinds.values():
             known = {**settings(changed(own, given, skip_absent=True)), **known}

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from jaxembed.ranges import Range, declared
 from jaxembed.training.method import Method
 
 T = TypeVar("T")
+
+#: The way to the setting from which a recipe's encoders and data follow.
+_START = ("method", "start")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ class Setting:
 
 
 class Chooses:
-    """A dataclass of which some settings concern nobody."""
+    """A dataclass of which some settings concern nobody, and some follow from others."""
+
+    def following(self, before: Self) -> Self:
+        """The same once its kinds of things have changed: what follows from them is as they want it."""
+        return self
 
     @property
     def hidden(self) -> frozenset[tuple[str, ...]]:
@@ -61,8 +68,8 @@ class Chooses:
 def settings(owner: Any) -> dict[str, Setting]:
     """All settings of a dataclass and of the dataclasses, encoders and objectives in it, by the names that people type.
 
-    A setting goes by its own name where it is the only one of that name, or the one that lies least deep; others are called
-    by their way: `augmentation.size`, `text_encoder.depth`.
+    A setting goes by its own name where it is the only one of that name, or the one that lies least deep, or the first of a
+    recipe's parts that has it; others are called by their way: `augmentation.size`, `text_encoder.depth`, `task.start`.
     """
     hidden = owner.hidden if isinstance(owner, Chooses) else frozenset()
     found = [one for one in _walk(owner, ()) if one.path[:2] not in hidden]
@@ -72,7 +79,8 @@ def settings(owner: Any) -> dict[str, Setting]:
     named = {}
     for one in found:
         others = sorted(depths[one.path[-1]])
-        alone = len(one.path) == others[0] and others.count(others[0]) == 1
+        first = len(one.path) == 2 and one.path[-1] not in named
+        alone = len(one.path) == others[0] and (first or others.count(others[0]) == 1)
         name = one.path[-1] if alone else ".".join(one.path[-2:])
         named[name] = replace(one, name=name)
     return named
@@ -85,10 +93,11 @@ def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -
     Raises ValueError for a name that there is not (and names near ones) or, with `skip_absent`, leaves it alone.
     """
     values, known = {spelled(name): value for name, value in values.items()}, settings(owner)
-    # What kind of thing stands somewhere decides which settings it has: objectives and encoders come first.
+    # What kind of thing stands somewhere decides which settings it has: a start, objectives and encoders come first.
+    start = {name: value for name, value in values.items() if name in known and known[name].path == _START}
     first = {name: value for name, value in values.items() if name in known and _is_kind(known[name])}
-    for some in (first, {name: value for name, value in values.items() if name not in first}):
-        known, tree = settings(owner), _Tree()
+    for some in (start, first, {name: value for name, value in values.items() if name not in start | first}):
+        known, tree, before = settings(owner), _Tree(), owner
         for name, value in some.items():
             found = known.get(name) or _by_way(name, known)
             if found:
@@ -96,6 +105,8 @@ def changed(owner: T, values: Mapping[str, Any], *, skip_absent: bool = False) -
             elif not skip_absent:
                 raise unknown("setting", name, known)
         owner = _applied(owner, tree)
+        if isinstance(owner, Chooses) and isinstance(before, Chooses):
+            owner = owner.following(before)
     return owner
 
 

@@ -5,7 +5,7 @@ tests are all made from `RECIPES`. The settings are those of the numbers in the 
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
 from jaxembed.methods import clicks, closed_form, documents, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.dense import EncoderMethod
 from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.graphsage import GraphSAGE, GraphSAGEUnsupervised, NodeFeatures, NodeMethod
@@ -25,6 +26,7 @@ from jaxembed.methods.two_tower import TwoTower
 from jaxembed.methods.walks import LINE, DeepWalk, Node2Vec
 from jaxembed.naming import spelled, unknown
 from jaxembed.objectives import FAMILIES, InfoNCE, family_of
+from jaxembed.pretrained import opened
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.tasks.base import Task
 from jaxembed.tasks.clicks import Clicks
@@ -60,6 +62,13 @@ class Recipe(Chooses):
         )
         names += () if self.task.select else ("best_pass",)
         return frozenset(("training", name) for name in names)
+
+    def following(self, before: Self) -> Self:
+        """Returns the recipe with the task that the start of its method needs: its tokenizer, its size of pictures."""
+        start = self.method.start if isinstance(self.method, EncoderMethod) else None
+        if start is None or start == getattr(before.method, "start", None):
+            return self
+        return replace(self, task=self.task.started(opened(start)))
 
     def with_(self, **values: Any) -> Self:
         """Returns the recipe with other settings, under the names of `jaxembed.fields.settings`."""

@@ -54,7 +54,7 @@ def test_simcse_on_plain_texts(capsys):
         "12",
         "--vocab-size",
         "500",
-        "--no-start",
+        "--no-task.start",
     ]
     shape = ["--epochs", "1", "--batch-size", "16", "--hidden-size", "16", "--heads", "2", "--tokenizer", "wordpiece"]
     shape += ["--encoder", "transformer", "--depth", "0", "--no-whole"]

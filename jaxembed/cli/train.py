@@ -10,6 +10,7 @@ import tyro
 
 from jaxembed.encoders.functional import Encoder
 from jaxembed.fields import Setting, changed, helps, settings
+from jaxembed.methods.dense import EncoderMethod
 from jaxembed.recipes import RECIPES, Recipe, recipe
 from jaxembed.study.options import Asked, Options
 
@@ -41,13 +42,18 @@ def brief(name: str) -> str:
 def command(name: str, line: Sequence[str] = ()) -> type[Train]:
     """Returns the command of a recipe; `line` is the rest of the line, since `--encoder resnet` adds the options of a ResNet."""
     start = recipe(name)
-    encoders = [one.name for one in settings(start).values() if isinstance(one.value, Encoder)]
-    start = changed(start, typed_kinds(line, encoders))
+    start = changed(start, typed_kinds(line, deciding(start)))
     kind = make_dataclass(name, [*options(settings(start)), *own_options(Where)], bases=(Train,), frozen=True)
     kind.recipe_name, kind.recipe = name, start
     doc = (type(start.method).__doc__ or "").strip()
     kind.__doc__ = f"{doc}\n\n{ABOUT}\n\n    jaxembed train {name} --seeds 1 2 3\n"
     return kind
+
+
+def deciding(start: Recipe) -> list[str]:
+    """Returns the settings on whose values it depends which others there are, and their defaults."""
+    encoders = [one.name for one in settings(start).values() if isinstance(one.value, Encoder)]
+    return [*encoders, *(["start"] if isinstance(start.method, EncoderMethod) else [])]
 
 
 def options(known: Mapping[str, Setting], optional: bool = False) -> list[tuple[str, Any, Any]]:

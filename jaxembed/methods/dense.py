@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.encoders.functional import Encoder
 from jaxembed.methods.examples import ExampleMethod
 from jaxembed.objectives import cached, pairwise
+from jaxembed.pretrained import Part, Parts, opened
+from jaxembed.pretrained.names import shapes_of
 from jaxembed.ranges import Count, Range
 from jaxembed.training.method import Batch, Loss, Method, Params, Shard, Source
 
@@ -103,6 +106,79 @@ class DenseMethod(ExampleMethod):
             )
         encode = lambda rows, key: self.run(name, net, kept, rows, train=True, key=key)[0]
         return cached(encode, inputs, self.encode_chunk, key), kept.get(name, {})
+
+
+@dataclass(frozen=True)
+class EncoderMethod(DenseMethod):
+    """Methods of texts and pictures, whose encoders may start from trained ones."""
+
+    # What the encoders' weights are at the start: those of a checkpoint of others (a folder, or a model of the Hugging Face hub,
+    # OWNER/MODEL) or of a finished run. The encoders, the tokenizer, and the size of pictures are then those of the checkpoint.
+    # None starts from random numbers.
+    start: str | None = None
+
+    #: The fields that are encoders, and what these take.
+    takes: ClassVar[Mapping[str, str]] = {"encoder": "text"}
+
+    def with_(self, **values: Any) -> Self:
+        """The same with other hyper-parameters; with another `start` the encoders are those of the checkpoint."""
+        if values.get("start", self.start) != self.start:
+            values = self.started(opened(str(values["start"]))) | values if values["start"] else values
+        return super().with_(**values)
+
+    def started(self, parts: Parts) -> dict[str, Any]:
+        """Returns the hyper-parameters that come from a checkpoint. Raises ValueError if it has no encoder of that kind."""
+        if missing := [kind for kind in self.takes.values() if kind not in parts.nets]:
+            what = {"text": "texts", "image": "pictures"}
+            raise ValueError(
+                f"{parts.name} has no encoder of {' and '.join(what[kind] for kind in missing)}, which {type(self).__name__} "
+                f"starts from: it has one of {' and '.join(what[kind] for kind in parts.nets if kind in what)}"
+            )
+        return {name: parts.nets[kind].encoder for name, kind in self.takes.items()}
+
+    def for_texts(self, net: Encoder, vocab_size: int, length: int) -> Encoder:
+        """Returns an encoder for texts of so many tokens, or as the checkpoint has it that it starts from."""
+        if self.start is None:
+            return net.for_texts(vocab_size, length)
+        own = opened(self.start).nets["text"].encoder
+        if vocab_size > own["vocab_size"]:
+            raise ValueError(
+                f"the tokenizer has {vocab_size} tokens and {self.start} vectors of {own['vocab_size']}: use its own tokenizer "
+                f"(--tokenizer {self.start})"
+            )
+        return net.for_texts(own["vocab_size"], own.longest or length)
+
+    def source(self, data: Any) -> Source:
+        """As DenseMethod's, with the weights that encoders start from; ValueError for encoders that are not the checkpoint's."""
+        source = super().source(data)
+        if self.start is None:
+            return source
+        weights = {}
+        for name, one in self.started_nets(opened(self.start)).items():
+            ours = self.nets()[name]
+            if shapes_of(ours) != shapes_of(one.encoder):
+                how = _differences(ours, one.encoder)
+                raise ValueError(f"the {name} is not that of {self.start}: leave its sizes as they are there ({how})")
+            weights[name] = (one.params, one.kept)
+        return replace(source, constants={**source.constants, "start_weights": weights})
+
+    def started_nets(self, parts: Parts) -> dict[str, Part]:
+        """Returns the trained parts, by the names of this method's nets."""
+        return {name: parts.nets[kind] for name, kind in self.takes.items() if name in self.nets()}
+
+    def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
+        """Starts with fresh encoders and heads, or with what was trained."""
+        params = super().init(key, constants)
+        for name, (learned, kept) in constants.get("start_weights", {}).items():
+            params.net[name], params.kept[name] = jax.tree.map(jnp.asarray, (learned, kept))
+        return params
+
+
+def _differences(ours: Encoder, theirs: Encoder) -> str:
+    if ours.kind != theirs.kind:
+        return f"it is a {ours.kind} and there a {theirs.kind}"
+    names = dict.fromkeys(name for one in (theirs, ours) for name, _ in one.settings)
+    return ", ".join(f"{name}: {ours[name]} and there {theirs[name]}" for name in names if ours[name] != theirs[name])
 
 
 def summed(loss: jax.Array, examples: int, kept: Any) -> Loss:

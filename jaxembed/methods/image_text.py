@@ -3,17 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.methods.dense import EncoderMethod, Fixed, named_objective, summed
 from jaxembed.methods.images import sized
 from jaxembed.objectives import InfoNCE, Logistic
 from jaxembed.objectives.in_batch import Same, two_towers
+from jaxembed.pretrained import Part, Parts
 from jaxembed.ranges import Count, CountOrZero, Finite, Range
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
@@ -26,7 +27,7 @@ LARGEST_SCALE = 100.0  # of cosines (Radford et al. 2021, section 2.5)
 
 
 @dataclass(frozen=True)
-class CLIP(DenseMethod):
+class CLIP(EncoderMethod):
     """CLIP: two towers; images are matched with their texts within a batch, in both directions (Radford et al. 2021)."""
 
     image_encoder: Encoder = field(default_factory=lambda: encoder("vit"))  # Encoder of the images.
@@ -43,15 +44,30 @@ class CLIP(DenseMethod):
     same_text: Literal["exclude", "positive"] = "exclude"
     chunk: CountOrZero = 0  # Number of anchors that are compared at a time, for large batches; 0 compares all at once.
 
+    takes: ClassVar[Mapping[str, str]] = {"image_encoder": "image", "text_encoder": "text"}
+
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.objective, str):
             object.__setattr__(self, "objective", named_objective(self.objective, 1.0))
 
+    def started(self, parts: Parts) -> dict[str, Any]:
+        """Returns both encoders of a checkpoint, the space in which they meet, and the mean and deviation of its pixels."""
+        heads = [one.encoder for name, one in parts.nets.items() if name.endswith("_head")]
+        space = {"vector_size": heads[0].vector_size, "projection_bias": heads[0]["bias"]} if heads else {}
+        scale = {"scale": min(parts.scale, LARGEST_SCALE)} if parts.scale else {}
+        views = replace(self.augmentation, mean=parts.mean, std=parts.std)
+        return super().started(parts) | space | scale | {"augmentation": views}
+
+    def started_nets(self, parts: Parts) -> dict[str, Part]:
+        """Returns both towers, and their projections if the checkpoint has some."""
+        return {name: parts.nets[name] for name in self.nets() if name in parts.nets}
+
     def suited_to(self, data: "TokenizedImages") -> Self:
         """Adapts the encoders to the images and the vocabulary of the data, with batches no larger than the data."""
-        image = sized(self.image_encoder, data.images, self.augmentation)
-        text = self.text_encoder.for_texts(data.vocabulary_size, max(data.ids.shape[-1], data.max_length))
+        image = sized(self.image_encoder, data.images, self.augmentation, self.start is not None)
+        length = max(data.ids.shape[-1], data.max_length)
+        text = self.for_texts(self.text_encoder, data.vocabulary_size, length)
         return replace(super().suited_to(data), image_encoder=image, text_encoder=text)
 
     def examples(self, data: "TokenizedImages") -> dict[str, np.ndarray]:

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.methods.dense import EncoderMethod, Fixed, named_objective, summed
 from jaxembed.objectives import InfoNCE, Softmax
 from jaxembed.objectives.decorrelation import BarlowTwinsLoss, VICRegLoss
 from jaxembed.objectives.in_batch import two_views, wants_everybody
 from jaxembed.objectives.prediction import Regression
+from jaxembed.pretrained import Parts
 from jaxembed.ranges import Count, CountOrZero, Share
 from jaxembed.sampling.augmentation import Augmentation
 from jaxembed.scores import normalized
@@ -23,24 +24,33 @@ if TYPE_CHECKING:
     from jaxembed.data.images import Images
 
 
-def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation) -> Encoder:
-    """Returns an encoder for views of images `[n, h, w, c]` as `augmentation` makes them."""
+def sized(net: Encoder, images: np.ndarray, augmentation: Augmentation, trained: bool = False) -> Encoder:
+    """Returns an encoder for views of images `[n, h, w, c]` as `augmentation` makes them.
+
+    One that is trained keeps the size that it was trained with: its positions are resized as it is used.
+    """
     size = augmentation.size or images.shape[1:3]
     height, width = (size, size) if isinstance(size, int) else size
     settings: dict[str, Any] = {"channels": images.shape[3]}
-    if net.kind == "vit":
+    if net.kind == "vit" and not trained:
         settings["image_size"] = height if height == width else (height, width)
     return net.with_(**settings)
 
 
 @dataclass(frozen=True)
-class ImageMethod(DenseMethod):
+class ImageMethod(EncoderMethod):
     """Methods of images: an encoder, an augmentation, and a head that is trained with the encoder and then left out."""
 
     # Encoder of the images; their size and number of channels come from the data.
     encoder: Encoder = field(default_factory=lambda: encoder("vit"))
     augmentation: Augmentation = field(default_factory=Augmentation)
     projection: tuple[Count, ...] = (512, 128)  # Widths of the head's layers.
+
+    takes: ClassVar[Mapping[str, str]] = {"encoder": "image"}
+
+    def started(self, parts: Parts) -> dict[str, Any]:
+        """Returns the encoder of a checkpoint, and the augmentation with the mean and standard deviation of its pixels."""
+        return super().started(parts) | {"augmentation": replace(self.augmentation, mean=parts.mean, std=parts.std)}
 
     @property
     def vector_size(self) -> int:
@@ -49,7 +59,9 @@ class ImageMethod(DenseMethod):
 
     def suited_to(self, data: "Images") -> Self:
         """Adapts the encoder to the size of the images, with batches no larger than the data."""
-        return replace(super().suited_to(data), encoder=sized(self.encoder, data.images, self.augmentation))
+        return replace(
+            super().suited_to(data), encoder=sized(self.encoder, data.images, self.augmentation, self.start is not None)
+        )
 
     def examples(self, data: "Images") -> dict[str, np.ndarray]:
         """Returns pixels, uint8 `[n, h, w, c]`, and labels (the indices of the images if there are none)."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod, Fixed, named_objective, summed
+from jaxembed.methods.dense import EncoderMethod, Fixed, named_objective, summed
 from jaxembed.objectives import InfoNCE
 from jaxembed.objectives.in_batch import Same, contrast
 from jaxembed.ranges import Count, CountOrZero, NotNegative, Range, Share
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SimCSE(DenseMethod):
+class SimCSE(EncoderMethod):
     """SimCSE: sentences of a group are positives of each other; a single sentence is its own positive, with other dropout.
 
     Hard negatives, if the data have them, join the candidates of all anchors.
@@ -48,7 +48,7 @@ class SimCSE(DenseMethod):
         length = max(data.ids.shape[-1], data.max_length)
         if "max_length" in self.encoder:
             length = max(length, self.encoder["max_length"])
-        return replace(super().suited_to(data), encoder=self.encoder.for_texts(data.vocabulary_size, length))
+        return replace(super().suited_to(data), encoder=self.for_texts(self.encoder, data.vocabulary_size, length))
 
     def examples(self, data: "TokenGroups") -> dict[str, np.ndarray]:
         """Returns the token ids of each group's sentences `[n, g, l]`, their number `[n]`, and an id for each `[n, g]`.
@@ -173,7 +173,9 @@ class AveragedTokens(UntrainedSentences):
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with the token vectors of the data. Raises ValueError if there are none."""
         if "start" not in constants:
-            raise ValueError("there are no token vectors to average: give the task a start (do not pass --no-start)")
+            raise ValueError(
+                "there are no token vectors to average: give the task a start (do not pass --no-task.start)"
+            )
         counted = jnp.ones(len(constants["start"]), bool).at[constants["special"]].set(False)
         return Params({}, {"tokens": jnp.asarray(constants["start"])}, {"counted": counted})
 

@@ -5,6 +5,6 @@
 """
 
 from jaxembed.pretrained.files import Checkpoint, find
-from jaxembed.pretrained.parts import Parts, open_parts
+from jaxembed.pretrained.parts import Part, Parts, open_parts, opened, tokenizer_for
 
-__all__ = ["Checkpoint", "Parts", "find", "open_parts"]
+__all__ = ["Checkpoint", "Part", "Parts", "find", "open_parts", "opened", "tokenizer_for"]

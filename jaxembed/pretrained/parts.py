@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 
 from jaxembed.data.inputs import ImageInput, Input, TextInput, read_inputs
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
+from jaxembed.data.tokens import tokenizer_for as trained_or_read
 from jaxembed.encoders.functional import ENCODERS, Encoder, Variables
 from jaxembed.naming import unknown
 from jaxembed.pretrained import names
 from jaxembed.pretrained.families import FAMILIES, Net, Vocabulary
-from jaxembed.pretrained.files import Checkpoint, find, is_checkpoint, read_json
+from jaxembed.pretrained.files import Checkpoint, find, is_checkpoint, on_hub, read_json
 from jaxembed.tensors import entries_of, read_numbers
 
 #: Poolings of sentence-transformers, by the name of the flag in its config.json.
@@ -50,6 +51,22 @@ class Parts:
     std: float | tuple[float, ...] = 0.5
     scale: float | None = None
     revision: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        pictures: Any = self.inputs["image"]
+        return pictures.height, pictures.width
+
+
+def tokenizer_for(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """As `jaxembed.data.tokens.tokenizer_for`, but `kind` may name a checkpoint or a run that has a tokenizer, too."""
+    if on_hub(kind) or is_checkpoint(kind) or (Path(kind) / "model.json").is_file():
+        found: Any = opened(kind).inputs.get("text")
+        if found is None:
+            raise ValueError(f"{kind} has no tokenizer: it takes pictures")
+        return found.tokenizer
+    return trained_or_read(texts, kind, vocab_size)
 
 
 def open_parts(name: str | os.PathLike) -> Parts:

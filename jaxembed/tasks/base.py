@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from jaxembed.data.inputs import DocumentInput, GraphInput, Input
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.methods.dense import embed
+from jaxembed.pretrained import Parts
 from jaxembed.ranges import Checked, Range
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
@@ -101,6 +102,10 @@ class Task(Checked):
         A figure that cannot be measured is `Unmeasured` or None. If the product is a table, it is the part called "".
         """
         raise NotImplementedError
+
+    def started(self, parts: Parts) -> Self:
+        """Returns the task for encoders that start from a checkpoint: with its tokenizer, and pictures of its size."""
+        return self
 
     def unmeasurable(self) -> dict[str, str]:
         """Returns the figures that cannot be measured on these data, whatever the vectors are, with the reasons."""

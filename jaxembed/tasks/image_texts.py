@@ -1,9 +1,9 @@
 """Images and their texts as a task: pairs to train on, and others on which retrieval is measured in both directions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -13,9 +13,9 @@ from jaxembed.data.pairs import ImageTexts as Pairs
 from jaxembed.data.pairs import read_image_texts
 from jaxembed.data.parts import with_dev
 from jaxembed.data.tokenized import tokenized_images
-from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.retrieval import check_ids, cross_retrieval, random_recall
+from jaxembed.pretrained import Parts, tokenizer_for
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal, shape_of_vectors
 from jaxembed.tasks.pictures import PROJECTED, of_pairs, with_thumbnails
@@ -38,7 +38,7 @@ class ImageTexts(Task):
     max_images: CountOrZero = 0  # Number of training pairs, the first of the split; 0 takes all.
     # Share of the training pictures that is not trained on; settings are chosen by the figures on it. 0 sets none apart.
     validation: Annotated[float, Range(least=0, most=0.5)] = 0.1
-    # wordpiece, bpe or word, which are trained on the training texts, or a tokenizer.json.
+    # wordpiece, bpe or word, which are trained on the training texts, a tokenizer.json, or a checkpoint or run that has one.
     tokenizer: str = "wordpiece"
     vocab_size: Count = 4000  # Size of the vocabulary of a tokenizer that is trained.
     # Maximum number of tokens of a text, including those at its ends. Longer texts are cut, and counted.
@@ -55,6 +55,10 @@ class ImageTexts(Task):
     }
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", _WATCHED, "geometry/effective_rank")
     unranked: ClassVar[tuple[str, ...]] = ("random R@10",)
+
+    def started(self, parts: Parts) -> Self:
+        """Returns the task with the tokenizer of a checkpoint, and pictures of its size."""
+        return replace(self, tokenizer=parts.name, size=parts.size, channels=parts.nets["image"].encoder["channels"])
 
     def read(self) -> Read:
         """Reads both splits, divides the first if a part is set apart, and trains the tokenizer."""

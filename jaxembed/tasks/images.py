@@ -1,9 +1,9 @@
 """Images as a task: an encoder is trained on some, and its vectors are judged by how well they separate classes of others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from jaxembed.evaluation.geometry import geometry
 from jaxembed.evaluation.knn import knn_accuracy
 from jaxembed.evaluation.probe import check_probe, few_label_probe, fit_probe
 from jaxembed.evaluation.retrieval import retrieval
+from jaxembed.pretrained import Parts
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, GEOMETRY, Channels, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.pictures import PROJECTED, of_classes, with_thumbnails
@@ -55,6 +56,10 @@ class Images(Task):
         return {
             "linear": "probe/linear", **few, "kNN": "probe/knn", **crops, "effective rank": "geometry/effective_rank",
         }  # fmt: skip
+
+    def started(self, parts: Parts) -> Self:
+        """Returns the task with pictures of a checkpoint's size and channels."""
+        return replace(self, size=parts.size, channels=parts.nets["image"].encoder["channels"])
 
     def read(self) -> Read:
         """Reads both splits, and divides the first if a part is set apart."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from jaxembed.data.cache import content_digest
 from jaxembed.data.inputs import TextInput
 from jaxembed.data.pairs import read_scored_pairs, read_sentences, text_ids
 from jaxembed.data.tokenized import stacked, token_groups
-from jaxembed.data.tokens import tokenizer_for
 from jaxembed.evaluation.geometry import alignment, geometry
 from jaxembed.evaluation.retrieval import retrieval
 from jaxembed.evaluation.sts import check_scores, sts_spearman
+from jaxembed.pretrained import Parts, tokenizer_for
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import GEOMETRY, Figures, Read, Task, measured, refusal
 from jaxembed.tasks.start import Start
@@ -33,7 +33,8 @@ class Sentences(Task):
     pair: tuple[str, str] | None = None  # Two columns whose texts mean the same, in place of `column`.
     negative: str | None = None  # Column of texts that mean something else, as hard negatives.
     max_rows: CountOrZero = 0  # Number of rows, the first of the split; 0 takes all.
-    tokenizer: str = "wordpiece"  # wordpiece, bpe or word, which are trained on the texts, or a tokenizer.json.
+    # wordpiece, bpe or word, which are trained on the texts, or a tokenizer.json, or a checkpoint or run that has one.
+    tokenizer: str = "wordpiece"
     vocab_size: Count = 8000  # Size of the vocabulary of a tokenizer that is trained.
     # Number of ids that words outside the vocabulary share by a hash of their letters; 0 gives them all one id.
     buckets: CountOrZero = 0
@@ -70,6 +71,10 @@ class Sentences(Task):
         """Returns "dev" for the splits of the scored pairs before the last, by which settings are chosen."""
         kind, _, split = figure.rpartition("/")
         return "dev" if kind in ("sts", _FOUND) and split in self.splits[:-1] else super().half(figure)
+
+    def started(self, parts: Parts) -> Self:
+        """Returns the task with the tokenizer of a checkpoint, in place of one of its own and of token vectors of Skip-gram."""
+        return replace(self, tokenizer=parts.name, buckets=0, start=None)
 
     def read(self) -> Read:
         """Reads the sentences and the scored pairs, and makes the tokenizer and the token vectors to start from."""

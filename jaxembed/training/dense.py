@@ -1,7 +1,7 @@
 """How the dense rest of a method, encoders and heads, is trained: optax's optimisers and the schedule of the rate."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.tree_util import DictKey, tree_map_with_path
 
 from jaxembed.encoders.functional import PLACES
 from jaxembed.naming import unknown
-from jaxembed.ranges import Checked, NotNegative, Positive, ShareBelowOne
+from jaxembed.ranges import Checked, CountOrZero, NotNegative, Positive, Range, ShareBelowOne
 
 OPTIMIZERS = ("adam", "adamw", "adagrad", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -36,6 +36,11 @@ class Dense(Checked):
     net_rate: Positive = (
         1.0  # Learning rate of encoders and heads as a share of learning_rate, which tables take whole.
     )
+    # Factor by which the learning rate of each layer is smaller than that of the layer above it (Clark et al. 2020); embeddings
+    # are below the first layer, and what stands above the last one takes the rate whole.
+    layer_decay: Annotated[float, Range(above=0, most=1)] = 1.0
+    # Number of layers of each encoder, the last ones, that are trained with what stands above them; None trains everything.
+    train_layers: CountOrZero | None = None
     clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
     # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.
@@ -54,7 +59,8 @@ class Dense(Checked):
         """The update before the learning rate, which the engine multiplies in last."""
         matrices = lambda tree: jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, tree)
         decayed = matrices if self.decay_places else _maps
-        parts = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+        parts = [optax.stateless(self._without_frozen)] if self.train_layers is not None else []
+        parts += [optax.clip_by_global_norm(self.clip)] if self.clip else []
         parts += [optax.add_decayed_weights(self.l2, decayed)] if self.l2 else []
         decay = [optax.add_decayed_weights(self.weight_decay, decayed)] if self.weight_decay else []
         if self.optimizer in ("adam", "adamw"):
@@ -67,7 +73,27 @@ class Dense(Checked):
         else:
             parts += [*decay, optax.trace(self.momentum)]
         parts += [optax.scale(self.net_rate)] if self.net_rate != 1 else []
+        if self.layer_decay != 1 or self.train_layers is not None:
+            parts += [optax.stateless(self._by_layer)]
         return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+    def factors(self, net: Any) -> Any:
+        """Shares of the learning rate that the leaves of a net's parameters take: 0 for those that are not trained."""
+        depths = _depths(net)
+
+        def factor(path: Any, leaf: Any) -> float:
+            below = _layers_below_the_top(path, depths)
+            return 0.0 if self.train_layers is not None and below > self.train_layers else self.layer_decay**below
+
+        return tree_map_with_path(factor, net)
+
+    def _without_frozen(self, updates: Any, params: Any) -> Any:
+        # Zeros and no products with 0: XLA then leaves out the backward pass through what is not trained.
+        kept = self.factors(updates)
+        return jax.tree.map(lambda x, factor: x if factor else jnp.zeros_like(x), updates, kept)
+
+    def _by_layer(self, updates: Any, params: Any) -> Any:
+        return jax.tree.map(lambda x, factor: x * factor, updates, self.factors(updates))
 
     def multiplier(self, share: jax.Array, final: jax.Array) -> jax.Array:
         """The rate's share of its peak when `share` of the steps are done; `final` is what is left at the end."""
@@ -87,6 +113,24 @@ def _adagrad(eps: float = 1e-10) -> optax.GradientTransformation:
         return jax.tree.map(lambda update, total: update / (jnp.sqrt(total) + eps), updates, state), state
 
     return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+#: What stands above the layers of an encoder; all else of an encoder with layers is below them.
+_ABOVE = ("final_norm", "widening")
+
+
+def _depths(net: Any) -> dict[str, int]:
+    """The number of layers of each encoder in a net's parameters that has some."""
+    encoders = net.items() if isinstance(net, dict) else ()
+    return {name: len(one["blocks"]) for name, one in encoders if isinstance(one, dict) and "blocks" in one}
+
+
+def _layers_below_the_top(path: Any, depths: dict[str, int]) -> int:
+    """How many layers down a leaf lies: 0 above an encoder's last layer, 1 in it, and one more than layers in its embeddings."""
+    keys = [str(key.key) for key in path if isinstance(key, DictKey)]
+    if len(keys) < 2 or keys[0] not in depths or keys[1] in _ABOVE:
+        return 0
+    return depths[keys[0]] - int(keys[2]) if keys[1] == "blocks" else depths[keys[0]] + 1
 
 
 def _maps(tree: Any) -> Any:
