@@ -156,7 +156,7 @@ def read_numbers(path: str | os.PathLike, entry: Entry, *, mmap: bool = False) -
         raise ValueError(f"{path}: numbers of the kind {entry.kind} cannot be read: save them as {', '.join(_NUMBERS)}")
     if 0 in entry.shape:
         return np.zeros(entry.shape, np.float32)
-    found = np.memmap(path, _NUMBERS[entry.kind], mode="r", offset=entry.start, shape=entry.shape)
+    found = np.memmap(path, _NUMBERS[entry.kind], mode="r", offset=entry.start, shape=entry.shape).reshape(entry.shape)
     if entry.kind == "F32" and mmap:
         return found
     if entry.kind == "BF16":

@@ -226,7 +226,7 @@ def _max_length(found: Checkpoint, most: int) -> int:
     told = [_told(found.folder).get("model_max_length")]
     if (found.folder / "sentence_bert_config.json").is_file():
         told.insert(0, read_json(found.folder / "sentence_bert_config.json").get("max_seq_length"))
-    return min(most, *[int(one) for one in told if one][:1])
+    return min([most, *[int(one) for one in told if one][:1]])
 
 
 def _pictures(
