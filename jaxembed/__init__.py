@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxembed.data.documents import TaggedDocument
     from jaxembed.data.lines import LineSentence, PathLineSentences
+    from jaxembed.exported import export
     from jaxembed.models import Doc2Vec, FastText, GloVe, Word2Vec
     from jaxembed.recommender import ClickModel, Recommender
     from jaxembed.trained import Model, load
@@ -29,6 +30,7 @@ __all__ = [
     "Recommender",
     "TaggedDocument",
     "Word2Vec",
+    "export",
     "load",
     "load_vectors",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "TaggedDocument": "jaxembed.data.documents",
     "Word2Vec": "jaxembed.models",
     "Model": "jaxembed.trained",
+    "export": "jaxembed.exported",
     "load": "jaxembed.trained",
     "KeyedVectors": "jaxembed.vectors",
     "KnowledgeModel": "jaxembed.trained_graph",

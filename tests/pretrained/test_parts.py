@@ -213,7 +213,7 @@ def test_weights_may_lie_in_several_files_and_in_half_precision(tmp_path, wordpi
     whole = tiny.write(tmp_path / "whole", config, {n: x.astype(np.float32) for n, x in halves.items()}, wordpiece)
     np.testing.assert_array_equal(jaxembed.load(at).encode(TEXTS), jaxembed.load(whole).encode(TEXTS))
     (at / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="no model-00002-of-00002.safetensors, which its"):
+    with pytest.raises(FileNotFoundError, match=r"no model-00002-of-00002\.safetensors, which its"):
         jaxembed.load(at)
 
 
@@ -318,5 +318,5 @@ def test_a_config_is_written_for_what_bert_can_express_and_refused_for_the_rest(
     written, found = bert_config(net, net["vocab_size"]), find(folder("bert")).config
     assert {name: written[name] for name in found} == found
     other = net.with_(norm="pre", causal=True, pooling="weighted")
-    with pytest.raises(ValueError, match="norm 'pre' .*causal True .*pooling 'weighted'"):
+    with pytest.raises(ValueError, match=r"norm 'pre' .*causal True .*pooling 'weighted'"):
         bert_config(other, 10)
