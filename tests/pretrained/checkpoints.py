@@ -141,7 +141,8 @@ def clip(words):
 def vit():
     config = {
         "model_type": "vit", "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-        "hidden_act": "gelu", "intermediate_size": INNER, "image_size": SIDE, "patch_size": PATCH, "num_channels": 3, "layer_norm_eps": 1e-12,
+        "hidden_act": "gelu", "intermediate_size": INNER, "image_size": SIDE, "patch_size": PATCH, "num_channels": 3,
+        "layer_norm_eps": 1e-12,
     }  # fmt: skip
     shapes = {
         "embeddings.cls_token": (1, 1, WIDTH),

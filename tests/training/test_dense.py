@@ -1,6 +1,7 @@
 """How nets are trained: which of their variables decay, and whose decay recorded runs had."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,3 +93,40 @@ def test_a_rate_of_the_nets_scales_all_of_a_step(optimizer):
     moved = [np.asarray(rule.update(gradient, rule.init(params), params)[0]) for rule in (whole, tenth)]
     assert np.all(moved[0] != 0)
     np.testing.assert_allclose(moved[1], 0.1 * moved[0], rtol=1e-6)
+
+
+def layered(value):
+    """Parameters of an encoder of two layers and of a head, all with this value."""
+    of = lambda *shape: jnp.full(shape, value)
+    blocks = {str(i): {"kernel": of(2, 2)} for i in range(2)}
+    encoder = {"token_embedding": of(3, 2), "blocks": blocks, "final_norm": {"scale": of(2)}}
+    return {"encoder": encoder, "head": {"kernel": of(2, 2)}}
+
+
+def test_layers_take_smaller_rates_the_lower_they_are():
+    update = Dense(optimizer="sgd", momentum=0.0, layer_decay=0.5).transformation()
+    net = layered(1.0)
+    moved, _ = update.update(layered(8.0), update.init(net), net)
+    encoder = moved["encoder"]
+    assert float(moved["head"]["kernel"][0, 0]) == float(encoder["final_norm"]["scale"][0]) == 8.0
+    found = [float(one[0, 0]) for one in (encoder["blocks"]["1"]["kernel"], encoder["blocks"]["0"]["kernel"])]
+    assert found == [4.0, 2.0]
+    assert float(encoder["token_embedding"][0, 0]) == 1.0
+
+
+@pytest.mark.parametrize(("layers", "trained"), [(0, ["head"]), (1, ["head", "1"]), (2, ["head", "1", "0"])])
+def test_the_last_layers_are_trained_alone(layers, trained):
+    update = Dense(optimizer="adamw", weight_decay=0.1, clip=1.0, train_layers=layers).transformation()
+    net = layered(1.0)
+    moved, _ = update.update(layered(8.0), update.init(net), net)
+    parts = {
+        **moved["encoder"]["blocks"],
+        "head": moved["head"],
+        "token_embedding": moved["encoder"]["token_embedding"],
+    }
+    assert {name for name, one in parts.items() if jax.tree.leaves(one)[0].any()} == set(trained)
+    # frozen gradients do not count in the norm that is clipped
+    clip = Dense(optimizer="sgd", momentum=0.0, clip=1.0, train_layers=0).transformation()
+    moved, _ = clip.update(layered(8.0), clip.init(net), net)
+    norm = np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(moved)))
+    assert norm == pytest.approx(1.0)

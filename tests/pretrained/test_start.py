@@ -1,0 +1,130 @@
+"""Training that starts from a checkpoint: encoders, tokenizer and weights are its own, and the last layers may learn alone."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxembed
+from jaxembed.cli import main
+from jaxembed.data.tokens import train_tokenizer
+from jaxembed.pretrained import open_parts
+from jaxembed.recipes import recipe
+from jaxembed.study.run import Run
+
+from . import checkpoints as tiny
+
+TEXT = "a dog runs over the brown grass two men play guitar in warm rain music"
+WORDS = TEXT.split()
+GROUPS = [[" ".join(WORDS[i : i + 4]), " ".join(WORDS[i + 1 : i + 6])] for i in range(9)]
+SMALL = ["--batch-size", "4", "--watch", "4", "--max-length", "12", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    core = train_tokenizer([TEXT], vocab_size=80, min_count=1, cache=False).core
+    told = {"pad_token": "[PAD]", "model_max_length": 12}
+    return tiny.write(
+        tmp_path_factory.mktemp("start") / "bert", *tiny.bert(core.get_vocab_size()), core, tokenizer_config=told
+    )
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Captions, and pairs with scores."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("captions", "pairs"):
+        (tmp_path / name).mkdir()
+    pq.write_table(pa.table({"captions": GROUPS}), tmp_path / "captions" / "train.parquet")
+    a, b = (list(side) for side in zip(*GROUPS, strict=True))
+    pairs = pa.table({"sentence1": a, "sentence2": b, "score": [float(i % 5) for i in range(9)]})
+    for split in ("validation", "test"):
+        pq.write_table(pairs, tmp_path / "pairs" / f"{split}.parquet")
+    monkeypatch.setenv("JAXEMBED_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return ["--data", "captions", "--sts", "pairs"]
+
+
+def test_a_recipe_takes_over_encoder_and_tokenizer_and_other_settings_still_hold(bert):
+    one = recipe("simcse").with_(start=str(bert), dropout=0.3, max_length=20)
+    own = open_parts(bert).nets["text"].encoder
+    assert one.method.encoder == own.with_(dropout=0.3)
+    assert (one.task.tokenizer, one.task.start, one.task.buckets, one.task.max_length) == (str(bert), None, 0, 20)
+    with pytest.raises(ValueError, match="has no encoder of pictures, which SimCLR starts from: it has one of texts"):
+        recipe("simclr").with_(start=str(bert))
+
+
+@pytest.mark.slow
+def test_simcse_trains_the_last_layer_of_a_checkpoint_and_goes_on_from_its_run(bert, data, capsys):
+    options = [*data, *SMALL, "--train-layers", "1", "--learning-rate", "0.01", "--warmup", "0"]
+    assert main(["train", "simcse", "--start", str(bert), *options, "--output", "once"]) == 0, capsys.readouterr().err
+    before, after = (open_parts(place).nets["text"].params for place in (bert, "once/seed-1"))
+    changed = jax.tree.map(lambda x, y: bool((x != y).any()), before, after)
+    assert not any(jax.tree.leaves({name: of for name, of in changed.items() if name != "blocks"}))
+    assert not any(jax.tree.leaves(changed["blocks"]["0"]))
+    assert all(jax.tree.leaves({name: of for name, of in changed["blocks"]["1"].items() if name != "attention"}))
+    # untrained, it is judged as it is: a checkpoint, and then the run
+    for start in (bert, "once/seed-1"):
+        line = [
+            "train",
+            "untrained-sentences",
+            "--start",
+            str(start),
+            *data,
+            *SMALL,
+            "--output",
+            f"judged-{start!s:.1}",
+        ]
+        assert main(line) == 0, capsys.readouterr().err
+        run = Run.open(f"judged-{start!s:.1}/seed-1")
+        texts = [a for a, _ in GROUPS]
+        expected = np.stack([run.vectors()[f"test/a/{i}"] for i in range(len(texts))])
+        np.testing.assert_allclose(jaxembed.load(start).encode(texts), expected, atol=1e-5)
+        assert run.settings["method"]["start"] == str(start)
+
+
+def test_other_sizes_than_the_checkpoints_and_a_foreign_tokenizer_are_refused(bert, data, capsys):
+    assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, "--depth", "3"]) == 1
+    assert "the encoder is not that of" in (told := capsys.readouterr().err)
+    assert "depth: 3 and there 2" in told
+    more = ["--tokenizer", "bpe", "--vocab-size", "300", "--output", "other"]
+    assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, *more]) == 1
+    assert "use its own tokenizer" in capsys.readouterr().err
+    assert main(["train", "simcse", "--start", "nowhere/at@all/1", *data]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_methods_of_pictures_take_over_size_channels_and_scale_of_pixels(tmp_path):
+    config, tensors = tiny.vit()
+    told = {"size": {"height": 12, "width": 12}, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    folder = tiny.write(tmp_path / "vit", config, tensors, preprocessor_config=told)
+    one = recipe("simclr").with_(start=str(folder), projection=(4,), batch_size=4, watch=2)
+    assert (one.task.size, one.task.channels) == ((12, 12), 3)
+    assert one.method.augmentation.mean == (0.1, 0.2, 0.3)
+
+    class Colour:
+        images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), np.uint8)
+        labels = None
+
+    method = one.method.suited_to(Colour)
+    params = jax.eval_shape(method.init, jax.random.key(0), method.source(Colour).constants)
+    assert params.net["encoder"]["class_token"].shape == (1, tiny.WIDTH)
+    given = method.source(Colour).constants["start_weights"]["encoder"][0]
+    np.testing.assert_array_equal(given["class_token"], tensors["embeddings.cls_token"][0])
+    Colour.images = Colour.images[..., :1]
+    method = one.method.suited_to(Colour)
+    with pytest.raises(ValueError, match="channels: 1 and there 3"):
+        method.source(Colour)
+
+
+def test_both_towers_start_from_clip_with_its_projections_and_scale(tmp_path):
+    core = train_tokenizer([TEXT], vocab_size=80, min_count=1, cache=False).core
+    config, tensors = tiny.clip(core.get_vocab_size())
+    tensors["logit_scale"] = np.float32(2.5)
+    folder = tiny.write(tmp_path / "clip", config, tensors, core, tokenizer_config={"pad_token": "[PAD]"})
+    one = recipe("clip").with_(start=str(folder))
+    assert (one.method.vector_size, one.method.projection_bias) == (6, False)
+    assert one.method.scale == pytest.approx(np.exp(2.5))
+    assert (one.task.size, one.task.tokenizer) == ((12, 12), str(folder))
+    assert set(one.method.started_nets(open_parts(folder))) == {"image", "text", "image_head", "text_head"}
