@@ -18,6 +18,7 @@ from jaxembed.methods.dense import EncoderMethod
 from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
 from jaxembed.methods.graphsage import GraphSAGE, GraphSAGEUnsupervised, NodeFeatures, NodeMethod
+from jaxembed.methods.language import CausalLanguageModel, LanguageModel, MaskedLanguageModel
 from jaxembed.methods.lightgcn import LightGCN
 from jaxembed.methods.recommend import MF
 from jaxembed.methods.sasrec import SASRec
@@ -37,6 +38,7 @@ from jaxembed.tasks.interactions import Interactions
 from jaxembed.tasks.nodes import Nodes
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
+from jaxembed.tasks.texts import Texts
 from jaxembed.tasks.triples import Triples
 from jaxembed.tasks.words import Words
 from jaxembed.training.dense import Dense
@@ -122,6 +124,13 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     return Recipe(method, ImageTexts("fashion-products", max_length=16), training)
 
 
+def _language(kind: type[LanguageModel], tokenizer: str, epochs: int, **settings: Any) -> Recipe:
+    net = encoder("transformer", vocab_size=1, hidden_size=256, depth=3, heads=4, dropout=0.1, **settings)
+    dense = Dense(optimizer="adamw", weight_decay=0.01, b2=0.98, clip=1.0, warmup=0.1, schedule="cosine")
+    training = Training(epochs, 1e-3, reports=20, best_pass=True, dense=dense)
+    return Recipe(kind(encoder=net, length=128), Texts("enwik8-small", tokenizer=tokenizer), training)
+
+
 def _nodes(method: Method, learning_rate: float = 0.15) -> Recipe:
     # Copies of small tables are merged often: with 512 steps between two merges, F1 on 10,000 nodes was four points lower.
     return Recipe(
@@ -179,6 +188,10 @@ RECIPES: dict[str, Recipe] = {
     "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
+    "bert": _language(MaskedLanguageModel, "wordpiece", 5),
+    "gpt": _language(
+        CausalLanguageModel, "bpe", 5, segments=0, norm="pre", causal=True, positions="rotary", pooling="mean"
+    ),
     "deepwalk": _nodes(DeepWalk()),
     "node2vec": _nodes(Node2Vec()),
     "line": _nodes(LINE(), learning_rate=0.3),

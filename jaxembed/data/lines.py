@@ -69,12 +69,13 @@ def _sentences_of(path: str | os.PathLike, most: int, limit: int | None) -> Iter
 
 def _sentences(name: str, lines: Iterable[str | bytes], most: int, limit: int | None) -> Iterator[list[str]]:
     for number, line in enumerate(islice(lines, limit), 1):
-        words = (line if isinstance(line, str) else _text(line, name, number)).split()
+        words = (line if isinstance(line, str) else decoded(line, name, number)).split()
         for start in range(0, len(words), most):
             yield words[start : start + most]
 
 
-def _text(line: bytes, name: str, number: int) -> str:
+def decoded(line: bytes, name: str, number: int) -> str:
+    """Returns line `number` of a file as text. Raises ValueError, naming both, if it is not UTF-8."""
     try:
         return (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
     except UnicodeDecodeError as error:

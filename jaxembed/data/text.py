@@ -131,7 +131,7 @@ def read_corpus(
     compressed file and a full disk.
     """
     settings = Settings(min_count, max_final_vocab, lowercase, punctuation)
-    text, origin = _open(source, column, split, config, revision)
+    text, origin = open_texts(source, column, split, config, revision)
     # What was there before this setting was recorded without it.
     origin |= {name: value for name, value in settings._asdict().items() if value or name != "punctuation"}
     digest = text.digest()
@@ -144,7 +144,7 @@ def read_corpus(
     return cached(place, partial(_read, origin=origin, mmap=True), write, "corpus")
 
 
-def _open(
+def open_texts(
     source: "str | os.PathLike | datasets.Dataset | Iterable[Sequence[str]]",
     column: str,
     split: str | None,

@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxembed.compression import SUFFIXES, compression, reading
 from jaxembed.data.cache import content_digest, file_digest, hasher, mapped_file
+from jaxembed.data.lines import decoded
 from jaxembed.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -100,6 +101,21 @@ class TextFile:
         """Returns BLAKE2b of the bytes on disk."""
         return "file " + file_digest(self.path)
 
+    def texts(self, chunk_bytes: int) -> Iterator[list[str]]:
+        """Yields the lines, which must fit into memory, about `chunk_bytes` at a time."""
+        try:
+            with reading(self.path) as file:
+                number = 1
+                while lines := file.readlines(chunk_bytes):
+                    yield [
+                        decoded(line, os.fspath(self.path), i).rstrip("\r\n") for i, line in enumerate(lines, number)
+                    ]
+                    number += len(lines)
+        except ValueError as error:
+            if isinstance(error.__cause__, UnicodeDecodeError):
+                raise
+            raise OSError(str(error)) from error  # the compressed data are damaged
+
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         """Yields blocks cut at white space, so that lines longer than memory are possible; see `Source`."""
         import pyarrow as pa
@@ -160,6 +176,11 @@ class TextFolder:
         """Returns a hash of the files' bytes on disk."""
         return "files " + content_digest(*(file.digest() for file in self.files))
 
+    def texts(self, chunk_bytes: int) -> Iterator[list[str]]:
+        """Yields the lines of the files, about `chunk_bytes` at a time."""
+        for file in self.files:
+            yield from file.texts(chunk_bytes)
+
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         """See `Source`."""
         for file in self.files:
@@ -214,6 +235,11 @@ class TextColumn:
             if len(offsets) and offsets[-1] > offsets[0]:
                 content.update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
         return f"column {content.hexdigest()} {lengths.hexdigest()}"
+
+    def texts(self, chunk_bytes: int) -> Iterator[list[str]]:
+        """Yields the texts, about `chunk_bytes` at a time; words of a list are joined by spaces, and a missing text is empty."""
+        for array in self._arrays(chunk_bytes):
+            yield [text if isinstance(text, str) else " ".join(text or ()) for text in array.to_pylist()]
 
     def chunks(self, chunk_bytes: int) -> Iterator[Chunk]:
         """See `Source`."""

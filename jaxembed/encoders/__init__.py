@@ -12,5 +12,6 @@ from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.sage import SAGE
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
+from jaxembed.encoders.words import Words
 
-__all__ = ["ENCODERS", "SAGE", "Bag", "Encoder", "Head", "ResNet", "Transformer", "ViT", "encoder"]
+__all__ = ["ENCODERS", "SAGE", "Bag", "Encoder", "Head", "ResNet", "Transformer", "ViT", "Words", "encoder"]

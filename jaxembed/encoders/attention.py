@@ -147,6 +147,7 @@ class SelfAttention(nnx.Module):
     ) -> jax.Array:
         """Attends from each place of `x [B, L, D]` to those whose `mask [B, L]` is true (None: all), none later if causal.
 
+        A mask `[B, L, L]` says for each place (second axis) which places (third axis) it attends to.
         `rotary` turns queries and keys: (cosines, sines), each `[L, D / heads / 2]`. A place that may attend to nothing
         gets the output of a zero vector, and gives no gradient to any place.
         """
@@ -160,7 +161,8 @@ class SelfAttention(nnx.Module):
         scores = dot(k, q * (size // heads) ** -0.5).astype(jnp.float32)
         present = None
         if mask is not None:
-            present = jnp.broadcast_to(mask[:, None, :, None], (batch, heads, length, length)).reshape(scores.shape)
+            keys_first = mask[:, None, :, None] if mask.ndim == 2 else jnp.swapaxes(mask, 1, 2)[:, None]
+            present = jnp.broadcast_to(keys_first, (batch, heads, length, length)).reshape(scores.shape)
         if self.causal:
             earlier = jnp.asarray(np.triu(np.ones((1, length, length), bool)))
             present = earlier if present is None else present & earlier

@@ -15,6 +15,7 @@ from jaxembed.encoders.resnet import ResNet
 from jaxembed.encoders.sage import SAGE
 from jaxembed.encoders.transformer import Transformer
 from jaxembed.encoders.vit import ViT
+from jaxembed.encoders.words import Words
 from jaxembed.naming import unknown
 from jaxembed.ranges import declared_by
 
@@ -27,6 +28,7 @@ ENCODERS: dict[str, type[nnx.Module]] = {
     "bag": Bag,
     "head": Head,
     "sage": SAGE,
+    "words": Words,
 }
 
 #: Variables of encoders that are vectors of places and no maps, in tables though they stand: weight decay leaves them alone.

@@ -33,6 +33,17 @@ def sincos_2d(rows: int, columns: int, size: int, base: float = 1e4) -> np.ndarr
     return np.concatenate(halves, axis=1).astype(np.float32)
 
 
+def rotary(length: int, head_size: int, base: float = 1e4) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines for `rotate` of positions on a line, each `[length, head_size / 2]` (Su et al. 2021, eq. 15).
+
+    Raises ValueError where `head_size` is odd.
+    """
+    if head_size % 2:
+        raise ValueError(f"positions='rotary' needs hidden_size / heads to be even, not {head_size}")
+    angles = _angles(np.arange(length), head_size // 2, base)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
 def axial_rotary(rows: int, columns: int, head_size: int, base: float = 100.0) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines for `rotate`, each `[rows * columns, head_size / 2]`: half the angles by row, half by column.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxembed.encoders.attention import EMBEDDING, Block, LayerNorm, Linear, chosen, dropout, dropout_key, looked_up
-from jaxembed.encoders.positions import sinusoidal
+from jaxembed.encoders.positions import rotary, sinusoidal
 from jaxembed.ranges import Count, CountOrZero, Positive, ShareBelowOne
 from jaxembed.scores import normalized
 
@@ -32,7 +32,8 @@ class Transformer(nnx.Module):
         # The mean over a text's tokens, the same with a learned weight for each word of the vocabulary, the text's first
         # place, or its last token.
         pooling: Literal["mean", "weighted", "cls", "last"] = "mean",
-        positions: Literal["learned", "sinusoidal", "none"] = "learned",  # How a token knows its place.
+        # How a token knows its place: a learned vector, fixed waves, or rotations of queries and keys (Su et al. 2021).
+        positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned",
         norm: Literal["post", "pre"] = "post",  # As BERT, or before each part of a layer and once more at the end.
         activation: str = "gelu",  # Inside a layer: gelu, gelu_tanh, quick_gelu (CLIP's) or relu.
         token_dim: Count | None = None,  # Width of token vectors where it is not hidden_size; a linear map lifts them.
@@ -45,11 +46,13 @@ class Transformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.pooling = chosen("pooling", pooling, ("mean", "weighted", "cls", "last"))
-        self.positions = chosen("positions", positions, ("learned", "sinusoidal", "none"))
+        self.positions = chosen("positions", positions, ("learned", "sinusoidal", "rotary", "none"))
         if vocab_size < 1 or max_length < 1 or depth < 0:
             raise ValueError("vocab_size and max_length must be at least 1, and depth 0 (a bag of words) or more")
         if positions == "sinusoidal":
             sinusoidal(1, hidden_size)  # tells a width that it cannot have
+        if positions == "rotary":
+            rotary(1, hidden_size // heads)
         table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))
         self.token_embedding = table(vocab_size, token_dim or hidden_size)
         # The layer norm below gives every token the same length, so its vector alone cannot say how much it counts. Weights
@@ -70,6 +73,7 @@ class Transformer(nnx.Module):
         self.vector_size = hidden_size
         self.max_length = max_length
         self.normalize = normalize
+        self.head_size = hidden_size // heads
         self.dropout = dropout
         self.dtype = dtype
         self.remat = remat
@@ -101,13 +105,15 @@ class Transformer(nnx.Module):
 
     def sequence(
         self, ids: jax.Array, mask: jax.Array | None = None, segments: jax.Array | None = None, *,
-        train: bool = False, rngs: nnx.Rngs | None = None,
+        documents: jax.Array | None = None, train: bool = False, rngs: nnx.Rngs | None = None,
     ) -> jax.Array:  # fmt: skip
         """A vector a token, `[B, L, hidden_size]`; those of padding mean nothing.
 
         ids: `[B, L]` integers; one outside the vocabulary gives NaN. mask: `[B, L]`, true for tokens (None: ids != 0).
-        segments: `[B, L]` integers (None: all 0). rngs: whose stream "dropout" is used where `train` is true. Raises
-        ValueError for texts longer than `max_length`, and for segments given to a model that has none.
+        segments: `[B, L]` integers (None: all 0). documents: `[B, L]`, ascending numbers of the documents that share a row
+        (None: a row is one): a token sees those of its own document alone, whose places count from 0. rngs: whose stream
+        "dropout" is used where `train` is true. Raises ValueError for texts longer than `max_length`, and for segments given
+        to a model that has none.
         """
         if ids.ndim != 2:
             raise ValueError(f"ids must be [texts, tokens], not of shape {ids.shape}")
@@ -121,16 +127,20 @@ class Transformer(nnx.Module):
         mask = ids != 0 if mask is None else mask
         key = dropout_key(self.dropout, train, rngs)
         keys = [None] * (len(self.blocks) + 1) if key is None else jax.random.split(key, len(self.blocks) + 1)
-        x = dropout(self._embedded(ids, segments), self.dropout, keys[0])
+        if documents is not None:
+            mask = mask[:, None, :] & (documents[:, :, None] == documents[:, None, :])
+        x = dropout(self._embedded(ids, segments, documents), self.dropout, keys[0])
+        # Rotations count from the row's start even inside a later document: only differences of places matter.
+        turns = rotary(ids.shape[1], self.head_size) if self.positions == "rotary" else None
         for block, key in zip(self.blocks, keys[1:], strict=True):
             x = (
-                nnx.remat(Block.__call__, graph_updates=False)(block, x, mask, None, key)
+                nnx.remat(Block.__call__, graph_updates=False)(block, x, mask, turns, key)
                 if self.remat
-                else block(x, mask, None, key)
+                else block(x, mask, turns, key)
             )
         return x if self.final_norm is None else self.final_norm(x)
 
-    def _embedded(self, ids: jax.Array, segments: jax.Array | None) -> jax.Array:
+    def _embedded(self, ids: jax.Array, segments: jax.Array | None, documents: jax.Array | None) -> jax.Array:
         length = ids.shape[1]
         x = looked_up(self.token_embedding[...], ids)
         if self.lift is not None:
@@ -138,8 +148,15 @@ class Transformer(nnx.Module):
         if self.segment_embedding is not None:
             table = self.segment_embedding[...]
             x = x + (table[0][None, None] if segments is None else looked_up(table, segments))
-        if self.position_embedding is not None:
-            x = x + self.position_embedding[...][None, :length]
-        elif self.positions == "sinusoidal":
-            x = x + sinusoidal(length, self.vector_size)[None]
+        codes = None if self.position_embedding is None else self.position_embedding[...][:length]
+        codes = sinusoidal(length, self.vector_size) if self.positions == "sinusoidal" else codes
+        if codes is not None:
+            x = x + (codes[None] if documents is None else jnp.asarray(codes)[places(documents)])
         return x.astype(self.dtype) if self.embedding_norm is None else self.embedding_norm(x)
+
+
+def places(documents: jax.Array) -> jax.Array:
+    """The place of each token in its document, from 0: int32 `[B, L]`, for ascending numbers of documents `[B, L]`."""
+    place = jnp.broadcast_to(jnp.arange(documents.shape[1], dtype=jnp.int32), documents.shape)
+    begins = documents != jnp.pad(documents, ((0, 0), (1, 0)), mode="edge")[:, :-1]
+    return place - jax.lax.cummax(jnp.where(begins, place, 0), axis=1)

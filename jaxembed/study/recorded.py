@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxembed.data.streams import Marks
 from jaxembed.encoders.functional import Encoder
 from jaxembed.methods import (
     cbow,
@@ -62,7 +63,7 @@ def classes() -> dict[str, type]:
     methods = [kind for module in modules for kind in vars(module).values() if _is_method(kind)]
     objectives = [kind for family in (PAIRWISE, DECORRELATION, PREDICTION) for kind in family.values()]
     of_recipes = [type(part) for recipe in RECIPES.values() for part in (recipe.method, recipe.task)]
-    known = (*methods, *objectives, *of_recipes, RareWords, Training, Dense, Encoder, Augmentation, Start)
+    known = (*methods, *objectives, *of_recipes, RareWords, Training, Dense, Encoder, Augmentation, Start, Marks)
     return {kind.__name__: kind for kind in known}
 
 

@@ -128,7 +128,7 @@ class Recorder:
         run, tracker, task = self.runs[place], self.trackers[place], self.task
         params = result.params[place]
         product = task.product(result.method, params, result.vectors[place])
-        if task.found.judged:
+        if task.found.judged and task.spread:
             collapse = collapsed(product.vectors[:_LOOKED_AT])
             run.note(collapsed=collapse)
             if collapse:

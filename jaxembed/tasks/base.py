@@ -89,6 +89,7 @@ class Task(Checked):
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", "geometry/effective_rank")  # metrics that reports draw
     unranked: ClassVar[tuple[str, ...]] = ()  # headers of columns in which no value is better than another
     lower_is_better: ClassVar[tuple[str, ...]] = ()  # headers of columns in which a lower value is better
+    spread: ClassVar[bool] = True  # whether vectors in a small part of the space are a sign that training has failed
     # the figure, measured after each pass, by which the best pass is chosen; higher is better
     select: ClassVar[str] = ""
 
@@ -206,6 +207,14 @@ def measured(
         return checked(measure(), prefix, **options)
     except ValueError as error:
         return {f"{prefix}{name}": Unmeasured(str(error)) for name in names}
+
+
+def named_by_text(texts: Iterable[str], vectors: np.ndarray) -> KeyedVectors:
+    """Returns vectors of texts by the texts, in which white space is one space; of equal texts, the vector of the first."""
+    shown: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        shown.setdefault(" ".join(text.split()), row)
+    return KeyedVectors(list(shown), vectors[list(shown.values())])
 
 
 def refusal(check: Callable[[], Any]) -> str | None:

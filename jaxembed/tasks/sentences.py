@@ -15,7 +15,7 @@ from jaxembed.evaluation.retrieval import retrieval
 from jaxembed.evaluation.sts import check_scores, sts_spearman
 from jaxembed.pretrained import Parts, tokenizer_for
 from jaxembed.ranges import Count, CountOrZero, Range
-from jaxembed.tasks.base import GEOMETRY, Figures, Read, Task, measured, refusal
+from jaxembed.tasks.base import GEOMETRY, Figures, Read, Task, measured, named_by_text, refusal
 from jaxembed.tasks.start import Start
 from jaxembed.vectors import KeyedVectors
 
@@ -140,10 +140,7 @@ class Sentences(Task):
         """Returns the sentences of the first pairs, named by their text."""
         _, parts = self.found.rest
         texts = [text for one in parts.values() for text in one][:1000]
-        shown: dict[str, int] = {}
-        for row, text in enumerate(texts):
-            shown.setdefault(" ".join(text.split()), row)
-        return KeyedVectors(list(shown), product.vectors[list(shown.values())])
+        return named_by_text(texts, product.vectors)
 
 
 def _distinct(vectors: np.ndarray) -> np.ndarray:

@@ -40,11 +40,12 @@ GROUPS = {
     "clicks": [],
     "nodes": [],
     "documents": [],
+    "texts": [],
 }
 for _name, _one in RECIPES.items():
     _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts",
              "Interactions": "interactions", "Clicks": "clicks", "Nodes": "nodes",
-             "Documents": "documents"}[type(_one.task).__name__]  # fmt: skip
+             "Documents": "documents", "Texts": "texts"}[type(_one.task).__name__]  # fmt: skip
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
     _negatives = "temperature" in settings(_one) if _kind == "images" else True
     GROUPS[_kind if _negatives else "views"].append(_name)
@@ -64,6 +65,7 @@ ALWAYS = frozenset(
         "popularity",
         "logistic_regression",
         "doc2vec",
+        "gpt",
     )
 )
 
@@ -204,9 +206,9 @@ def test_what_it_trained_is_opened_and_used(name, runs, world, monkeypatch):
         return
     for part, examples in task.found.judged.items():
         raw = next(iter(examples.values()))[:3] if "images" in examples else texts_of(task, part)[:3]
-        expected = np.stack([vectors[f"{part}/{i}"] for i in range(3)])
+        expected = np.stack([vectors[f"{part}/{i}"] for i in range(len(raw))])
         np.testing.assert_allclose(model.encode(raw), expected, atol=2e-5)
-        assert model.similarity(model.encode(raw), expected).shape == (3, 3)
+        assert model.similarity(model.encode(raw), expected).shape == (len(raw), len(raw))
 
 
 def infers(model, task, vectors):

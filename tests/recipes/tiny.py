@@ -31,6 +31,10 @@ CHANGES = {
         "repeats": 4,
     },
     "Documents": {"min_count": 1, "vector_size": 8, "max_words": 2000},
+    "Texts": {
+        "vocab_size": 300, "length": 16, "batch_size": 8, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2,
+        "max_tokens": 2000,
+    },
     "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
 
@@ -89,7 +93,11 @@ def tiny(recipe, text):
     from jaxembed.fields import changed
 
     kind = type(recipe.task).__name__
-    corpora = {"Words": {"data": str(text)}, "Sentences": {"start.data": str(text), "frequencies": (str(text),)}}
+    corpora = {
+        "Words": {"data": str(text)},
+        "Texts": {"data": str(text)},
+        "Sentences": {"start.data": str(text), "frequencies": (str(text),)},
+    }
     more = corpora.get(kind, {})
     epochs = {"epochs": 3, "reports": 6} if recipe.method.trained else {}
     return changed(recipe, CHANGES[kind] | more | epochs, skip_absent=True)

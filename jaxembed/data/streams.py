@@ -1,0 +1,272 @@
+"""Texts as one long stream of token ids, memory-mapped from the cache: what language models are trained on.
+
+Every text is the tokenizer's first token, its own tokens and the last token; where the tokenizer has one token for both, such as
+`<eos>`, it stands once between two texts, and once before the first.
+"""
+
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxembed.data.cache import cached, content_digest
+from jaxembed.data.text import open_texts
+from jaxembed.data.tokenise import CHUNK_BYTES, TextColumn, TextFile, TextFolder
+from jaxembed.data.tokens import Tokenizer, read_tokenizer, train_tokenizer
+
+if TYPE_CHECKING:
+    import datasets
+
+FORMAT = 1  # part of every cache key: increase it when the same settings give another stream
+_SAMPLE = 64 << 20  # characters of the first texts that a tokenizer is trained on
+_PART = 1 << 22  # number of tokens processed together
+_MASKS = ("[MASK]", "<mask>")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The ids of tokens that are no words.
+
+    consecutive: whether the texts are parts of one longer text, so that a model may see across their borders.
+    """
+
+    cls: int
+    sep: int
+    mask: int
+    consecutive: bool = False
+
+    @property
+    def apart(self) -> tuple[int, ...]:
+        """The ids that are never masked: padding and both ends of a text."""
+        return tuple(sorted({0, self.cls, self.sep}))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStream:
+    """Texts one after the other as token ids; 0 is padding and does not occur.
+
+    tokens: uint16 or int32 [n]. offsets: int64 [texts + 1]; text i is `tokens[offsets[i]:offsets[i + 1]]`, its ends included.
+    words: int64 [texts], the words of each text, as white space parts them. fingerprint: 32 hexadecimal digits that depend on the
+    texts and the tokenizer alone. origin: where the texts came from, for the record of a run (JSON-ready).
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    words: np.ndarray
+    vocabulary_size: int
+    marks: Marks
+    fingerprint: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> int:
+        """The number of texts."""
+        return len(self.words)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How often each token occurs, int64 [vocabulary_size]."""
+        parts = range(0, len(self.tokens), _PART)  # there may be more than memory
+        return sum(
+            (np.bincount(self.tokens[at : at + _PART], minlength=self.vocabulary_size) for at in parts),
+            np.zeros(self.vocabulary_size, np.int64),
+        )
+
+    def part(self, first: int, last: int) -> "TokenStream":
+        """Returns the texts `first` to `last - 1`."""
+        begin, end = self.offsets[first], self.offsets[last]
+        # The token that ends the text before begins this one, if one token does both.
+        begin -= int(begin > 0 and self.marks.cls == self.marks.sep)
+        offsets = np.concatenate([[0], self.offsets[first + 1 : last + 1] - begin])
+        key = content_digest(f"{self.fingerprint} {first} {last}")
+        return replace(
+            self, tokens=self.tokens[begin:end], offsets=offsets, words=self.words[first:last], fingerprint=key
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Returns what a run's environment.json records of its data."""
+        sizes = {"documents": self.texts, "tokens": len(self.tokens), "words": int(self.words.sum())}
+        return {**self.origin, **sizes, "vocabulary": self.vocabulary_size, "fingerprint": self.fingerprint}
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """The texts of a column or file that are not blank; they are read again for each use, and never held at once.
+
+    most: how many are read, the first; None reads all.
+    """
+
+    source: "TextColumn | TextFile | TextFolder"
+    origin: dict[str, Any]
+    most: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for some in self.chunks():
+            yield from some
+
+    def chunks(self) -> Iterator[list[str]]:
+        """Yields some texts at a time."""
+        left = self.most
+        for some in self.source.texts(CHUNK_BYTES):
+            found = [text for text in some if text and not text.isspace()]
+            found = found if left is None else found[:left]
+            left = None if left is None else left - len(found)
+            yield found
+            if left == 0:
+                return
+
+    def __len__(self) -> int:
+        return sum(map(len, self.chunks()))
+
+
+def open_stream(
+    data: "str | os.PathLike | datasets.Dataset", column: str = "text", *, split: str | None = None,
+    config: str | None = None, revision: str | None = None,
+) -> Texts:  # fmt: skip
+    """Finds texts as `read_corpus` does: a text file, whose lines are texts, a folder of such files, or a column of a dataset."""
+    source, origin = open_texts(data, column, split, config, revision)
+    if not isinstance(source, TextColumn | TextFile | TextFolder):
+        raise ValueError("expected a file or a dataset of texts")
+    return Texts(source, origin)
+
+
+def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -> TokenStream:
+    """Tokenises texts once; the ids are kept in the cache (see `jaxembed.data.cache`) and memory-mapped.
+
+    The tokenizer must have a mask (`with_mask`). The id 0 and that of padding change places. Raises ValueError without any text.
+    """
+    mask = mask_of(tokenizer)
+    if mask is None:
+        raise ValueError("the tokenizer has no token for masks: make one by with_mask(tokenizer)")
+    swapped = {0: tokenizer.pad, tokenizer.pad: 0}
+    cls, sep, mask = (swapped.get(i, i) for i in (tokenizer.cls, tokenizer.sep, mask))
+    key = content_digest(repr((FORMAT, texts.source.digest(), texts.most, tokenizer.fingerprint)))
+    read = partial(_read, size=len(tokenizer), marks=Marks(cls, sep, mask, consecutive), key=key, origin=texts.origin)
+    return cached(f"streams/{key}", read, partial(_write, texts, tokenizer), "token ids")
+
+
+def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
+    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
+    one_end, swap = tokenizer.cls == tokenizer.sep, _swap(tokenizer, dtype)
+    checksum, lengths, words = 0, [1] if one_end else [0], []
+    with open(folder / "tokens", "wb") as file:
+
+        def write(ids: Sequence[int]) -> None:
+            nonlocal checksum
+            part = swap[np.asarray(ids, np.int64)]
+            file.write(part.data)
+            checksum = zlib.crc32(part.data, checksum)
+
+        if one_end:
+            write([tokenizer.cls])
+        for some in texts.chunks():
+            flat: list[int] = []
+            for found in tokenizer.core.encode_batch_fast(some, add_special_tokens=False):
+                before = len(flat)
+                flat += [tokenizer.cls, *found.ids, tokenizer.sep][int(one_end) :]
+                lengths.append(len(flat) - before)
+            words += [len(text.split()) for text in some]
+            write(flat)
+    if not words:
+        raise ValueError("there are no texts: all are empty or blank")
+    # One end stands before the first text, and belongs to it.
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[1:]])
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "words.npy", np.array(words, np.int64))
+    (folder / "stream.json").write_text(json.dumps({"dtype": np.dtype(dtype).name, "crc32": checksum}))
+
+
+def _swap(tokenizer: Tokenizer, dtype: Any) -> np.ndarray:
+    ids = np.arange(len(tokenizer), dtype=dtype)
+    ids[[0, tokenizer.pad]] = ids[[tokenizer.pad, 0]]
+    return ids
+
+
+def _read(folder: Path, size: int, marks: Marks, key: str, origin: dict[str, Any]) -> TokenStream:
+    described = json.loads((folder / "stream.json").read_text())
+    tokens = np.memmap(folder / "tokens", described["dtype"], "r")
+    if zlib.crc32(tokens.data) != described["crc32"]:
+        raise ValueError("the token ids are not those that were written")
+    offsets, words = np.load(folder / "offsets.npy"), np.load(folder / "words.npy")
+    if len(offsets) != len(words) + 1 or offsets[-1] != len(tokens):
+        raise ValueError("the borders of texts are not those that were written")
+    return TokenStream(tokens, offsets, words, size, marks, key, origin)
+
+
+def mask_of(tokenizer: Tokenizer) -> int | None:
+    """Returns the id of the token that stands for a hidden word, None if there is none."""
+    return next((i for name in _MASKS if (i := tokenizer.core.token_to_id(name)) is not None), None)
+
+
+def with_mask(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns the same tokenizer with a token [MASK], its last one, if it has none."""
+    if mask_of(tokenizer) is not None:
+        return tokenizer
+    from tokenizers import Tokenizer as Core
+
+    core = Core.from_str(tokenizer.core.to_str())
+    core.add_special_tokens([_MASKS[0]])
+    core.encode_special_tokens = True
+    return replace(tokenizer, core=core, fingerprint=content_digest(f"{tokenizer.fingerprint} {_MASKS[0]}"))
+
+
+def stream_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """Returns a tokenizer with a mask: wordpiece or bpe, trained on the first 64 million characters of the texts, or words.
+
+    "words" are words as white space parts them, with `<unk>` for others and `<eos>` at both ends of a text; all texts are read.
+    Anything else is the path of a tokenizer.json.
+    """
+    if kind == "words":
+        return with_mask(word_tokenizer(texts, vocab_size))
+    if kind in ("wordpiece", "bpe"):
+        return with_mask(train_tokenizer(_first(texts), vocab_size=vocab_size, kind=kind))
+    return with_mask(read_tokenizer(kind))
+
+
+def _first(texts: Iterable[str]) -> list[str]:
+    found, size = [], 0
+    for text in texts:
+        found.append(text)
+        size += len(text)
+        if size > _SAMPLE:
+            break
+    return found
+
+
+def word_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Returns a tokenizer of the `vocab_size - 3` most frequent words, as white space parts them; the ids follow the frequencies.
+
+    [PAD], `<unk>` (for other words) and `<eos>` (at both ends of a text) are the ids 0 to 2. Raises ValueError if there is no
+    word or no room for one.
+    """
+    from tokenizers import Tokenizer as Core
+    from tokenizers import models, pre_tokenizers
+
+    special = ("[PAD]", "<unk>", "<eos>")
+    if vocab_size <= len(special):
+        raise ValueError(f"vocab_size={vocab_size} has no room for words beside {', '.join(special)}: pass more")
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text.split())
+    words = [word for word, _ in counts.most_common() if word not in special][: vocab_size - len(special)]
+    if not words:
+        raise ValueError("the texts hold no word")
+    core = Core(models.WordLevel({word: i for i, word in enumerate((*special, *words))}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+    core.add_special_tokens(["[PAD]", "<eos>"])
+    content = core.to_str()
+    write = lambda folder: (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+    found = cached(
+        f"tokenizers/{content_digest(content)}", lambda folder: read_tokenizer(folder, **WORD_ENDS), write, "tokenizer"
+    )
+    return replace(found, origin={"kind": "words", "vocab_size": vocab_size})
+
+
+WORD_ENDS = {"pad": "[PAD]", "cls": "<eos>", "sep": "<eos>"}  # the ends of texts for tokenizers of whole words

@@ -1,0 +1,133 @@
+"""Texts as a task: a stream of tokens to train a language model on, and texts that it has not met, to be predicted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from jaxembed.data.cache import content_digest
+from jaxembed.data.hub import is_dataset, splits_of
+from jaxembed.data.inputs import TextInput
+from jaxembed.data.streams import TokenStream, open_stream, read_stream, stream_tokenizer
+from jaxembed.evaluation.language import Prediction, predict
+from jaxembed.ranges import Count, CountOrZero, Range
+from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, Unmeasured, measured, named_by_text
+from jaxembed.training.method import Params
+from jaxembed.vectors import KeyedVectors
+
+_SHOWN = 500  # number of texts of the test part whose vectors a run keeps
+PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD = (
+    f"language/{name}" for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood")
+)
+
+
+@dataclass(frozen=True)
+class Texts(Task):
+    """The texts of a dataset, or the lines of a text file, to be predicted token by token."""
+
+    split: str | None = "train"  # Split to train on.
+    column: str = "text"  # Column of the texts.
+    dev_split: str = "validation"  # Split to choose settings on, if the dataset has it; else texts are set apart.
+    test_split: str = "test"  # Split that results are of, if the dataset has it; else texts are set apart.
+    # Share of the texts, the last ones, that is set apart for each of the two that has no split.
+    held_out: Annotated[float, Range(above=0, most=0.25)] = 0.01
+    # wordpiece, bpe or words (as white space parts them), which are made from the texts, or a tokenizer.json.
+    tokenizer: str = "bpe"
+    vocab_size: Count = 8000  # Maximum size of the vocabulary of a tokenizer that is made.
+    # Whether the texts are parts of one longer text, so that a model may attend across their borders.
+    consecutive: bool = False
+    max_tokens: CountOrZero = 0  # Number of tokens that are trained on, those of the first texts; 0 takes all.
+    # When the finished model is judged, its windows begin so many tokens apart; 0 is a quarter of a row. The smaller this number
+    # is, the more tokens does each prediction rest on, and the longer does it take. Masked models have no windows.
+    stride: CountOrZero = 0
+
+    unit: ClassVar[str] = "tokens"
+    shown: ClassVar[str] = "texts"
+    columns: ClassVar[Mapping[str, str]] = {
+        "perplexity": PERPLEXITY,
+        "perplexity per word": OF_WORDS,
+        "accuracy": ACCURACY,
+        "dev perplexity": f"{PERPLEXITY}{DEV}",
+    }
+    curves: ClassVar[tuple[str, ...]] = ("epoch/loss", f"{LIKELIHOOD}{DEV}", f"{ACCURACY}{DEV}")
+    lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity", "perplexity per word", "dev perplexity")
+    spread: ClassVar[bool] = False  # those of language models lie in a narrow cone (Ethayarajh 2019)
+    select: ClassVar[str] = f"{LIKELIHOOD}{DEV}"
+
+    def read(self) -> Read:
+        """Reads the texts, makes the tokenizer, and sets texts apart where the dataset has no splits to judge on."""
+        where: dict[str, Any] = {"column": self.column, **self.origin}
+        texts = open_stream(self.data, split=self.split, **where)
+        there = splits_of(self.data, self.config, self.revision) if is_dataset(self.data) else ()
+        others = {"dev": self.dev_split, "test": self.test_split}
+        splits = {part: open_stream(self.data, split=name, **where) for part, name in others.items() if name in there}
+        apart = [part for part in others if part not in splits]
+        n = len(texts)
+        some = max(1, round(self.held_out * n))
+        left = n - some * len(apart)
+        if left < 1:
+            raise ValueError(
+                f"{self.data} has {n} texts that are not blank: training, and each of {' and '.join(apart)}, needs one"
+            )
+        tokenizer = stream_tokenizer(replace(texts, most=left), self.tokenizer, self.vocab_size)
+        whole = read_stream(texts, tokenizer, self.consecutive)
+        streams = {part: read_stream(of, tokenizer, self.consecutive) for part, of in splits.items()}
+        streams |= {part: whole.part(left + i * some, left + (i + 1) * some) for i, part in enumerate(apart)}
+        last = int(np.searchsorted(whole.offsets[: left + 1], self.max_tokens)) if self.max_tokens else left
+        train = whole.part(0, min(max(last, 1), left))
+        begin = left + apart.index("test") * some if "test" in apart else 0
+        shown = list(islice(splits.get("test", texts), begin, begin + min(_SHOWN, streams["test"].texts)))
+        text = TextInput(tokenizer, 0)
+        about = train.summary() | {"tokenizer": tokenizer.summary()}
+        about |= {part: stream.summary() for part, stream in streams.items()}
+        return Read(
+            train, len(train.tokens), train.fingerprint, about, inputs={"text": text}, judged={"test": text.examples(shown)},
+            rest=(streams, {"test": shown}), judged_by=content_digest(*(streams[part].fingerprint for part in others)),
+        )  # fmt: skip
+
+    def examine(self, method: Any, params: Params) -> dict[str, float]:
+        """Measures `language/log_likelihood-dev` and others on the texts to choose by, in windows that do not overlap."""
+        streams, _ = self.found.rest
+        found = predict(method, params, streams["dev"])
+        figures = {LIKELIHOOD: found.log_likelihood, PERPLEXITY: found.perplexity(), ACCURACY: found.accuracy}
+        return {f"{name}{DEV}": value for name, value in figures.items()}
+
+    def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
+        """Not supported: vectors alone do not tell which token comes next."""
+        raise ValueError("texts are judged by the method's own predictions, not by vectors")
+
+    def figures(self, trained: Trained) -> Figures:
+        """Returns `language/perplexity` of a token of the test part, and of a word, `language/accuracy`, and all with `-dev`.
+
+        The perplexity of a masked model is that of the hidden tokens by both sides of the text, and compares with no other
+        model's. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where the end of each text counts as
+        a word, as in Penn Treebank; how words are cut into tokens makes no difference to what it means.
+        """
+        method, params = trained.learned()
+        streams, _ = self.found.rest
+        figures = Figures()
+        for part, end in (("test", ""), ("dev", DEV)):
+            found = lambda of=streams[part]: _figures(
+                predict(method, params, of, self.stride or max(1, method.length // 4)), of
+            )
+            names = (PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD)
+            figures |= {f"{name}{end}": value for name, value in measured(names, found).items()}
+            if not method.causal:
+                figures[f"{OF_WORDS}{end}"] = Unmeasured(
+                    "a masked model predicts some tokens only, by both sides of them"
+                )
+        return figures
+
+    def projected(self, product: KeyedVectors) -> KeyedVectors:
+        """Returns the texts of the test part, named by themselves."""
+        return named_by_text(self.found.rest[1]["test"], product.vectors)
+
+
+def _figures(found: Prediction, stream: TokenStream) -> dict[str, float]:
+    words = float(stream.words.sum() + stream.texts)
+    return {
+        PERPLEXITY: found.perplexity(), OF_WORDS: found.perplexity(words), ACCURACY: found.accuracy,
+        LIKELIHOOD: found.log_likelihood,
+    }  # fmt: skip
