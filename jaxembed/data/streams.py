@@ -72,12 +72,17 @@ class TokenStream:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How often each token occurs, int64 [vocabulary_size]."""
-        parts = range(0, len(self.tokens), _PART)  # there may be more than memory
-        return sum(
-            (np.bincount(self.tokens[at : at + _PART], minlength=self.vocabulary_size) for at in parts),
-            np.zeros(self.vocabulary_size, np.int64),
-        )
+        """How often each token occurs, int64 [vocabulary_size]. Raises ValueError for one outside the vocabulary."""
+        found = np.zeros(self.vocabulary_size, np.int64)
+        for at in range(0, len(self.tokens), _PART):  # there may be more than memory
+            some = self.tokens[at : at + _PART]
+            if (largest := int(some.max())) >= self.vocabulary_size:
+                raise ValueError(
+                    f"a token has the id {largest}, outside the vocabulary of {self.vocabulary_size:,}: read the texts with the "
+                    "tokenizer of the model"
+                )
+            found += np.bincount(some, minlength=self.vocabulary_size)
+        return found
 
     def part(self, first: int, last: int) -> "TokenStream":
         """Returns the texts `first` to `last - 1`."""

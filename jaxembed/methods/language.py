@@ -102,11 +102,6 @@ class LanguageModel(DenseMethod):
         Raises ValueError for a token outside the vocabulary.
         """
         counts = data.counts
-        if len(counts) > data.vocabulary_size:
-            raise ValueError(
-                f"a token has the id {len(counts) - 1}, outside the vocabulary of {data.vocabulary_size:,}: read the texts with "
-                "the tokenizer of the model"
-            )
         columns = self.examples(data)
         pieces = max(1, -(-columns["tokens"].nbytes // self.device_bytes))
         watched = {"ids": np.ascontiguousarray(columns["tokens"][: self.watch], np.int32)}

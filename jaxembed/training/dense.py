@@ -10,7 +10,7 @@ from jax.tree_util import DictKey, tree_map_with_path
 
 from jaxembed.encoders.functional import PLACES
 from jaxembed.naming import unknown
-from jaxembed.ranges import Checked, CountOrZero, NotNegative, Positive, Range, ShareBelowOne
+from jaxembed.ranges import Checked, Count, CountOrZero, NotNegative, Positive, Range, ShareBelowOne
 
 OPTIMIZERS = ("adam", "adamw", "adagrad", "lars", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -42,6 +42,8 @@ class Dense(Checked):
     # Number of layers of each encoder, the last ones, that are trained with what stands above them; None trains everything.
     train_layers: CountOrZero | None = None
     clip: NotNegative = 0.0  # A gradient with a larger norm is scaled down to this one; 0 never scales.
+    # Number of steps whose gradients are averaged before the nets change, for batches that do not fit into memory.
+    accumulate: Count = 1
     warmup: ShareBelowOne = 0.0  # Share of all steps in which the rate rises linearly from 0.
     # How the rate then falls to final_rate: linear, cosine, or constant, which keeps it.
     schedule: str = "linear"
@@ -75,7 +77,8 @@ class Dense(Checked):
         parts += [optax.scale(self.net_rate)] if self.net_rate != 1 else []
         if self.layer_decay != 1 or self.train_layers is not None:
             parts += [optax.stateless(self._by_layer)]
-        return parts[0] if len(parts) == 1 else optax.chain(*parts)
+        rule = parts[0] if len(parts) == 1 else optax.chain(*parts)
+        return rule if self.accumulate == 1 else optax.MultiSteps(rule, self.accumulate).gradient_transformation()
 
     def factors(self, net: Any) -> Any:
         """Shares of the learning rate that the leaves of a net's parameters take: 0 for those that are not trained."""

@@ -6,6 +6,7 @@ from flax import nnx
 
 from jaxembed.encoders import Transformer
 from jaxembed.encoders.positions import sinusoidal
+from jaxembed.encoders.transformer import places
 
 IDS = np.array([[3, 9, 4, 0, 0, 0], [5, 6, 7, 8, 9, 2], [1, 0, 3, 0, 0, 0]])
 MASK = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], bool)
@@ -14,6 +15,7 @@ CASES = {
     "bert": {"depth": 2},
     "gpt": {"norm": "pre", "causal": True, "pooling": "last", "segments": 0, "activation": "gelu_tanh"},
     "lifted": {"positions": "sinusoidal", "pooling": "cls", "activation": "relu", "token_dim": 3, "norm": "pre"},
+    "rotary": {"positions": "rotary", "norm": "pre", "causal": True, "pooling": "last", "segments": 0},
     "bag": {"positions": "none", "segments": 0, "mlp_size": 5},
     "weighted": {"positions": "none", "segments": 0, "pooling": "weighted"},
 }
@@ -28,6 +30,14 @@ def made(filled):
     return make
 
 
+def turned(x):
+    """Rows `[L, d]` as complex numbers, turned by their place (Su et al. 2021, eq. 13)."""
+    half = x.shape[1] // 2
+    angles = np.arange(len(x))[:, None] * 10000.0 ** (-np.arange(half) / half)
+    z = (x[:, :half] + 1j * x[:, half:]) * np.exp(1j * angles)
+    return np.concatenate([z.real, z.imag], axis=1)
+
+
 def formula(reference, p, **settings):
     """The forward pass of `IDS` in float64."""
     mask = MASK
@@ -40,8 +50,9 @@ def formula(reference, p, **settings):
     elif has.get("positions") == "sinusoidal":
         x = x + sinusoidal(IDS.shape[1], x.shape[-1])
     x = reference.layer_norm(p["embedding_norm"], x, 1e-12)
+    turn = {"turn": turned} if has.get("positions") == "rotary" else {}
     for layer in p["blocks"].values():
-        x = reference.block(layer, x, 2, has["norm"], has["activation"], 1e-12, mask=mask, causal=has["causal"])
+        x = reference.block(layer, x, 2, has["norm"], has["activation"], 1e-12, mask=mask, causal=has["causal"], **turn)
     if has["norm"] == "pre":
         x = reference.layer_norm(p["final_norm"], x, 1e-12)
     if has["pooling"] == "cls":
@@ -198,3 +209,43 @@ def test_bad_input_says_what_to_do(made):
         out = np.asarray(encode(np.array([[outside, 1], [2, 1]])))
         assert np.isnan(out[0]).all()
         assert np.isfinite(out[1]).all()
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_documents_that_share_a_row_are_read_as_if_each_stood_alone(made, positions, causal):
+    module = made(positions=positions, causal=causal, depth=2, norm="pre")
+    documents = np.array([[0, 0, 0, 1, 1, 2]])
+    packed = jax.jit(module.sequence)(IDS[1:2], documents=documents)[0]
+    for number in range(3):
+        inside = documents[0] == number
+        alone = jax.jit(module.sequence)(IDS[1:2, inside])[0]
+        np.testing.assert_allclose(packed[inside], alone, atol=2e-6)
+
+
+def test_places_count_from_the_start_of_each_document():
+    found = places(jnp.array([[0, 0, 1, 1, 1, 4], [3, 3, 3, 3, 3, 3]]))
+    np.testing.assert_array_equal(found, [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5]])
+
+
+def test_later_tokens_do_not_change_what_a_causal_model_made_of_earlier_ones(made):
+    for positions in ("learned", "rotary"):
+        read = jax.jit(made(causal=True, positions=positions, depth=2).sequence)
+        other = IDS[1:2].copy()
+        other[0, 4:] = [1, 3]
+        np.testing.assert_array_equal(read(IDS[1:2])[0, :4], read(other)[0, :4])
+        assert not np.allclose(read(IDS[1:2])[0, 4], read(other)[0, 4])
+
+
+def test_rotary_positions_see_differences_of_places_alone(made):
+    read = jax.jit(made(positions="rotary", segments=0, dropout=0.0).sequence)
+    text = np.array([[4, 7, 2]])
+    shifted = np.pad(text, ((0, 0), (3, 0)))  # three places of padding stand before it
+    np.testing.assert_allclose(read(shifted)[0, 3:], read(text)[0], atol=2e-6)
+    # Without positions the order of what is seen would make no difference; here it does.
+    assert not np.allclose(read(text[:, [1, 0, 2]])[0, 2], read(text)[0, 2], atol=1e-3)
+
+
+def test_rotary_positions_refuse_a_width_that_they_cannot_turn():
+    with pytest.raises(ValueError, match="hidden_size / heads to be even, not 3"):
+        Transformer(10, 6, heads=2, positions="rotary", rngs=nnx.Rngs(0))

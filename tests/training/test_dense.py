@@ -130,3 +130,21 @@ def test_the_last_layers_are_trained_alone(layers, trained):
     moved, _ = clip.update(layered(8.0), clip.init(net), net)
     norm = np.sqrt(sum(float((x**2).sum()) for x in jax.tree.leaves(moved)))
     assert norm == pytest.approx(1.0)
+
+
+def test_gradients_of_several_steps_are_averaged_before_one_update():
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)}
+    gradients = [{"kernel": jnp.asarray(rng.normal(size=(3, 2)), jnp.float32)} for _ in range(4)]
+    settings = {"optimizer": "adamw", "weight_decay": 0.1, "clip": 0.5}
+    few, whole = Dense(accumulate=2, **settings).transformation(), Dense(**settings).transformation()
+    state, moved = few.init(params), []
+    for one in gradients:
+        update, state = few.update(one, state, params)
+        moved.append(update["kernel"])
+    state = whole.init(params)
+    for i in (0, 2):
+        mean = jax.tree.map(lambda a, b: (a + b) / 2, *gradients[i : i + 2])
+        update, state = whole.update(mean, state, params)
+        assert not np.any(moved[i])
+        np.testing.assert_allclose(moved[i + 1], update["kernel"], rtol=1e-5)
