@@ -228,17 +228,18 @@ class Program:
         """`function` for all runs of a lane; `axes` says which arguments differ between them."""
         if not self.stacked:
             return function
+        runs = len(self.seeds)  # said, since of what is only judged there may be nothing to count them by
         if self.seeds_by == "vmap":
-            return jax.vmap(function, axes)
+            return jax.vmap(function, axes, axis_size=runs)
 
         def one_after_the_other(*arguments):
             own = [argument for argument, axis in zip(arguments, axes, strict=True) if axis == 0]
 
             def one(parts):
-                left = iter(parts)
+                left = iter(parts[0])
                 return function(*[a if axis is None else next(left) for a, axis in zip(arguments, axes, strict=True)])
 
-            return jax.lax.map(one, own)
+            return jax.lax.map(one, (own, jnp.arange(runs)))
 
         return one_after_the_other
 

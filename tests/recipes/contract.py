@@ -284,7 +284,9 @@ def test_tables_train_in_replicas(name, world, monkeypatch):
 def test_seeds_of_one_program_are_what_they_are_alone(name, world):
     one = world[name]
     method, data = ready(one.method, one.task)
-    training = replace(one.training, replicas=1)
+    # Adam's first steps are signs, which rounding turns where a gradient is next to nothing.
+    dense = replace(one.training.dense, optimizer="sgd") if one.training.dense else None
+    training = replace(one.training, replicas=1, dense=dense)
     group, alone = (fit(method, data, training, seeds=seeds, seeds_by="vmap") for seeds in ((1, 2), (2,)))
     # Products are added up in another order where there are two of them; a few steps carry that on.
     np.testing.assert_allclose(group.vectors[1], alone.vectors[0], rtol=1e-3, atol=1e-4)
