@@ -321,7 +321,9 @@ class Program:
     def prepare(self, piece: dict[str, Any], number: int) -> None:
         """Makes piece `number` the current shard: what the runs share of it, and what each has of its own."""
         start = time.perf_counter()
-        raw = Shard(self.constants, self.layout.spread(piece, self.source.rows))
+        # Columns that are not let go are there for every dispatch: arrays of the host would be sent with each.
+        columns = jax.device_put(self.layout.spread(piece, self.source.rows), self.layout.everywhere)
+        raw = Shard(self.constants, columns)
 
         def one(lane: Lane) -> None:
             lane.own = None  # the last shard makes room
