@@ -11,7 +11,7 @@
 
     python -m experiments.graphs --data my-links.tsv --nodes my-nodes.csv --label group --results runs/mine
 
-Expect of `cpu` a micro-F1 of .365, .411 and .422 for DeepWalk by 10, 50 and 90 % of the groups, and .368, .413, .426 for node2vec.
+Expect of `cpu` a micro-F1 of .365, .411, .422 for DeepWalk by 10, 50 and 90 % of the groups, and .368, .413, .426 for node2vec.
 Expect of `cora` an accuracy of .818 (mean), .821 (GCN-style) and .792 (mean, inductive), of `citeseer` .701, .711 and .685; of
 `cora-unsupervised` .786, beside .717 of DeepWalk and .609 of features alone; of `cora-links` an AUC of .949, of DeepWalk .827.
 Half a minute to some minutes a line on 2 cores; the pictures of nodes, by t-SNE, take a minute more if scikit-learn is there,
