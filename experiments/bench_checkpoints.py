@@ -114,14 +114,19 @@ def families(settings: Settings) -> Iterator[Row]:
     lengths = rng.integers(5, 21, 8)
     mask = np.arange(20) < lengths[:, None]
     for name, model in random_models().items():
+        side = 64 if "ResNet" in name else 24
+        pixels = rng.normal(size=(4, side, side, 3)).astype(np.float32)
+        images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
+        if "ResNet" in name:  # whose running statistics are then those of pictures
+            with torch.no_grad():
+                for _ in range(50):
+                    model.train()(images)
         with tempfile.TemporaryDirectory() as folder:
             model.eval().save_pretrained(folder)
             found = find(folder)
             # Padding is the token 0 here: of models that have no token for it, one more.
             pad = {"RoBERTa": 1, "GPT-2": 99, "CLIP, texts": 99, "CLIP, pictures": 99}.get(name, 0)
             nets = read_nets(found, FAMILIES[found.config["model_type"]].nets(found.config, Vocabulary(99, pad)))
-        side = 64 if "ResNet" in name else 24
-        pixels = rng.normal(size=(4, side, side, 3)).astype(np.float32)
         at = np.where(mask, np.where(ids == pad, 0, ids), 0)
         if name == "CLIP, texts":  # whose last token is the end of a text
             at[np.arange(8), lengths - 1] = 98
@@ -129,7 +134,6 @@ def families(settings: Settings) -> Iterator[Row]:
             lambda params, kept, *x: net.encoder.apply(params, kept, *x, call=call)[0]
         )(net.params, net.kept, *inputs)
         tokens, present = torch.from_numpy(np.where(mask, at, min(pad, 98))).long(), torch.from_numpy(mask)
-        images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
         with torch.inference_mode():
             if name == "CLIP, texts":
                 ours = run(nets["text_head"], run(nets["text"], at))

@@ -101,7 +101,7 @@ def test_settings_that_cannot_be():
         ({"sizes": (4,)}, "widths of the input and of each layer"),
         ({"sizes": (4, 0)}, "widths of the input and of each layer"),
         ({"norm": "group"}, "norm is one of 'batch', 'layer', 'none', not 'group'"),
-        ({"activation": "elu"}, "activation is one of 'gelu', 'gelu_tanh', 'relu', not 'elu'"),
+        ({"activation": "elu"}, "activation is one of 'gelu', 'gelu_tanh', 'quick_gelu', 'relu', not 'elu'"),
     ):
         with pytest.raises(ValueError, match=message):
             Head(**({"sizes": (4, 4)} | settings), rngs=nnx.Rngs(0))

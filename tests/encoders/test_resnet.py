@@ -136,7 +136,7 @@ def test_bfloat16_runs_close_and_variables_are_float32(filled):
 
 def test_bad_input_says_what_to_do():
     for settings, message in (
-        ({"depth": 34}, "depth is one of 18, 50, not 34"),
+        ({"depth": 33}, "depth is one of 18, 34, 50, 101, 152, not 33"),
         ({"stem": "vgg"}, "stem is one of 'cifar'"),
     ):
         with pytest.raises(ValueError, match=message):
