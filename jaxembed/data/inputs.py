@@ -39,9 +39,9 @@ class TextInput:
     def blank(self, n: int, length: int = 1) -> np.ndarray:
         """Returns empty texts for padding a batch, `[n, l]`, with room for `length` tokens.
 
-        Of the lengths up to a power of two there are four, and none below 8, so that few shapes are compiled.
+        Between two powers of two there are four lengths, all divided by 4: few shapes are compiled, and few tokens are padding.
         """
-        step = max(8, (1 << (max(length, 1) - 1).bit_length()) // 8)
+        step = max(4, (1 << (max(length, 1) - 1).bit_length()) // 8)
         room = -(-length // step) * step
         return np.zeros((n, min(room, self.max_length) if self.max_length else room), np.int32)
 

@@ -53,7 +53,7 @@ def test_whole_texts_and_buckets_survive_a_folder(tmp_path):
     np.testing.assert_array_equal(again.examples(texts)["ids"], made.examples(texts)["ids"])
     assert made.examples(texts)["ids"].shape == (4, 122)
     assert made.examples(["unknown"])["ids"][0, 1] >= len(tokenizer) - 9
-    assert [made.blank(2, length).shape for length in (1, 9, 66, 122, 129)] == [(2, n) for n in (8, 16, 80, 128, 160)]
+    assert [made.blank(2, length).shape for length in (1, 9, 66, 122, 129)] == [(2, n) for n in (4, 12, 80, 128, 160)]
 
 
 def test_pictures_are_those_that_read_images_makes(tmp_path):
