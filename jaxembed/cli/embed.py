@@ -29,13 +29,14 @@ class Embed:
     `jaxembed neighbors RUN` searches the vectors that were written last.
 
         jaxembed embed runs/simcse/seed-1 sentences.txt
+        jaxembed embed sentence-transformers/all-MiniLM-L6-v2 sentences.txt --output sentences.npy
         jaxembed embed runs/doc2vec/seed-1 new-documents.txt
         jaxembed embed runs/simclr/seed-1 pictures/ --output pictures.npy
         jaxembed embed runs/clip/seed-1 --data fashion-products --column image --split test
         jaxembed embed runs/graphsage/seed-1 links.tsv --nodes nodes.csv --features words --groups groups.csv
     """
 
-    run: Positional[Path]  # A run's folder.
+    run: Positional[Path]  # A run's folder, or a checkpoint: a folder, or a model on the Hugging Face hub.
     # A text file with one sentence or document per line (blank lines are skipped), a folder of pictures, or a picture; of a graph
     # a table with one row per link.
     input: Positional[Path | None] = None
@@ -45,7 +46,7 @@ class Embed:
     config: str | None = None  # Configuration of the dataset.
     revision: str | None = None  # Commit or tag of a dataset on the hub.
     # File to write: .safetensors, whose keys are the sentences or files; .npy, without keys; or word2vec text, .txt or .gz, whose
-    # keys have _ in place of white space. By default RUN/embedded.safetensors.
+    # keys have _ in place of white space. By default RUN/embedded.safetensors; of a model of the hub embedded.safetensors here.
     output: Path | None = None
     batch_size: int = 32  # Number of texts or pictures that are encoded at a time.
     normalize: bool = False  # Scale vectors to length 1.
@@ -67,7 +68,8 @@ def embed(arguments: Embed) -> None:
     from jaxembed.trained_graph import NodeModel
     from jaxembed.vectors import KeyedVectors
 
-    output = arguments.output or arguments.run / "embedded.safetensors"
+    is_folder = arguments.run.is_dir()  # and no model of the hub
+    output = arguments.output or (arguments.run if is_folder else Path()) / "embedded.safetensors"
     if output.suffix not in _WRITTEN:
         raise ValueError(f"{output}: name a file that ends in {', '.join(_WRITTEN)}")
     if (arguments.input is None) == (arguments.data is None):
@@ -86,10 +88,11 @@ def embed(arguments: Embed) -> None:
         found = KeyedVectors(_unique(keys), model.encode(things, arguments.batch_size))
     vectors = found.get_normed_vectors() if arguments.normalize else found.vectors
     _write(output, KeyedVectors(found.index_to_key, vectors))
-    # The path is relative, so that a run keeps its vectors when it is moved.
-    file = output.name if output.parent == arguments.run else os.path.abspath(output)
-    about = {"file": file, "from": arguments.data or str(arguments.input), "vectors": len(vectors)}
-    write_text(arguments.run / _NOTES, json.dumps(about, indent=2) + "\n")
+    if is_folder:
+        # The path is relative, so that a run keeps its vectors when it is moved.
+        file = output.name if output.parent == arguments.run else os.path.abspath(output)
+        about = {"file": file, "from": arguments.data or str(arguments.input), "vectors": len(vectors)}
+        write_text(arguments.run / _NOTES, json.dumps(about, indent=2) + "\n")
     print(f"{output}: {len(vectors):,} vectors of {vectors.shape[1]} dimensions")
 
 

@@ -122,8 +122,9 @@ class EncoderMethod(DenseMethod):
 
     def with_(self, **values: Any) -> Self:
         """The same with other hyper-parameters; with another `start` the encoders are those of the checkpoint."""
-        if values.get("start", self.start) != self.start:
-            values = self.started(opened(str(values["start"]))) | values if values["start"] else values
+        if values.get("start") and values["start"] != self.start:
+            parts = opened(values["start"])
+            values = self.started(parts) | values | {"start": parts.pinned}
         return super().with_(**values)
 
     def started(self, parts: Parts) -> dict[str, Any]:

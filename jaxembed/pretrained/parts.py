@@ -53,6 +53,11 @@ class Parts:
     revision: str | None = None
 
     @property
+    def pinned(self) -> str:
+        """The name by which exactly this checkpoint is found again: of a model of the hub, with its commit."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures."""
         pictures: Any = self.inputs["image"]
@@ -308,5 +313,5 @@ def _below(weights: Mapping[str, np.ndarray], above: str) -> Variables:
     return tree
 
 
-#: The last checkpoint that was opened, since a command asks for its encoder, its tokenizer and its weights one after the other.
-opened = lru_cache(maxsize=1)(open_parts)
+#: The last checkpoints that were opened: a command asks for encoder, tokenizer and weights of one, one after the other.
+opened = lru_cache(maxsize=2)(open_parts)

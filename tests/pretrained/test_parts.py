@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import jaxembed
+from jaxembed.cli import main
+from jaxembed.data.inputs import read_inputs
 from jaxembed.data.tokens import train_tokenizer
 from jaxembed.pretrained import find, names, open_parts
 from jaxembed.pretrained.families import FAMILIES, Vocabulary, bert_config
@@ -123,6 +125,21 @@ def test_a_folder_of_sentence_transformers_has_its_own_pooling_length_and_normal
     )
     with pytest.raises(ValueError, match="has the module Dense"):
         jaxembed.load(at)
+
+
+def test_a_run_keeps_a_tokenizer_whose_texts_have_no_ends_and_no_padding(folder, tmp_path):
+    made = open_parts(folder("gpt2")).inputs["text"]
+    again = read_inputs(tmp_path, {"text": json.loads(json.dumps(made.save(tmp_path)))})["text"]
+    np.testing.assert_array_equal(again.examples(TEXTS)["ids"], made.examples(TEXTS)["ids"])
+    assert (made.tokenizer.cls, made.tokenizer.sep) == (None, None)
+    assert made.tokenizer.pad == len(made.tokenizer) - 1 == made.tokenizer.core.get_vocab_size()
+
+
+def test_a_checkpoint_embeds_a_file_from_the_command_line(folder, tmp_path):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    line = [str(folder("bert")), str(tmp_path / "texts.txt"), "--output", str(tmp_path / "out.npy")]
+    assert main(["embed", *line]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), jaxembed.load(folder("bert")).encode(TEXTS), atol=1e-6)
 
 
 def test_both_towers_of_clip_meet_in_one_space(folder):

@@ -6,8 +6,9 @@ import pytest
 
 import jaxembed
 from jaxembed.cli import main
+from jaxembed.data.tokenized import TokenGroups
 from jaxembed.data.tokens import train_tokenizer
-from jaxembed.pretrained import open_parts
+from jaxembed.pretrained import Parts, open_parts
 from jaxembed.recipes import recipe
 from jaxembed.study.run import Run
 
@@ -53,6 +54,25 @@ def test_a_recipe_takes_over_encoder_and_tokenizer_and_other_settings_still_hold
     assert (one.task.tokenizer, one.task.start, one.task.buckets, one.task.max_length) == (str(bert), None, 0, 20)
     with pytest.raises(ValueError, match="has no encoder of pictures, which SimCLR starts from: it has one of texts"):
         recipe("simclr").with_(start=str(bert))
+
+
+def test_seeds_that_train_at_once_start_from_the_same_encoder_and_from_heads_of_their_own(bert):
+    method = recipe("simcse").with_(start=str(bert), projection=(4,), batch_size=2, watch=2).method
+    ids = np.ones((3, 1, 5), np.int32)
+    groups = TokenGroups(ids, np.ones(3, np.int32), np.arange(3)[:, None], 9, max_length=12)
+    method = method.suited_to(groups)
+    constants, keys = method.source(groups).constants, jax.random.split(jax.random.key(0), 2)
+    params = jax.jit(jax.vmap(method.init, (0, None)))(keys, constants)
+    own = open_parts(bert).nets["text"].params
+    for found, expected in zip(*map(jax.tree.leaves, (params.net["encoder"], own)), strict=True):
+        np.testing.assert_array_equal(found, np.stack([expected, expected]))
+    heads = params.net["head"]["linears"]["0"]["kernel"]
+    assert not np.array_equal(heads[0], heads[1])
+
+
+def test_a_model_of_the_hub_is_recorded_with_its_commit():
+    assert Parts("someone/tiny", {}, revision="c0ffee").pinned == "someone/tiny@c0ffee"
+    assert Parts("folder/tiny", {}).pinned == "folder/tiny"
 
 
 @pytest.mark.slow
