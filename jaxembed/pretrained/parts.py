@@ -14,8 +14,7 @@ import numpy as np
 from jaxembed.data.inputs import ImageInput, Input, TextInput, read_inputs
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
 from jaxembed.data.tokens import tokenizer_for as trained_or_read
-from jaxembed.encoders.functional import ENCODERS, Encoder, Variables
-from jaxembed.naming import unknown
+from jaxembed.encoders.functional import Encoder, Variables
 from jaxembed.pretrained import names
 from jaxembed.pretrained.families import FAMILIES, Net, Vocabulary
 from jaxembed.pretrained.files import Checkpoint, find, is_checkpoint, on_hub, read_json
@@ -171,7 +170,6 @@ def _pooled(found: Checkpoint, modules: Mapping[str, str]) -> dict[str, Any]:
 
 def _tokenizer(inner: Checkpoint, found: Checkpoint) -> Tokenizer:
     """The tokenizer of a checkpoint; what stands at the ends of a text is what the file's own template puts there."""
-    from tokenizers import Tokenizer as Core
     from tokenizers import normalizers
 
     folder = next((one.folder for one in (inner, found) if (one.folder / "tokenizer.json").is_file()), None)
@@ -180,10 +178,7 @@ def _tokenizer(inner: Checkpoint, found: Checkpoint) -> Tokenizer:
             f"{found.name} has no tokenizer.json, so that it cannot read texts: fetch it, or let transformers write it "
             "(AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER))"
         )
-    read_tokenizer(folder, pad="", cls="", sep="")  # which tells what is wrong with the file
-    core = Core.from_file(str(folder / "tokenizer.json"))
-    core.no_truncation()
-    core.no_padding()
+    core = read_tokenizer(folder, pad="", cls="", sep="").core
     bare, full = (core.encode("a", add_special_tokens=special).ids for special in (False, True))
     at = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
     ends = full[:at], full[at + len(bare) :]
@@ -276,8 +271,6 @@ def _of_run(folder: Path) -> Parts:
     nets = {}
     for place, net, spec in _encoders(told["method"]):
         nets[place] = Part(spec, _below(weights, f"net/{net}/"), _below(weights, f"kept/{net}/"))
-        if spec.kind not in ENCODERS:
-            raise unknown("encoder", spec.kind, ENCODERS)
     if not nets:
         raise ValueError(f"{folder} has no encoder of texts or pictures: it is a {told['method'].get('class')}")
     for side in ("text", "image"):
