@@ -17,6 +17,7 @@ from experiments import (
     documents,
     graphs,
     knowledge_graphs,
+    language,
     rare_words,
     recommendations,
 )
@@ -27,7 +28,8 @@ needs_data = pytest.mark.skipif(
 )
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
-    contrastive_sentences.EXPERIMENT, documents.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT, rare_words.EXPERIMENT,
+    contrastive_sentences.EXPERIMENT, documents.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT,
+    language.EXPERIMENT, rare_words.EXPERIMENT,
     recommendations.EXPERIMENT,
 ]  # fmt: skip
 
@@ -67,6 +69,13 @@ def test_knowledge_graphs(tmp_path):
     assert "dev MRR" in written
     for label in knowledge_graphs.ALL:
         assert Run.open(tmp_path / "runs" / label / "seed-1").summary["ranking/mrr"] > 0
+
+
+@pytest.mark.slow
+def test_language(tmp_path):
+    text = table(language, tmp_path, max_tokens=20_000)
+    assert "perplexity per word" in text
+    assert "| bert/softmax" in text
 
 
 @pytest.mark.slow
