@@ -54,7 +54,7 @@ class TokenStream:
 
     tokens: uint16 or int32 [n]. offsets: int64 [texts + 1]; text i is `tokens[offsets[i]:offsets[i + 1]]`, its ends included.
     words: int64 [texts], the words of each text, as white space parts them. fingerprint: 32 hexadecimal digits that depend on the
-    texts and the tokenizer alone. origin: where the texts came from, for the record of a run (JSON-ready).
+    texts alone. origin: where the texts came from, for the record of a run (JSON-ready).
     """
 
     tokens: np.ndarray
@@ -152,8 +152,10 @@ def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -
         raise ValueError("the tokenizer has no token for masks: make one by with_mask(tokenizer)")
     swapped = {0: tokenizer.pad, tokenizer.pad: 0}
     cls, sep, mask = (swapped.get(i, i) for i in (tokenizer.cls, tokenizer.sep, mask))
-    key = content_digest(repr((FORMAT, texts.source.digest(), texts.most, tokenizer.fingerprint)))
-    read = partial(_read, size=len(tokenizer), marks=Marks(cls, sep, mask, consecutive), key=key, origin=texts.origin)
+    source = f"{texts.source.digest()} {texts.most}"
+    key = content_digest(repr((FORMAT, source, tokenizer.fingerprint)))
+    of = {"marks": Marks(cls, sep, mask, consecutive), "fingerprint": content_digest(source), "origin": texts.origin}
+    read = partial(_read, size=len(tokenizer), **of)
     return cached(f"streams/{key}", read, partial(_write, texts, tokenizer), "token ids")
 
 
@@ -194,7 +196,7 @@ def _swap(tokenizer: Tokenizer, dtype: Any) -> np.ndarray:
     return ids
 
 
-def _read(folder: Path, size: int, marks: Marks, key: str, origin: dict[str, Any]) -> TokenStream:
+def _read(folder: Path, size: int, **of: Any) -> TokenStream:
     described = json.loads((folder / "stream.json").read_text())
     tokens = np.memmap(folder / "tokens", described["dtype"], "r")
     if zlib.crc32(tokens.data) != described["crc32"]:
@@ -202,7 +204,7 @@ def _read(folder: Path, size: int, marks: Marks, key: str, origin: dict[str, Any
     offsets, words = np.load(folder / "offsets.npy"), np.load(folder / "words.npy")
     if len(offsets) != len(words) + 1 or offsets[-1] != len(tokens):
         raise ValueError("the borders of texts are not those that were written")
-    return TokenStream(tokens, offsets, words, size, marks, key, origin)
+    return TokenStream(tokens, offsets, words, size, **of)
 
 
 def mask_of(tokenizer: Tokenizer) -> int | None:

@@ -61,6 +61,8 @@ def test_a_part_is_what_its_texts_alone_give(file, kind):
     texts = open_stream(file)
     tokenizer = stream_tokenizer(texts, kind, 300)
     whole = read_stream(texts, tokenizer)
+    other = stream_tokenizer(texts, "wordpiece", 40)
+    assert read_stream(texts, other).fingerprint == whole.fingerprint  # that of the texts, however they are cut
     file.write_text("\n".join(TEXTS[1:]))
     part, alone = whole.part(1, 3), read_stream(open_stream(file), tokenizer)
     np.testing.assert_array_equal(part.tokens, alone.tokens)
