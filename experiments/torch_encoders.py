@@ -61,6 +61,12 @@ class Transformer(nn.Module):
     def forward(self, ids):
         """`ids [B, L]`, 0 for padding."""
         mask = ids != 0
+        weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
+        return (self.sequence(ids) * weights[..., None]).sum(1)
+
+    def sequence(self, ids):
+        """A vector of each token, `[B, L, D]`."""
+        mask = ids != 0
         x = (
             self.token_embedding(ids)
             + self.segment_embedding.weight[0]
@@ -69,8 +75,7 @@ class Transformer(nn.Module):
         x = self.embedding_norm(x)
         for block in self.blocks:
             x = block(x, mask[:, None, None])
-        weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
-        return (x * weights[..., None]).sum(1)
+        return x
 
 
 class ViT(nn.Module):
