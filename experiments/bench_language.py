@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +145,7 @@ def step(settings: Settings) -> Iterator[Row]:
     from experiments.torch_encoders import load
 
     program, module = ours(settings), torch_model(settings)
-    params, method = program.params()[0], program.method
+    params, method = program.params()[0], cast(MaskedLanguageModel, program.method)
     net = jax.device_get(params.net)
     load(module, {"encoder": net["encoder"], **net["output"]})
     rng = np.random.default_rng(settings.seed)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.streams import TokenStream
-from jaxembed.methods.language import CausalLanguageModel, MaskedLanguageModel
+from jaxembed.methods.language import LanguageModel
 from jaxembed.sampling.random import key_of
 from jaxembed.training.method import Params
 
@@ -52,9 +52,7 @@ def windows(n: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, prepend=starts[0] - length)
 
 
-def predict(
-    method: CausalLanguageModel | MaskedLanguageModel, params: Params, stream: TokenStream, stride: int = 0
-) -> Prediction:
+def predict(method: LanguageModel, params: Params, stream: TokenStream, stride: int = 0) -> Prediction:
     """Predicts every token of a stream by those before it; or, with a masked model, the tokens that are hidden.
 
     A causal model predicts in windows, `stride` tokens apart (0: they do not overlap). The rows of a masked model do not overlap,

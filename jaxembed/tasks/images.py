@@ -39,6 +39,8 @@ class Images(Task):
     k: Count = 200  # Number of neighbours that vote on a class.
     few: CountOrZero = 0  # Number of labels per class for a second probe; 0 for no such probe.
     crops: bool = False  # Also judge how often a random part of a test image finds that image.
+    # Side, or height and width, of test images by which the probe is judged as well, such as larger ones than those of training.
+    larger: Count | tuple[Count, Count] | None = None
     column: str = "image"  # Column of the images.
     label: str | None = "label"  # Column of their classes, by which vectors are judged; None if there is none.
     size: Count | tuple[Count, Count] | None = None  # Side, or height and width, to which images are resized.
@@ -53,8 +55,10 @@ class Images(Task):
         """The columns of a table."""
         few = {f"{self.few} labels a class": "probe/few"} if self.few else {}
         crops = {"found by a part, R@10": FOUND} if self.crops else {}
+        larger = {"linear, larger": "probe/linear-larger", "kNN, larger": "probe/knn-larger"} if self.larger else {}
         return {
-            "linear": "probe/linear", **few, "kNN": "probe/knn", **crops, "effective rank": "geometry/effective_rank",
+            "linear": "probe/linear", **few, "kNN": "probe/knn", **larger, **crops,
+            "effective rank": "geometry/effective_rank",
         }  # fmt: skip
 
     def started(self, parts: Parts) -> Self:
@@ -82,6 +86,10 @@ class Images(Task):
         about = {**train.summary(), **{name: one.summary() for name, one in parts.items() if name != "train"}}
         judged = {name: {"images": one.images} for name, one in parts.items()}
         judged |= {"crop": {"images": test.crops()}} if self.crops else {}
+        if self.larger:
+            reading["size"] = self.larger
+            large = read_images(self.data, split=self.test_split, names=train.names or None, **reading)
+            judged |= {"larger": {"images": large.images}}
         inputs = {"image": ImageInput(*train.images.shape[1:])}
         return Read(
             train, len(train), train.fingerprint, about, dev=dev, inputs=inputs, judged=judged, rest=test,
@@ -112,7 +120,8 @@ class Images(Task):
         """Returns `probe/linear`, `probe/few` and `probe/knn` on the test images if they have labels, and `geometry/...`.
 
         With `crops`, also `retrieval/crop_to_image/recall@10`. If images were set apart, the probes' figures on these have
-        the suffix `-dev`: `probe/linear-dev` and so on.
+        the suffix `-dev`: `probe/linear-dev` and so on. Those on larger test images have `-larger`: the probe learns from the
+        training images at their own size.
         """
         train, test, dev = self.found.train, self.found.rest, self.found.dev
         key = hash(b"".join(part.tobytes() for part in vectors.values()))
@@ -126,6 +135,7 @@ class Images(Task):
                 known, k = (vectors["train"], train.labels), min(self.k, len(train))
                 fitted = cache(lambda: fit_probe(*known, iterations=ITERATIONS))
                 judged = {"": (vectors["test"], test.labels)} | ({DEV: (vectors["dev"], dev.labels)} if dev else {})
+                judged |= {"-larger": (vectors["larger"], test.labels)} if self.larger else {}
                 for name, labelled in judged.items():
                     knn = lambda name=name, labelled=labelled: {f"knn{name}": knn_accuracy(*known, *labelled, k=k)}
                     linear = lambda name=name, labelled=labelled: {f"linear{name}": fitted().accuracy(*labelled)}

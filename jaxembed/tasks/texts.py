@@ -12,6 +12,7 @@ from jaxembed.data.hub import is_dataset, splits_of
 from jaxembed.data.inputs import TextInput
 from jaxembed.data.streams import TokenStream, open_stream, read_stream, stream_tokenizer
 from jaxembed.evaluation.language import Prediction, predict
+from jaxembed.methods.language import LanguageModel
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, Unmeasured, measured, named_by_text
 from jaxembed.training.method import Params
@@ -42,19 +43,28 @@ class Texts(Task):
     # When the finished model is judged, its windows begin so many tokens apart; 0 is a quarter of a row. The smaller this number
     # is, the more tokens does each prediction rest on, and the longer does it take. Masked models have no windows.
     stride: CountOrZero = 0
+    # Lengths of rows in which a causal model predicts the test part as well, such as rows longer than those of training.
+    longer: tuple[Count, ...] = ()
 
     unit: ClassVar[str] = "tokens"
     shown: ClassVar[str] = "texts"
-    columns: ClassVar[Mapping[str, str]] = {
-        "perplexity": PERPLEXITY,
-        "perplexity per word": OF_WORDS,
-        "accuracy": ACCURACY,
-        "dev perplexity": f"{PERPLEXITY}{DEV}",
-    }
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", f"{LIKELIHOOD}{DEV}", f"{ACCURACY}{DEV}")
-    lower_is_better: ClassVar[tuple[str, ...]] = ("perplexity", "perplexity per word", "dev perplexity")
     spread: ClassVar[bool] = False  # those of language models lie in a narrow cone (Ethayarajh 2019)
     select: ClassVar[str] = f"{LIKELIHOOD}{DEV}"
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The columns of a table."""
+        longer = {f"perplexity at {length}": f"{PERPLEXITY}@{length}" for length in self.longer}
+        return {
+            "perplexity": PERPLEXITY, **longer, "perplexity per word": OF_WORDS, "accuracy": ACCURACY,
+            "dev perplexity": f"{PERPLEXITY}{DEV}",
+        }  # fmt: skip
+
+    @property
+    def lower_is_better(self) -> tuple[str, ...]:
+        """All columns but the accuracy."""
+        return tuple(name for name in self.columns if name != "accuracy")
 
     def read(self) -> Read:
         """Reads the texts, makes the tokenizer, and sets texts apart where the dataset has no splits to judge on."""
@@ -118,11 +128,33 @@ class Texts(Task):
                 figures[f"{OF_WORDS}{end}"] = Unmeasured(
                     "a masked model predicts some tokens only, by both sides of them"
                 )
+        for length in self.longer:
+            name = f"{PERPLEXITY}@{length}"
+            at = lambda length=length, name=name: {
+                name: predict(lengthened(method, length), params, streams["test"], max(1, length // 4)).perplexity()
+            }
+            figures |= measured([name], at)
         return figures
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """Returns the texts of the test part, named by themselves."""
         return named_by_text(self.found.rest[1]["test"], product.vectors)
+
+
+def lengthened(method: LanguageModel, length: int) -> LanguageModel:
+    """Returns a causal model that reads rows of another length, with the parameters that it has.
+
+    Raises ValueError for a masked model, and for rows with more places than a model has learned vectors of.
+    """
+    net = method.encoder
+    if not method.causal:
+        raise ValueError("only causal models are judged in rows of other lengths")
+    if net["positions"] == "learned" and length > net["max_length"]:
+        raise ValueError(
+            f"there are vectors of {net['max_length']} places only, fewer than the {length} to judge: train with "
+            f"--encoder.max-length {length}"
+        )
+    return replace(method, length=length, encoder=net.with_(max_length=max(length, net["max_length"])))
 
 
 def _figures(found: Prediction, stream: TokenStream) -> dict[str, float]:

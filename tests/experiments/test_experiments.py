@@ -18,6 +18,7 @@ from experiments import (
     graphs,
     knowledge_graphs,
     language,
+    positions,
     rare_words,
     recommendations,
 )
@@ -29,7 +30,7 @@ needs_data = pytest.mark.skipif(
 EXPERIMENTS = [
     ablate.EXPERIMENT, compare_objectives.EXPERIMENT, contrastive_image_text.EXPERIMENT, contrastive_images.EXPERIMENT,
     contrastive_sentences.EXPERIMENT, documents.EXPERIMENT, graphs.EXPERIMENT, knowledge_graphs.EXPERIMENT,
-    language.EXPERIMENT, rare_words.EXPERIMENT,
+    language.EXPERIMENT, positions.EXPERIMENT, rare_words.EXPERIMENT,
     recommendations.EXPERIMENT,
 ]  # fmt: skip
 
@@ -76,6 +77,11 @@ def test_language(tmp_path):
     text = table(language, tmp_path, max_tokens=20_000)
     assert "perplexity per word" in text
     assert "| bert/softmax" in text
+
+
+@pytest.mark.slow
+def test_positions(tmp_path):
+    assert "perplexity at 32" in table(positions, tmp_path, max_tokens=20_000)
 
 
 @pytest.mark.slow

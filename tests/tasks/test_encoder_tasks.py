@@ -243,3 +243,18 @@ def test_a_study_of_encoders_makes_a_table(tmp_path, task):
     assert "simclr" in study.dry_run()
     study.run(QUIET)
     assert [Run.open(planned.folder).finished for planned in study.runs] == [True, True]
+
+
+def test_larger_test_images_are_judged_by_the_probe_of_the_others():
+    task = Images("fashion-mnist-small", max_images=100, validation=0.0, larger=42)
+    assert task.found.judged["larger"]["images"].shape[1:] == (42, 42, 1)
+    assert len(task.found.judged["larger"]["images"]) == len(task.found.judged["test"]["images"])
+    small = {
+        part: one["images"].reshape(len(one["images"]), -1)[:, :784] / 255.0 for part, one in task.found.judged.items()
+    }
+    found = task.judge(small | {"larger": small["test"]})
+    assert found["probe/linear-larger"] == found["probe/linear"] > 0.4
+    assert found["probe/knn-larger"] == found["probe/knn"]
+    worse = task.judge(small | {"larger": 1 - small["test"]})
+    assert worse["probe/linear-larger"] < worse["probe/linear"] == found["probe/linear"]
+    assert {"linear, larger", "kNN, larger"} <= set(task.columns)

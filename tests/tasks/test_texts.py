@@ -83,6 +83,21 @@ def test_too_few_texts_to_set_some_apart_are_refused(tmp_path):
         _ = Texts(str(path)).found
 
 
+def test_longer_rows_are_judged_with_the_parameters_of_shorter_ones(folder):
+    task = Texts(str(folder), tokenizer="words", longer=(16, 32))
+    rotary = RECIPES["gpt"].with_(hidden_size=8, depth=1, heads=2, length=16, watch=2)
+    for gpt, places in ((rotary, 1), (rotary.with_(positions="learned"), 16)):
+        method = gpt.method.suited_to(task.found.train)
+        params = jax.jit(method.init)(jax.random.key(0), method.source(task.found.train).constants)
+        figures = task.figures(Trained(None, lambda of=(method, params): of))  # pyright: ignore[reportArgumentType]
+        assert figures["language/perplexity@16"] == pytest.approx(figures["language/perplexity"], rel=1e-5)
+        if places == 1:
+            assert figures["language/perplexity@32"] == pytest.approx(len(WORDS) + 4, rel=0.05)
+        else:
+            assert "vectors of 16 places only" in figures["language/perplexity@32"].reason
+    assert [*task.columns][:3] == ["perplexity", "perplexity at 16", "perplexity at 32"]
+
+
 def test_vectors_alone_judge_nothing(folder):
     with pytest.raises(ValueError, match="not by vectors"):
         replace(Texts(str(folder))).judge({})
