@@ -83,7 +83,9 @@ PRESETS = {
 def notes(recipes: Mapping[str, Any]) -> list[str]:
     """What the table should be read with."""
     lengths = [f"{label} {one.training.epochs}" for label, one in recipes.items() if one.method.trained]
-    widths = dict.fromkeys(str(of.method.encoder["hidden_size"]) for name, of in recipes.items() if name.startswith("bag"))
+    widths = dict.fromkeys(
+        str(of.method.encoder["hidden_size"]) for name, of in recipes.items() if name.startswith("bag")
+    )
     one = list(recipes.values())[-1]
     start, method = one.task.start, one.method
     return [

@@ -97,7 +97,9 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         ]
         kept = [label for label, one in recipes.items() if one.task.inductive]
         return found + [f"{label}: nodes of both parts, with their links, are not seen in training." for label in kept]
-    chosen = any(isinstance(one.method, Node2Vec) and (one.method.p, one.method.q) != (1, 1) for one in recipes.values())
+    chosen = any(
+        isinstance(one.method, Node2Vec) and (one.method.p, one.method.q) != (1, 1) for one in recipes.values()
+    )
     return [
         f"F1 by the share of nodes whose groups are known; means over {task.splits} random divisions, the same for all. "
         "One-vs-rest logistic regression, C = 1, raw vectors, as many groups for a node as it has. dev: halves drawn with "

@@ -7,8 +7,8 @@ Local folders hold `<name>/<split>.parquet`, or `<name>/<config>/<split>.parquet
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -346,18 +346,22 @@ def _check_split(source: Source, builder: "datasets.DatasetBuilder") -> None:
         raise ValueError(f"dataset {source.name!r} has no split {source.split!r}; it has {', '.join(splits)}")
 
 
+def _network(name: str) -> AbstractContextManager[None]:
+    advice = f"set JAXEMBED_DATA to a folder with {name}/<split>.parquet. "
+    return network(f"dataset {name!r}", lambda: advice + _alternatives(name))
+
+
 @contextmanager
-def _network(name: str) -> Iterator[None]:
-    """Turns the errors of the HTTP libraries, when the hub cannot be reached, into one ConnectionError."""
+def network(what: str, advice: Callable[[], str]) -> Iterator[None]:
+    """Turns the errors of the HTTP libraries, when the hub cannot be reached, into one ConnectionError, with advice."""
     try:
         yield
     except Exception as error:
         if not is_network_failure(error):
             raise
         raise ConnectionError(
-            f"dataset {name!r} is not on this machine and the hub could not be reached ({type(error).__name__}: "
-            f"{str(error) or 'no answer'}). You seem to be offline: set JAXEMBED_DATA to a folder with "
-            f"{name}/<split>.parquet. {_alternatives(name)}"
+            f"{what} is not on this machine and the hub could not be reached ({type(error).__name__}: "
+            f"{str(error) or 'no answer'}). You seem to be offline: {advice()}"
         ) from error
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxembed.data.hub import is_name, is_network_failure
+from jaxembed.data.hub import is_name, network
 from jaxembed.tensors import Entry, entries_of, read_numbers
 
 #: Commits of the hub, so that a name means the same later; that of another model is chosen by NAME@REVISION, or is the newest.
@@ -105,6 +103,9 @@ def find(name: str | os.PathLike) -> Checkpoint:
     return _fetched(model, asked or REVISIONS.get(model))
 
 
+_ADVICE = f"name a folder with its config.json, {WEIGHTS} and tokenizer.json"
+
+
 def _fetched(model: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -112,7 +113,7 @@ def _fetched(model: str, revision: str | None) -> Checkpoint:
 
     options: dict[str, Any] = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
     try:
-        with _network(model):
+        with network(f"the model {model!r}", lambda: _ADVICE):
             if revision is None or len(revision) < 40:
                 revision = HfApi().model_info(model, revision=revision, timeout=10).sha
             disable_progress_bars()  # they would break into ours
@@ -128,21 +129,6 @@ def _fetched(model: str, revision: str | None) -> Checkpoint:
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(f"there is no folder and no model {model!r} on the hub") from error
     return Checkpoint(Path(folder), model, revision)
-
-
-@contextmanager
-def _network(model: str) -> Iterator[None]:
-    """Turns the errors of the HTTP libraries, when the hub cannot be reached, into one ConnectionError."""
-    try:
-        yield
-    except Exception as error:
-        if not is_network_failure(error):
-            raise
-        raise ConnectionError(
-            f"the model {model!r} is not on this machine and the hub could not be reached ({type(error).__name__}: "
-            f"{str(error) or 'no answer'}). You seem to be offline: name a folder with its config.json, {WEIGHTS} and "
-            "tokenizer.json"
-        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
