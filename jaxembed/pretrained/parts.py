@@ -241,8 +241,9 @@ def _pictures(
     size = {"height": size, "width": size} if isinstance(size, int) else size
     shortest = size.get("shortest_edge")
     crop = told.get("crop_size", {"height": shortest, "width": shortest})
-    if shortest and told.get("crop_pct") and shortest < 384:  # a ResNet's pictures are cut out of larger ones
-        shortest, crop = int(shortest / told["crop_pct"]), {"height": shortest, "width": shortest}
+    if shortest and told.get("crop_pct"):  # a ResNet's pictures: small ones are cut out of larger ones
+        size = crop = {"height": shortest, "width": shortest}
+        shortest = int(shortest / told["crop_pct"]) if shortest < 384 else None
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
     final = crop if shortest else size
     pictures = ImageInput(
