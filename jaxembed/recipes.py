@@ -46,6 +46,9 @@ from jaxembed.training.method import Method
 from jaxembed.training.settings import Training
 
 
+FINE_TUNING = 3e-5  # the middle of the rates with which BERT is fine-tuned (Devlin et al. 2019, A.3)
+
+
 @dataclass(frozen=True)
 class Recipe(Chooses):
     """A method, the data that it is trained on and judged by, and the settings of its training."""
@@ -66,11 +69,16 @@ class Recipe(Chooses):
         return frozenset(("training", name) for name in names)
 
     def following(self, before: Self) -> Self:
-        """Returns the recipe with the task that the start of its method needs: its tokenizer, its size of pictures."""
+        """Returns the recipe with the task that the start of its method needs, its tokenizer and size of pictures, and a rate
+        of fine-tuning where it is a Transformer or a ViT, which larger rates would make forget.
+        """
         start = self.method.start if isinstance(self.method, EncoderMethod) else None
         if start is None or start == getattr(before.method, "start", None):
             return self
-        return replace(self, task=self.task.started(opened(start)))
+        parts = opened(start)
+        layered = any(one.encoder.kind in ("transformer", "vit") for one in parts.nets.values())
+        rate = min(self.training.learning_rate, FINE_TUNING) if layered else self.training.learning_rate
+        return replace(self, task=self.task.started(parts), training=replace(self.training, learning_rate=rate))
 
     def with_(self, **values: Any) -> Self:
         """Returns the recipe with other settings, under the names of `jaxembed.fields.settings`."""

@@ -52,6 +52,8 @@ def test_a_recipe_takes_over_encoder_and_tokenizer_and_other_settings_still_hold
     own = open_parts(bert).nets["text"].encoder
     assert one.method.encoder == own.with_(dropout=0.3)
     assert (one.task.tokenizer, one.task.start, one.task.buckets, one.task.max_length) == (str(bert), None, 0, 20)
+    assert one.training.learning_rate == 3e-5
+    assert recipe("simcse").with_(start=str(bert), learning_rate=1e-4).training.learning_rate == 1e-4
     with pytest.raises(ValueError, match="has no encoder of pictures, which SimCLR starts from: it has one of texts"):
         recipe("simclr").with_(start=str(bert))
 
