@@ -45,7 +45,6 @@ from jaxembed.training.dense import Dense
 from jaxembed.training.method import Method
 from jaxembed.training.settings import Training
 
-
 FINE_TUNING = 3e-5  # the middle of the rates with which BERT is fine-tuned (Devlin et al. 2019, A.3)
 
 
