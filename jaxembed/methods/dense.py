@@ -113,7 +113,7 @@ class EncoderMethod(DenseMethod):
     """Methods of texts and pictures, whose encoders may start from trained ones."""
 
     # What the encoders' weights are at the start: those of a checkpoint of others (a folder, or a model of the Hugging Face hub,
-    # OWNER/MODEL) or of a finished run. The encoders, the tokenizer and the size of pictures are then those of the checkpoint, and
+    # OWNER/MODEL) or of a run. The encoders, the tokenizer and the size of pictures are then those of the checkpoint, and
     # the learning rate of a Transformer or ViT is 3e-5, unless others are given. None starts from random numbers.
     start: str | None = None
 
