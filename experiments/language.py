@@ -53,7 +53,7 @@ PRESETS = {
         ("gpt/softmax",), Path("results/language_ptb"),
         {
             **PTB, "length": 64, "batch_size": 16, "hidden_size": 256, "depth": 3, "dropout": 0.3, "weight_decay": 0.1,
-            "learning_rate": 2e-3, "epochs": 16, "stride": 4,
+            "learning_rate": 2e-3, "epochs": 14, "stride": 4,
         },
         seeds=(1,),
     ),
