@@ -3,6 +3,7 @@
     python -m experiments.language --preset smoke --results runs/language-smoke   # a minute, 2 cores; the shipped text
     python -m experiments.language --preset ptb          # GPT on Penn Treebank, an hour; needs JAXEMBED_DATA
     python -m experiments.language --preset mlm          # BERT on enwik8-text, an hour; needs JAXEMBED_DATA
+    python -m experiments.language --preset reviews      # BERT on IMDB's reviews without classes, an hour; needs JAXEMBED_DATA
     python -m experiments.language --preset ablations    # objectives and shares of masks on a tenth of enwik8-text
     python -m experiments.language --preset accelerator
 
@@ -26,6 +27,8 @@ from jaxembed.tasks.texts import LIKELIHOOD
 PTB: dict[str, Any] = {"data": "ptb", "tokenizer": "words", "vocab_size": 20_000, "consecutive": True}
 #: The rows of enwik8-text are parts of one text, cut anywhere.
 ENWIK8: dict[str, Any] = {"data": "enwik8-text", "consecutive": True}
+#: Reviews without classes, each a text of its own; those with classes are kept for what is made of the model.
+REVIEWS: dict[str, Any] = {"data": "imdb", "split": "unsupervised", "dev_split": "", "test_split": ""}
 OBJECTIVES = ("softmax", "sampled_softmax", "adaptive_softmax")
 
 PRESETS = {
@@ -42,7 +45,12 @@ PRESETS = {
     ),
     "mlm": Preset(
         ("bert/softmax",), Path("results/language_mlm"),
-        {**ENWIK8, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "epochs": 1}, seeds=(1,),
+        {**ENWIK8, "max_tokens": 15_000_000, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "epochs": 1},
+        seeds=(1,),
+    ),
+    "reviews": Preset(
+        ("bert/softmax",), Path("results/language_reviews"),
+        {**REVIEWS, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "epochs": 1}, seeds=(1,),
     ),
     "ablations": Preset(
         (*(f"gpt/{one}" for one in OBJECTIVES), "bert/softmax"), Path("results/language_ablations"),
@@ -65,7 +73,8 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
     first = next(iter(recipes.values()))
     found = [
         f"Rows of {first.method.length} tokens; encoders of {first.method.encoder['depth']} layers, "
-        f"{first.method.encoder['hidden_size']} wide, trained from scratch on the texts named above and nothing else.",
+        f"{first.method.encoder['hidden_size']} wide, trained from scratch on the texts named above and nothing "
+        "else: small models, beside those of papers that trained for days.",
     ]
     if any(one.method.causal for one in recipes.values()):
         found.append(
