@@ -28,14 +28,17 @@ class Adaptive(NamedTuple):
     tails: tuple[tuple[jax.Array, jax.Array], ...]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def cross_entropy(
-    hidden: jax.Array, table: jax.Array, bias: jax.Array, target: jax.Array, weight: jax.Array, chunk: int = 256
-) -> jax.Array:
+    hidden: jax.Array, table: jax.Array, bias: jax.Array, target: jax.Array, weight: jax.Array, chunk: int = 256,
+    in_order: bool = False,
+) -> jax.Array:  # fmt: skip
     """Returns `sum_i weight_i (log sum_v exp(s_iv) - s_i,target_i)`, of scores `s_iv = hidden_i . table_v + bias_v`, float32.
 
     hidden: `[n, d]`. table: `[v, d]`. bias: `[v]`. target: int `[n]`. weight: `[n]`, of which no gradient is taken. `chunk` rows
-    have their scores at a time (0: all); a chunk without weight is left out.
+    have their scores at a time (0: all); a chunk without weight is left out. A chunk has rows from all parts of the batch, so
+    that devices that have a part each share the work on every chunk; `in_order`, it has consecutive rows, for rows without weight
+    that stand together.
     """
     return jnp.sum(weight * scored(hidden, table, bias, target, chunk, weight)[0])
 
@@ -50,9 +53,9 @@ def scored(
         own = jnp.take_along_axis(scores, t[:, None], axis=1)[:, 0]
         return largest + jnp.log(total) - own, own >= largest
 
-    parts = _cut(chunk, hidden, target, jnp.ones(len(hidden)) if weight is None else weight)
+    parts = _cut(chunk, False, hidden, target, jnp.ones(len(hidden)) if weight is None else weight)
     loss, first = lax.map(lambda part: _where_weighted(some, *part), parts)
-    return loss.reshape(-1)[: len(hidden)], first.reshape(-1)[: len(hidden)]
+    return _joined(loss, len(hidden), False), _joined(first, len(hidden), False)
 
 
 def _exponentials(h, table, bias):
@@ -61,12 +64,20 @@ def _exponentials(h, table, bias):
     return scores, largest, jnp.sum(jnp.exp(scores - largest[:, None]), axis=1)
 
 
-def _cut(chunk: int, *columns: jax.Array) -> tuple[jax.Array, ...]:
-    """Cuts rows into chunks, of which the last is filled up with zeros: `[chunks, chunk, ...]`."""
+def _cut(chunk: int, in_order: bool, *columns: jax.Array) -> tuple[jax.Array, ...]:
+    """Cuts rows, filled up with zeros, into chunks `[chunks, chunk, ...]`: of consecutive rows, or of every so many-th."""
     n = len(columns[0])
     chunk = min(chunk or n, n)
-    filled = (jnp.pad(x, ((0, -n % chunk), *[(0, 0)] * (x.ndim - 1))) for x in columns)
-    return tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in filled)
+    filled = [jnp.pad(x, ((0, -n % chunk), *[(0, 0)] * (x.ndim - 1))) for x in columns]
+    if in_order:
+        return tuple(x.reshape(-1, chunk, *x.shape[1:]) for x in filled)
+    return tuple(x.reshape(chunk, -1, *x.shape[1:]).swapaxes(0, 1) for x in filled)
+
+
+def _joined(chunks: jax.Array, n: int, in_order: bool) -> jax.Array:
+    """The `n` rows of chunks that `_cut` made."""
+    rows = chunks if in_order else chunks.swapaxes(0, 1)
+    return rows.reshape(-1, *chunks.shape[2:])[:n]
 
 
 def _where_weighted(function, h, t, w):
@@ -75,7 +86,7 @@ def _where_weighted(function, h, t, w):
     return lax.cond(jnp.any(w > 0), function, lambda *_: nothing, h, t, w)
 
 
-def _forward(hidden, table, bias, target, weight, chunk):
+def _forward(hidden, table, bias, target, weight, chunk, in_order):
     def some(carry, part):
         to_table, to_bias = carry
         h, t, w = part
@@ -94,12 +105,12 @@ def _forward(hidden, table, bias, target, weight, chunk):
         return lax.cond(jnp.any(w > 0), computed, lambda _: (carry, nothing), None)
 
     start = jnp.zeros(table.shape, jnp.float32), jnp.zeros(bias.shape, jnp.float32)
-    (to_table, to_bias), (loss, to_hidden) = lax.scan(some, start, _cut(chunk, hidden, target, weight))
-    to_hidden = to_hidden.reshape(-1, hidden.shape[1])[: len(hidden)].astype(hidden.dtype)
+    (to_table, to_bias), (loss, to_hidden) = lax.scan(some, start, _cut(chunk, in_order, hidden, target, weight))
+    to_hidden = _joined(to_hidden, len(hidden), in_order).astype(hidden.dtype)
     return jnp.sum(loss), (to_hidden, to_table.astype(table.dtype), to_bias.astype(bias.dtype))
 
 
-def _backward(chunk, gradients, slope):
+def _backward(chunk, in_order, gradients, slope):
     return *((slope * x).astype(x.dtype) for x in gradients), None, None
 
 
@@ -136,7 +147,7 @@ def adaptive_cross_entropy(
     losses: list[Any] = [cross_entropy(*head, weight, chunk)]
     for (rows, words, own, place), inside in tails:
         first = jnp.argsort(~inside, stable=True)
-        losses.append(cross_entropy(rows[first], words, own, place[first], (weight * inside)[first], chunk))
+        losses.append(cross_entropy(rows[first], words, own, place[first], (weight * inside)[first], chunk, True))
     return jnp.sum(jnp.stack(losses))
 
 

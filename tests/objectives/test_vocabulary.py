@@ -34,11 +34,11 @@ def reference(hidden, table, bias, target, weight):
     return losses, weight @ losses, (slope @ table, slope.T @ hidden, slope.sum(0)), scores
 
 
-@pytest.mark.parametrize("chunk", [0, 8, 37, 100])
-def test_values_and_gradients_are_those_of_all_scores_at_once(given, chunk):
+@pytest.mark.parametrize(("chunk", "in_order"), [(0, False), (8, False), (8, True), (37, False), (100, True)])
+def test_values_and_gradients_are_those_of_all_scores_at_once(given, chunk, in_order):
     losses, total, slopes, scores = reference(*given)
     hidden, table, bias, target, weight = given
-    of = lambda *learned: 3 * cross_entropy(*learned, target, weight, chunk)
+    of = lambda *learned: 3 * cross_entropy(*learned, target, weight, chunk, in_order)
     value, gradients = jax.jit(jax.value_and_grad(of, (0, 1, 2)))(hidden, table, bias)
     assert value == pytest.approx(3 * total, rel=1e-6)
     for ours, theirs in zip(gradients, slopes, strict=True):
