@@ -21,6 +21,7 @@ from jaxembed.ranges import declared_by
 
 Variables = dict[str, Any]
 
+#: Flax modules by the names that settings give them. `ENCODERS["mine"] = Mine` makes another one an encoder, with its settings.
 ENCODERS: dict[str, type[nnx.Module]] = {
     "vit": ViT,
     "resnet": ResNet,

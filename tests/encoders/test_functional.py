@@ -9,6 +9,7 @@ from flax import nnx
 from jaxembed.encoders.functional import ENCODERS, encoder
 from jaxembed.encoders.heads import Head
 from jaxembed.encoders.transformer import Transformer
+from jaxembed.methods.images import SimCLR
 
 
 def test_it_is_the_module_itself():
@@ -45,6 +46,28 @@ def test_settings_are_looked_up_compared_and_changed():
     assert spec.with_(features=24).vector_size == 24
     assert encoder("transformer", vocab_size=5, hidden_size=8, heads=2).vector_size == 8
     assert ENCODERS["transformer"] is Transformer
+
+
+class Flat(nnx.Module):
+    """A linear map of all pixels: an encoder of one's own."""
+
+    def __init__(self, image_size: int = 28, channels: int = 1, vector_size: int = 3, *, rngs: nnx.Rngs):
+        self.map = nnx.Linear(image_size**2 * channels, vector_size, rngs=rngs)
+        self.vector_size = vector_size
+
+    def __call__(self, images, *, train=False, rngs=None):
+        return self.map(images.reshape(len(images), -1))
+
+
+def test_a_module_of_ones_own_is_an_encoder_as_soon_as_it_has_a_name(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "flat", Flat)
+    spec = encoder("flat", image_size=4, vector_size=5)
+    params, kept = spec.init(jax.random.key(0))
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 1)), jnp.float32)
+    expected = np.asarray(images).reshape(2, 16) @ params["map"]["kernel"] + params["map"]["bias"][None]
+    np.testing.assert_allclose(spec.apply(params, kept, images)[0], expected, rtol=1e-5)
+    assert spec.vector_size == 5
+    assert SimCLR(encoder=spec).vector_size == 5
 
 
 def test_bad_names():
