@@ -36,7 +36,8 @@ class Training(Checked):
     # Ji et al., Parallelizing Word2Vec in Shared and Distributed Memory, 2016). The result depends on their number, not on
     # timing or cores; 1 trains exactly step by step, as every run does on an accelerator or a mesh.
     replicas: Count = 1
-    merge_steps: Count = 512  # Most steps of a replica between two merges.
+    # Most steps of a replica between two merges; 0 chooses as many as meet a row a dozen times, fewer for small tables.
+    merge_steps: CountOrZero = 512
     # How many times each pass goes over the data, with other draws each time. 0 lets the method choose by the data and the
     # passes, and is 1 where it does not: CBOW goes over small corpora more often.
     sweeps: CountOrZero = 1

@@ -147,6 +147,20 @@ def test_a_short_pass_merges_often(corpus):
     assert short.merge_steps == -(-short.steps // SMALL.merges)
 
 
+def test_replicas_may_merge_by_how_often_they_meet_a_row(corpus, monkeypatch):
+    monkeypatch.setattr("jaxembed.training.program.ENOUGH", 1)
+    method = SMALL.suited_to(corpus)
+    training = Training(replicas=2, merge_steps=0)
+    found = Program(method, training, method.source(corpus), (0,), table_of(method, training, {}, 1), None, Layout())
+    blocks = max(1, method.step_tokens // method.block)
+    of_out = blocks * (
+        method.block + 2 * method.halo + method.shared_negatives
+    )  # more rows of `out` are met than of `in`
+    expected = int(14 * len(corpus.vocabulary) / of_out / 2)
+    assert found.merge_steps == min(max(1, expected), -(-found.steps // method.merges))
+    assert expected < 512
+
+
 @pytest.mark.slow
 def test_a_second_training_of_the_same_shapes_is_not_compiled_again(corpus):
     training = Training(epochs=1, loss_every=0, replicas=2)
