@@ -34,23 +34,26 @@ OBJECTIVES = ("softmax", "sampled_softmax", "adaptive_softmax")
 PRESETS = {
     "smoke": Preset(
         ("gpt/softmax", "bert/softmax"), Path("runs/language-smoke"),
-        {"max_tokens": 60_000, "vocab_size": 1000, "hidden_size": 64, "depth": 1, "length": 64, "epochs": 1}, seeds=(1, 2),
+        {"max_tokens": 60_000, "vocab_size": 1000, "hidden_size": 64, "depth": 1, "length": 64}, seeds=(1, 2),
     ),
     "accelerator": Preset(
         ("gpt/softmax", "bert/softmax"), Path("results/language_accelerator"),
         {
             **ENWIK8, "vocab_size": 30_000, "length": 256, "batch_size": 128, "hidden_size": 512, "depth": 8, "heads": 8,
-            "encoder.dtype": "bfloat16", "epochs": 10, "chunk": 2048,
+            "encoder.dtype": "bfloat16", "learning_rate": 1e-3, "epochs": 10, "chunk": 2048,
         },
     ),
     "mlm": Preset(
         ("bert/softmax",), Path("results/language_mlm"),
-        {**ENWIK8, "max_tokens": 15_000_000, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "epochs": 1},
+        {
+            **ENWIK8, "max_tokens": 15_000_000, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4,
+            "learning_rate": 1e-3,
+        },
         seeds=(1,),
     ),
     "reviews": Preset(
         ("bert/softmax",), Path("results/language_reviews"),
-        {**REVIEWS, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "epochs": 1}, seeds=(1,),
+        {**REVIEWS, "length": 128, "batch_size": 32, "hidden_size": 256, "depth": 4, "learning_rate": 1e-3}, seeds=(1,),
     ),
     "ablations": Preset(
         (*(f"gpt/{one}" for one in OBJECTIVES), "bert/softmax"), Path("results/language_ablations"),
@@ -83,8 +86,8 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
         )
     if not all(one.method.causal for one in recipes.values()):
         found.append(
-            "bert: perplexity and accuracy of the hidden tokens by both sides of them, which compare with those of models with "
-            "the same tokens and the same share of hidden ones alone."
+            "bert: perplexity and accuracy of 15% hidden tokens by both sides of them, whatever share training hides. They "
+            "compare with those of models that have the same tokens."
         )
     return found
 

@@ -26,7 +26,7 @@ PRESETS = {
         ("gpt_none", "gpt_rotary"), Path("runs/positions-smoke"),
         {
             "max_tokens": 40_000, "vocab_size": 1000, "hidden_size": 32, "depth": 1, "length": 16, "encoder.max_length": 32,
-            "longer": (32,), "epochs": 1,
+            "longer": (32,),
         },
         seeds=(1, 2),
     ),

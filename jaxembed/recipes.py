@@ -131,10 +131,10 @@ def _pairs(kind: type[image_text.CLIP], epochs: int = 8) -> Recipe:
     return Recipe(method, ImageTexts("fashion-products", max_length=16), training)
 
 
-def _language(kind: type[LanguageModel], tokenizer: str, epochs: int, **settings: Any) -> Recipe:
-    net = encoder("transformer", vocab_size=1, hidden_size=256, depth=3, heads=4, dropout=0.1, **settings)
+def _language(kind: type[LanguageModel], tokenizer: str, **settings: Any) -> Recipe:
+    net = encoder("transformer", vocab_size=1, hidden_size=128, depth=2, heads=4, dropout=0.1, **settings)
     dense = Dense(optimizer="adamw", weight_decay=0.01, b2=0.98, clip=1.0, warmup=0.1, schedule="cosine")
-    training = Training(epochs, 1e-3, reports=20, best_pass=True, dense=dense)
+    training = Training(1, 2e-3, reports=20, best_pass=True, dense=dense)
     return Recipe(kind(encoder=net, length=128), Texts("enwik8-small", tokenizer=tokenizer), training)
 
 
@@ -195,10 +195,8 @@ RECIPES: dict[str, Recipe] = {
     "simcse_unsupervised": _sentences(sentences.SimCSEUnsupervised, epochs=1, dropout=0.1),
     "clip": _pairs(image_text.CLIP),
     "siglip": _pairs(image_text.SigLIP),
-    "bert": _language(MaskedLanguageModel, "wordpiece", 5),
-    "gpt": _language(
-        CausalLanguageModel, "bpe", 5, segments=0, norm="pre", causal=True, positions="rotary", pooling="mean"
-    ),
+    "bert": _language(MaskedLanguageModel, "wordpiece"),
+    "gpt": _language(CausalLanguageModel, "bpe", segments=0, norm="pre", causal=True, positions="rotary"),
     "deepwalk": _nodes(DeepWalk()),
     "node2vec": _nodes(Node2Vec()),
     "line": _nodes(LINE(), learning_rate=0.3),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from jaxembed.sampling.random import key_of
 from jaxembed.training.method import Params
 
 _HIDDEN = 0x51DE  # the seed by which tokens are hidden: the same ones for every model and after every pass
+_HOW = {"share": 0.15, "as_mask": 0.8, "as_random": 0.1}
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def windows(n: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
 def predict(method: LanguageModel, params: Params, stream: TokenStream, stride: int = 0) -> Prediction:
     """Predicts every token of a stream by those before it; or, with a masked model, the tokens that are hidden.
 
-    A causal model predicts in windows, `stride` tokens apart (0: they do not overlap). The rows of a masked model do not overlap,
-    and have as many hidden tokens as in training, the same ones whatever the model has learned. Raises ValueError for fewer than
-    two tokens, and for one outside the model's vocabulary.
+    A causal model predicts in windows, `stride` tokens apart (0: they do not overlap). The rows of a masked model do not overlap.
+    Of each, 15% are hidden as in Devlin et al. 2019, the same ones for all models, whatever share is hidden in training. Raises
+    ValueError for fewer than two tokens, and for one outside the model's vocabulary.
     """
     if len(stream.tokens) < 2:
         raise ValueError("there is nothing to predict: give a text of two tokens or more")
@@ -85,7 +86,7 @@ def _causal(method: Any, params: Params, stream: TokenStream, stride: int) -> It
 
 
 def _masked(method: Any, params: Params, stream: TokenStream) -> Iterator[Any]:
-    length = min(method.length, len(stream.tokens))
+    method, length = replace(method, **_HOW), min(method.length, len(stream.tokens))
     starts = np.arange(0, len(stream.tokens) - length + 1, length)
     for number, (begin, count) in enumerate(_batches(method.batch_size, starts, np.ones(len(starts), np.int64))):
         ids = np.asarray(stream.tokens[begin[:, None] + np.arange(length)], np.int32)
