@@ -28,13 +28,15 @@ FORMAT = 1  # part of every cache key: increase it when the same settings give a
 _SAMPLE = 64 << 20  # characters of the first texts that a tokenizer is trained on
 _PART = 1 << 22  # number of tokens processed together
 _MASKS = ("[MASK]", "<mask>")
+MADE = ("words", "wordpiece", "bpe")  # tokenizers that are made from the texts
 
 
 @dataclass(frozen=True)
 class Marks:
     """The ids of tokens that are no words.
 
-    consecutive: whether the texts are parts of one longer text, so that a model may see across their borders.
+    mask: -1 where a tokenizer has no token that stands for a hidden word. consecutive: whether the texts are parts of one longer
+    text, so that a model may see across their borders.
     """
 
     cls: int
@@ -145,23 +147,28 @@ def open_stream(
 def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -> TokenStream:
     """Tokenises texts once; the ids are kept in the cache (see `jaxembed.data.cache`) and memory-mapped.
 
-    The tokenizer must have a mask (`with_mask`). The id 0 and that of padding change places. Raises ValueError without any text.
+    The tokenizer must have tokens for both ends of a text (`with_ends`). The id 0 and that of padding change places. Raises
+    ValueError without any text.
     """
-    mask = mask_of(tokenizer)
-    if mask is None:
-        raise ValueError("the tokenizer has no token for masks: make one by with_mask(tokenizer)")
-    swapped = {0: tokenizer.pad, tokenizer.pad: 0}
-    cls, sep, mask = (swapped.get(i, i) for i in (tokenizer.cls, tokenizer.sep, mask))
+    if tokenizer.cls is None or tokenizer.sep is None:
+        raise ValueError("the tokenizer has no tokens at both ends of a text: choose them by with_ends(tokenizer)")
+    swapped: dict[Any, Any] = {0: tokenizer.pad, tokenizer.pad: 0, None: -1}
+    cls, sep, mask = (swapped.get(i, i) for i in (tokenizer.cls, tokenizer.sep, mask_of(tokenizer)))
     source = f"{texts.source.digest()} {texts.most}"
     key = content_digest(repr((FORMAT, source, tokenizer.fingerprint)))
-    of = {"marks": Marks(cls, sep, mask, consecutive), "fingerprint": content_digest(source), "origin": texts.origin}
+    of: dict[str, Any] = {
+        "marks": Marks(cls, sep, mask, consecutive),
+        "fingerprint": content_digest(source),
+        "origin": texts.origin,
+    }
     read = partial(_read, size=len(tokenizer), **of)
     return cached(f"streams/{key}", read, partial(_write, texts, tokenizer), "token ids")
 
 
 def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
     dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
-    one_end, swap = tokenizer.cls == tokenizer.sep, _swap(tokenizer, dtype)
+    ends: Any = (tokenizer.cls, tokenizer.sep)
+    one_end, swap = ends[0] == ends[1], _swap(tokenizer, dtype)
     checksum, lengths, words = 0, [1] if one_end else [0], []
     with open(folder / "tokens", "wb") as file:
 
@@ -172,12 +179,12 @@ def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
             checksum = zlib.crc32(part.data, checksum)
 
         if one_end:
-            write([tokenizer.cls])
+            write(ends[:1])
         for some in texts.chunks():
             flat: list[int] = []
             for found in tokenizer.core.encode_batch_fast(some, add_special_tokens=False):
                 before = len(flat)
-                flat += [tokenizer.cls, *found.ids, tokenizer.sep][int(one_end) :]
+                flat += [ends[0], *found.ids, ends[1]][int(one_end) :]
                 lengths.append(len(flat) - before)
             words += [len(text.split()) for text in some]
             write(flat)
@@ -213,8 +220,8 @@ def mask_of(tokenizer: Tokenizer) -> int | None:
 
 
 def with_mask(tokenizer: Tokenizer) -> Tokenizer:
-    """Returns the same tokenizer with a token [MASK], its last one, if it has none."""
-    if mask_of(tokenizer) is not None:
+    """Returns the same tokenizer with a token [MASK], its last one, if it has none and its padding is a token."""
+    if mask_of(tokenizer) is not None or tokenizer.core.id_to_token(tokenizer.pad) is None:
         return tokenizer
     from tokenizers import Tokenizer as Core
 
@@ -224,17 +231,33 @@ def with_mask(tokenizer: Tokenizer) -> Tokenizer:
     return replace(tokenizer, core=core, fingerprint=content_digest(f"{tokenizer.fingerprint} {_MASKS[0]}"))
 
 
+def with_ends(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns the same tokenizer with tokens at both ends of a text: where one is missing, the other, or <|endoftext|>, is both.
+
+    Raises ValueError if there is none of them.
+    """
+    if tokenizer.cls is not None and tokenizer.sep is not None:
+        return tokenizer
+    one = tokenizer.sep if tokenizer.cls is None else tokenizer.cls
+    one = tokenizer.core.token_to_id("<|endoftext|>") if one is None else one
+    if one is None:
+        raise ValueError(
+            "the tokenizer has no token that ends a text, such as <|endoftext|>: texts could not be told apart"
+        )
+    return replace(tokenizer, cls=one, sep=one, fingerprint=content_digest(f"{tokenizer.fingerprint} ends {one}"))
+
+
 def stream_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
     """Returns a tokenizer with a mask: wordpiece or bpe, trained on the first 64 million characters of the texts, or words.
 
     "words" are words as white space parts them, with `<unk>` for others and `<eos>` at both ends of a text; all texts are read.
-    Anything else is the path of a tokenizer.json.
+    Anything else is the path of a tokenizer.json, which gets a mask if it has none.
     """
     if kind == "words":
         return with_mask(word_tokenizer(texts, vocab_size))
     if kind in ("wordpiece", "bpe"):
         return with_mask(train_tokenizer(_first(texts), vocab_size=vocab_size, kind=kind))
-    return with_mask(read_tokenizer(kind))
+    return with_mask(with_ends(read_tokenizer(kind)))
 
 
 def _first(texts: Iterable[str]) -> list[str]:

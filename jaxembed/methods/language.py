@@ -11,7 +11,7 @@ import optax
 
 from jaxembed.data.streams import Marks, TokenStream
 from jaxembed.encoders.functional import Encoder, encoder
-from jaxembed.methods.dense import DenseMethod
+from jaxembed.methods.dense import EncoderMethod
 from jaxembed.objectives import cached
 from jaxembed.objectives.vocabulary import (
     Adaptive,
@@ -28,7 +28,7 @@ from jaxembed.training.method import Batch, Loss, Params, Shard, Source
 
 
 @dataclass(frozen=True)
-class LanguageModel(DenseMethod):
+class LanguageModel(EncoderMethod):
     """A Transformer that predicts tokens, whose vectors are those that it reads them with.
 
     A row is `length` consecutive tokens of the stream; in each pass the rows begin elsewhere. Several texts may share a row. If
@@ -77,12 +77,17 @@ class LanguageModel(DenseMethod):
                 "choose shorter rows"
             )
         longest = max(self.length, self.encoder["max_length"]) if "max_length" in self.encoder else self.length
+        fitted = self.for_texts(self.encoder, data.vocabulary_size, longest)
+        if self.length > fitted["max_length"]:
+            raise ValueError(
+                f"rows of length={self.length} are longer than the {fitted['max_length']} tokens that {self.start} reads: choose "
+                f"length={fitted['max_length']} or less"
+            )
         cutoffs = tuple(sorted({one for one in self.cutoffs if one < data.vocabulary_size}))
         if self.objective == "adaptive_softmax" and not cutoffs:
             raise ValueError(
                 f"adaptive_softmax needs a cutoff below the {data.vocabulary_size:,} tokens of the vocabulary, not {self.cutoffs}"
             )
-        fitted = self.encoder.for_texts(data.vocabulary_size, longest)
         return replace(
             self,
             encoder=fitted,
@@ -101,6 +106,7 @@ class LanguageModel(DenseMethod):
 
         Raises ValueError for a token outside the vocabulary.
         """
+        given = super().source(data).constants
         counts = data.counts
         columns = self.examples(data)
         pieces = max(1, -(-columns["tokens"].nbytes // self.device_bytes))
@@ -111,7 +117,7 @@ class LanguageModel(DenseMethod):
             output = {"order": order, "rank": np.argsort(order).astype(np.int32)}
         if self.objective == "sampled_softmax":
             output = unigram_table(np.maximum(counts, 1))._asdict()
-        constants = {"watch": watched, "output": output}
+        constants = given | {"watch": watched, "output": output}
         return Source.cut(columns, pieces, constants, size=columns["tokens"].size, refill=True)
 
     def nets(self) -> dict[str, Encoder]:
@@ -309,6 +315,14 @@ class MaskedLanguageModel(LanguageModel):
     def pairs(self) -> bool:
         """Whether pairs of texts are told from others."""
         return self.next_sentence
+
+    def suited_to(self, data: TokenStream) -> Self:
+        """Like LanguageModel's. Raises ValueError for tokens without a mask."""
+        if data.marks.mask < 0:
+            raise ValueError(
+                "the tokenizer has no token that hides a word, such as [MASK]: choose another, or a causal model"
+            )
+        return super().suited_to(data)
 
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Returns the mean cross-entropy of the hidden tokens, and that of the pairs if there are any."""

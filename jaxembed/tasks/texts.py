@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
 from jaxembed.data.cache import content_digest
 from jaxembed.data.hub import is_dataset, splits_of
 from jaxembed.data.inputs import TextInput
-from jaxembed.data.streams import TokenStream, open_stream, read_stream, stream_tokenizer
+from jaxembed.data.streams import MADE, TokenStream, open_stream, read_stream, stream_tokenizer, with_ends
 from jaxembed.evaluation.language import Prediction, predict
 from jaxembed.methods.language import LanguageModel
+from jaxembed.pretrained import Parts, tokenizer_for
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, Unmeasured, measured, named_by_text
 from jaxembed.training.method import Params
@@ -34,7 +36,8 @@ class Texts(Task):
     test_split: str = "test"  # Split that results are of, if the dataset has it; else texts are set apart.
     # Share of the texts, the last ones, that is set apart for each of the two that has no split.
     held_out: Annotated[float, Range(above=0, most=0.25)] = 0.01
-    # wordpiece, bpe or words (as white space parts them), which are made from the texts, or a tokenizer.json.
+    # wordpiece, bpe or words (as white space parts them), which are made from the texts, a tokenizer.json, or a checkpoint or run
+    # whose tokenizer it is.
     tokenizer: str = "bpe"
     vocab_size: Count = 8000  # Maximum size of the vocabulary of a tokenizer that is made.
     # Whether the texts are parts of one longer text, so that a model may attend across their borders.
@@ -66,6 +69,10 @@ class Texts(Task):
         """All columns but the accuracy."""
         return tuple(name for name in self.columns if name != "accuracy")
 
+    def started(self, parts: Parts) -> Self:
+        """Returns the task with the tokenizer of a checkpoint."""
+        return replace(self, tokenizer=parts.pinned)
+
     def read(self) -> Read:
         """Reads the texts, makes the tokenizer, and sets texts apart where the dataset has no splits to judge on."""
         where: dict[str, Any] = {"column": self.column, **self.origin}
@@ -81,7 +88,12 @@ class Texts(Task):
             raise ValueError(
                 f"{self.data} has {n} texts that are not blank: training, and each of {' and '.join(apart)}, needs one"
             )
-        tokenizer = stream_tokenizer(replace(texts, most=left), self.tokenizer, self.vocab_size)
+        others_own = self.tokenizer not in MADE and Path(self.tokenizer).suffix != ".json"
+        tokenizer = (
+            with_ends(tokenizer_for((), self.tokenizer, self.vocab_size))
+            if others_own
+            else stream_tokenizer(replace(texts, most=left), self.tokenizer, self.vocab_size)
+        )
         whole = read_stream(texts, tokenizer, self.consecutive)
         streams = {part: read_stream(of, tokenizer, self.consecutive) for part, of in splits.items()}
         streams |= {part: whole.part(left + i * some, left + (i + 1) * some) for i, part in enumerate(apart)}

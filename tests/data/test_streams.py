@@ -1,5 +1,6 @@
 import gzip
 import os
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -12,10 +13,11 @@ from jaxembed.data.streams import (
     open_stream,
     read_stream,
     stream_tokenizer,
+    with_ends,
     with_mask,
     word_tokenizer,
 )
-from jaxembed.data.tokens import encode, read_tokenizer, train_tokenizer
+from jaxembed.data.tokens import Tokenizer, encode, read_tokenizer, train_tokenizer
 
 LINES = ["the cat sat on the mat", "", "a dog <unk> the cat", "   ", "the end ."]
 TEXTS = [line for line in LINES if line.strip()]
@@ -139,8 +141,24 @@ def test_what_is_no_text_is_refused(tmp_path):
         list(open_stream(path))
     with pytest.raises(ValueError, match="a file or a dataset of texts"):
         open_stream([["a", "list"]])
-    with pytest.raises(ValueError, match="no token for masks"):
-        read_stream(open_stream(path), word_tokenizer(["a b"], 10))
+    endless = replace(tokenizer, cls=None, sep=None)
+    with pytest.raises(ValueError, match="no tokens at both ends"):
+        read_stream(open_stream(path), endless)
+    with pytest.raises(ValueError, match="no token that ends a text"):
+        with_ends(endless)
+
+
+def test_a_tokenizer_without_ends_has_one_token_for_both(file):
+    core = Core(models.WordLevel({"<|endoftext|>": 0, "the": 1, "cat": 2, "<unk>": 3}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.add_special_tokens(["<|endoftext|>"])
+    plain = Tokenizer(core, 4, None, None, 3, "gpt2's")  # its padding is behind the vocabulary
+    found = read_stream(open_stream(file), with_mask(with_ends(plain)))
+    assert found.marks == streams.Marks(4, 4, -1)  # the id 0 and that of padding have changed places
+    assert found.tokens[:4].tolist() == [4, 1, 2, 3]
+    assert found.vocabulary_size == 5
+    assert replace(plain, sep=0).cls is None
+    assert with_ends(replace(plain, sep=1)).cls == 1
 
 
 @pytest.mark.skipif(

@@ -1,5 +1,7 @@
 """Training that starts from a checkpoint: encoders, tokenizer and weights are its own, and the last layers may learn alone."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -150,3 +152,30 @@ def test_both_towers_start_from_clip_with_its_projections_and_scale(tmp_path):
     assert one.method.scale == pytest.approx(np.exp(2.5))
     assert (one.task.size, one.task.tokenizer) == ((12, 12), str(folder))
     assert set(one.method.started_nets(open_parts(folder))) == {"image", "text", "image_head", "text_head"}
+
+
+def test_a_language_model_goes_on_from_a_checkpoint(bert, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    core = train_tokenizer([TEXT], vocab_size=80, min_count=1, cache=False).core
+    core.add_special_tokens(["[MASK]"])
+    told = {"pad_token": "[PAD]", "mask_token": "[MASK]", "model_max_length": 12}
+    masked = tiny.write(tmp_path / "masked", *tiny.bert(core.get_vocab_size()), core, tokenizer_config=told)
+    (tmp_path / "texts.txt").write_text("\n".join(" ".join(group) for group in GROUPS))
+    one = recipe("bert").with_(start=str(masked), data=str(tmp_path / "texts.txt"), length=8, watch=2)
+    own = open_parts(masked).nets["text"]
+    data = one.task.found.train
+    method = one.method.suited_to(data)
+    assert method.encoder == own.encoder
+    assert data.marks.mask == core.token_to_id("[MASK]")
+    params = jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
+    jax.tree.map(np.testing.assert_array_equal, params.net["encoder"], own.params)
+    with pytest.raises(ValueError, match=r"rows of length=999 are longer than the \d+ tokens that"):
+        one.method.with_(length=999).suited_to(data_of(999 * 3, data))
+    without = recipe("bert").with_(start=str(bert), data=str(tmp_path / "texts.txt"), length=8)
+    with pytest.raises(ValueError, match="no token that hides a word"):
+        without.method.suited_to(without.task.found.train)
+
+
+def data_of(n, stream):
+    """A stream of `n` tokens."""
+    return replace(stream, tokens=np.full(n, 5, np.uint16))
