@@ -190,7 +190,9 @@ def as_pixels(
     image = image if image.mode == mode else image.convert(mode)
     height, width = shape
     side = min(image.size)
-    size = tuple(int(shortest * one / side) for one in image.size) if shortest else (width, height)
+    size = (width, height)
+    if shortest:
+        size = int(shortest * image.width / side), int(shortest * image.height / side)
     image = image if image.size == size else image.resize(size, Image.Resampling[resample.upper()])
     if shortest:
         left, top = (image.width - width) // 2, (image.height - height) // 2
