@@ -117,10 +117,12 @@ def families(settings: Settings) -> Iterator[Row]:
         side = 64 if "ResNet" in name else 24
         pixels = rng.normal(size=(4, side, side, 3)).astype(np.float32)
         images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
-        if "ResNet" in name:  # whose running statistics are then those of pictures
-            with torch.no_grad():
-                for _ in range(50):
-                    model.train()(images)
+        with (
+            torch.no_grad()
+        ):  # values of a ResNet that adds whole blocks grow from block to block, and rounding errors with them
+            for part, weight in model.named_parameters():
+                if "ResNet" in name and part.endswith(("layer.1.normalization.weight", "layer.2.normalization.weight")):
+                    weight.mul_(0.2)
         with tempfile.TemporaryDirectory() as folder:
             model.eval().save_pretrained(folder)
             found = find(folder)
