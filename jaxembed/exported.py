@@ -112,11 +112,12 @@ def _bag(net: Part, text: TextInput) -> tuple[Mapping[str, np.ndarray], Mapping[
             "vectors with smoothed weights (the task's start, smoothing 1e-3), which give these no weight"
         )
     even = bool(np.ptp(words) <= 1e-6 * words.max())
+    unit = net.encoder["normalize"] or not even
     table = table if even else (table * (weight / words.max())).astype(np.float32)
     core = _copy(tokenizer.core)
     if text.max_length:
         core.enable_truncation(text.max_length - len(ends))
-    return {"embedding.weight": table}, {"modules.json": ["StaticEmbedding", *["Normalize"] * (not even)]}, core
+    return {"embedding.weight": table}, {"modules.json": ["StaticEmbedding", *["Normalize"] * unit]}, core
 
 
 def _write_words(vectors: KeyedVectors, folder: Path) -> None:

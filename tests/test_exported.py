@@ -75,6 +75,14 @@ def folders(tmp_path_factory, tokenizer):
     return found
 
 
+@pytest.mark.parametrize("name", ["bag", "weighted", "words"])
+def test_a_bag_of_words_is_opened_again_and_encodes_as_the_run_did(name, folders):
+    folder, expected = folders[name]
+    np.testing.assert_allclose(jaxembed.load(folder).encode(TEXTS), expected, atol=1e-5)
+    again = export(folder, folder.parent / f"{name}-again")
+    np.testing.assert_allclose(jaxembed.load(again).encode(TEXTS), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_transformer_is_a_checkpoint_that_encodes_as_the_run_did(name, folders):
     folder, expected = folders[name]

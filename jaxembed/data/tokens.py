@@ -180,7 +180,7 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str], max_length: int, *, cache
     20,000 texts or more the outcome is kept in the cache (see `jaxembed.data.cache`). Raises ValueError for a text that
     is no string, no texts at all, and a `max_length` that leaves no room for a token.
     """
-    if max_length < 3 and max_length != 0:  # the same for all tokenizers
+    if max_length < 3 and max_length != 0:
         raise ValueError(f"max_length must be 3 or more (the first token, one of the text, the last), not {max_length}")
     texts = _checked(texts)
     if not cache or len(texts) < MANY:

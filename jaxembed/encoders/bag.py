@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxembed.encoders.attention import EMBEDDING, dropout, dropout_key, looked_up
 from jaxembed.ranges import Count, ShareBelowOne
+from jaxembed.scores import normalized
 
 
 class Bag(nnx.Module):
@@ -18,6 +19,7 @@ class Bag(nnx.Module):
         vocab_size: Count,  # Tokens that there are.
         hidden_size: Count = 256,  # Dimension of the vectors.
         dropout: ShareBelowOne = 0.0,  # Share of a text's tokens that are left out in training.
+        normalize: bool = False,  # Scale the vectors of texts to length 1.
         *,
         dtype: Any = jnp.float32,  # Of the computation; parameters are float32.
         rngs: nnx.Rngs,
@@ -25,6 +27,7 @@ class Bag(nnx.Module):
         self.token_embedding = nnx.Param(EMBEDDING(rngs.params(), (vocab_size, hidden_size), jnp.float32))
         self.token_weight = nnx.Param(jnp.zeros(vocab_size, jnp.float32))  # as logarithms, which keeps weights positive
         self.vector_size = hidden_size
+        self.normalize = normalize
         self.dropout = dropout
         self.dtype = dtype
 
@@ -43,4 +46,5 @@ class Bag(nnx.Module):
         weights = dropout(weights, self.dropout, dropout_key(self.dropout, train, rngs))
         weights /= jnp.maximum(jnp.sum(weights, axis=1, keepdims=True), 1e-30)
         x = looked_up(self.token_embedding[...], ids).astype(self.dtype)
-        return jnp.sum(x * weights[..., None].astype(self.dtype), axis=1)
+        x = jnp.sum(x * weights[..., None].astype(self.dtype), axis=1)
+        return normalized(x) if self.normalize else x

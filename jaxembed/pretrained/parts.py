@@ -14,7 +14,7 @@ import numpy as np
 from jaxembed.data.inputs import ImageInput, Input, TextInput, read_inputs
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
 from jaxembed.data.tokens import tokenizer_for as trained_or_read
-from jaxembed.encoders.functional import Encoder, Variables
+from jaxembed.encoders.functional import Encoder, Variables, encoder
 from jaxembed.pretrained import names
 from jaxembed.pretrained.families import FAMILIES, Net, Vocabulary
 from jaxembed.pretrained.files import Checkpoint, find, is_checkpoint, on_hub, read_json
@@ -87,6 +87,8 @@ def open_parts(name: str | os.PathLike) -> Parts:
 
 def _of_checkpoint(found: Checkpoint) -> Parts:
     modules = _modules(found.folder)
+    if "StaticEmbedding" in modules:
+        return _static(found, modules)
     inner = replace(found, folder=found.folder / modules.pop("Transformer", "")) if modules else found
     kind = inner.config.get("model_type")
     if kind not in FAMILIES:
@@ -96,7 +98,8 @@ def _of_checkpoint(found: Checkpoint) -> Parts:
     takes_texts = kind not in ("vit", "resnet")
     tokenizer = _tokenizer(inner, found) if takes_texts else None
     try:
-        nets = FAMILIES[kind].nets(inner.config, _vocabulary(inner, tokenizer))
+        rows = inner.config.get("vocab_size") or inner.config.get("text_config", {}).get("vocab_size", 49408)
+        nets = FAMILIES[kind].nets(inner.config, _vocabulary(rows, tokenizer))
     except (ValueError, KeyError) as error:
         why = f"its config.json has no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{found.name} cannot be opened: {why}") from error
@@ -134,19 +137,37 @@ def read_nets(found: Checkpoint, nets: Mapping[str, Net]) -> dict[str, Part]:
     return {name: Part(net.encoder, *names.read(net.encoder, net.names, tensor)) for name, net in nets.items()}
 
 
+def _static(found: Checkpoint, modules: Mapping[str, str]) -> Parts:
+    """A StaticEmbedding, which is a bag of words without weights."""
+    inner = replace(found, folder=found.folder / modules["StaticEmbedding"])
+    if not (inner.folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(f"{found.name} has no tokenizer.json, so that it cannot read texts: fetch it")
+    if list(inner.tensors) != ["embedding.weight"]:
+        raise ValueError(f"{found.name} has the tensors {', '.join(inner.tensors)}, expected embedding.weight alone")
+    tokenizer, table = read_tokenizer(inner.folder, pad="", cls="", sep=""), inner.tensor("embedding.weight")
+    vocabulary = _vocabulary(len(table), tokenizer)
+    net = encoder("bag", vocab_size=vocabulary.size, hidden_size=table.shape[1], normalize="Normalize" in modules)
+    params = {
+        "token_embedding": vocabulary.layout.into(table), "token_weight": np.zeros(vocabulary.size, np.float32),
+    }  # fmt: skip
+    return Parts(
+        found.name, {"text": Part(net, params, {})}, {"text": TextInput(tokenizer, 0)}, revision=found.revision
+    )
+
+
 def _modules(folder: Path) -> dict[str, str]:
     """The modules of sentence-transformers: the folder of each by its kind; {} where there is no modules.json.
 
-    Raises ValueError for a module other than a Transformer, its pooling, and a normalisation.
+    Raises ValueError for a module other than a Transformer, its pooling, a StaticEmbedding, and a normalisation.
     """
     path = folder / "modules.json"
     if not path.is_file():
         return {}
     found = {one["type"].rpartition(".")[2]: one["path"] for one in json.loads(path.read_text(encoding="utf-8"))}
-    if left := set(found) - {"Transformer", "Pooling", "Normalize"}:
+    known = ("Transformer", "Pooling", "Normalize", "StaticEmbedding")
+    if left := set(found) - set(known):
         raise ValueError(
-            f"{folder} has the module {', '.join(sorted(left))}: of sentence-transformers' modules, Transformer, Pooling and "
-            "Normalize are supported"
+            f"{folder} has the module {', '.join(sorted(left))}: those that are supported are {', '.join(known)}"
         )
     return found
 
@@ -208,9 +229,8 @@ def _told(folder: Path) -> dict[str, Any]:
     }
 
 
-def _vocabulary(found: Checkpoint, tokenizer: Tokenizer | None) -> Vocabulary:
+def _vocabulary(rows: int, tokenizer: Tokenizer | None) -> Vocabulary:
     """The rows of the token table. Raises ValueError where the tokenizer has ids that lie outside."""
-    rows = found.config.get("vocab_size") or found.config.get("text_config", {}).get("vocab_size", 49408)
     if tokenizer is None:
         return Vocabulary(rows, 0)
     without = len(tokenizer) - (tokenizer.core.id_to_token(tokenizer.pad) is None)
