@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxembed.data.hub import is_name, network
+from jaxembed.data.hub import is_name, is_network_failure, network
 from jaxembed.tensors import Entry, entries_of, read_numbers
 
 #: Commits of the hub, so that a name means the same later; that of another model is chosen by NAME@REVISION, or is the newest.
@@ -108,16 +108,28 @@ _ADVICE = f"name a folder with its config.json, {WEIGHTS} and tokenizer.json"
 
 def _fetched(model: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
     from huggingface_hub.utils import disable_progress_bars
 
     options: dict[str, Any] = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
     try:
         with network(f"the model {model!r}", lambda: _ADVICE):
-            if revision is None or len(revision) < 40:
-                revision = HfApi().model_info(model, revision=revision, timeout=10).sha
             disable_progress_bars()  # they would break into ours
-            folder = snapshot_download(model, revision=revision, **options)
+            try:  # asked once: a download without a network would try for half a minute, with a warning each time
+                found = HfApi().model_info(model, revision=revision, timeout=10).sha
+                folder = snapshot_download(model, revision=found, **options)
+            except Exception as error:
+                if not is_network_failure(error):
+                    raise
+                try:
+                    folder = snapshot_download(model, revision=revision, local_files_only=True, **options)
+                except LocalEntryNotFoundError:
+                    raise error from None
     except GatedRepoError as error:
         raise FileNotFoundError(
             f"the model {model!r} asks to accept its terms on the hub, then `hf auth login`"
@@ -128,7 +140,7 @@ def _fetched(model: str, revision: str | None) -> Checkpoint:
         ) from error
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(f"there is no folder and no model {model!r} on the hub") from error
-    return Checkpoint(Path(folder), model, revision)
+    return Checkpoint(Path(folder), model, Path(folder).name)  # the hub's cache names snapshots by their commits
 
 
 def read_json(path: Path) -> dict[str, Any]:
