@@ -107,7 +107,10 @@ def show_runs(runs: Sequence["Run"]) -> None:
             benchmark = name.partition("/")[2]
             lines.append([benchmark, _over_seeds(values), f"{summaries[0][f'coverage/{benchmark}']:.0%}"])
     over = f"mean ± s.d. of {len(runs)} seeds" if len(runs) > 1 else "value"
-    show_table(None, ["benchmark", over, "covered"], lines)
+    if lines:
+        show_table(None, ["benchmark", over, "covered"], lines)
+    else:
+        print("No benchmark has enough words of this vocabulary to be measured.")
 
     vectors = runs[0].vectors()
     near = neighbours(vectors, [w for w in _FAMILIAR if w in vectors] or vectors.index_to_key[:5], topn=6)

@@ -110,6 +110,15 @@ def test_metrics_say_how_the_run_went(trained):
     assert summary["final/loss"] != Run.open(folder / "seed-2").summary["final/loss"]
 
 
+def test_words_that_no_benchmark_knows_are_shown_without_an_empty_table(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("ein kleiner satz ohne bekannte wörter darin\n" * 60)
+    assert main(["train", "skipgram", "--data", str(tmp_path / "text.txt"), *SMALL, "--output", str(tmp_path / "runs")]) == 0
+    shown = capsys.readouterr().out
+    assert "No benchmark has enough words of this vocabulary" in shown
+    assert "covered" not in shown
+    assert "kleiner" in shown
+
+
 def test_a_finished_run_is_kept(trained, capsys, fails):
     folder, argv = trained
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
