@@ -193,7 +193,7 @@ def test_pictures_are_cut_out_of_the_middle_as_the_preprocessor_says(folder, tmp
     np.testing.assert_allclose(model.encode(picture), tiny.run_vit(config, tensors, pixels), atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", FAMILIES.keys() - {"xlm-roberta"})
+@pytest.mark.parametrize("kind", sorted(FAMILIES.keys() - {"xlm-roberta"}))
 def test_tensors_are_written_as_they_were_read(kind, folder):
     found = find(folder(kind))
     rows = found.config.get("vocab_size") or found.config.get("text_config", {}).get("vocab_size", 0)
