@@ -119,7 +119,7 @@ def test_settings_that_cannot_be():
     for settings, message in (
         ({"heads": 3}, "hidden_size 8 must be a multiple of heads 3"),
         ({"norm": "both"}, "norm is one of 'post', 'pre', not 'both'"),
-        ({"activation": "swish"}, "activation is one of 'gelu', 'gelu_tanh', 'relu', not 'swish'"),
+        ({"activation": "swish"}, "activation is one of 'gelu', 'gelu_tanh', 'quick_gelu', 'relu', not 'swish'"),
         ({"dropout": 1.0}, "dropout must be at least 0 and less than 1, not 1.0"),
     ):
         with pytest.raises(ValueError, match=message):

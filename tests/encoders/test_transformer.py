@@ -198,7 +198,7 @@ def test_bad_input_says_what_to_do(made):
         module(np.ones(3, int))
     for settings, message in (
         ({"pooling": "max"}, "pooling is one of 'mean', 'weighted', 'cls', 'last', not 'max'"),
-        ({"positions": "rotary"}, "positions is one of 'learned', 'sinusoidal', 'none', not 'rotary'"),
+        ({"positions": "waves"}, "positions is one of 'learned', 'sinusoidal', 'rotary', 'none', not 'waves'"),
         ({"depth": -1}, "depth 0 .a bag of words. or more"),
         ({"positions": "sinusoidal", "hidden_size": 9, "heads": 3}, "even hidden_size, not 9"),
     ):
