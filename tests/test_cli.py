@@ -112,7 +112,10 @@ def test_metrics_say_how_the_run_went(trained):
 
 def test_words_that_no_benchmark_knows_are_shown_without_an_empty_table(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("ein kleiner satz ohne bekannte wörter darin\n" * 60)
-    assert main(["train", "skipgram", "--data", str(tmp_path / "text.txt"), *SMALL, "--output", str(tmp_path / "runs")]) == 0
+    assert (
+        main(["train", "skipgram", "--data", str(tmp_path / "text.txt"), *SMALL, "--output", str(tmp_path / "runs")])
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "No benchmark has enough words of this vocabulary" in shown
     assert "covered" not in shown
