@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxembed.training.held_out import HeldOut
 from jaxembed.training.mesh import Layout, make_mesh
 from jaxembed.training.method import Method, Params
 from jaxembed.training.numbers import seeds_of, table_of
 from jaxembed.training.processes import anyone, together
-from jaxembed.training.program import HeldOut, Program, Snapshot
+from jaxembed.training.program import Program, Snapshot
 from jaxembed.training.settings import Training
 
 if TYPE_CHECKING:

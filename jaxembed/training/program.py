@@ -15,14 +15,14 @@ import numpy as np
 from jaxembed.sampling.random import key_from, key_of
 from jaxembed.training.host import use_large_pages
 from jaxembed.training.mesh import Layout
-from jaxembed.training.method import Method, Params, Shard, Source, Static
+from jaxembed.training.method import Method, Params, Shard, Source
 from jaxembed.training.numbers import with_numbers
 from jaxembed.training.replicas import copies_of, merge
 from jaxembed.training.settings import Training
-from jaxembed.training.step import State, evaluate_steps, init_state, train_steps
+from jaxembed.training.step import State, init_state, train_steps
 
 # Streams of random numbers that must not meet.
-_ORDER, _PREPARE, _HELD_OUT = 0x0DE2, 0x93EA, 0x8E1D
+_ORDER, _PREPARE = 0x0DE2, 0x93EA
 
 #: Steps of a pass below which a run trains without replicas. It is a matter of seconds then, and each replica would take so
 #: few steps that quality suffers: on 200,000 words the held-out loss was 1 to 2 % higher however often they met.
@@ -405,41 +405,6 @@ class Program:
         """The learning rate of each run's next step, `[runs]`."""
         parts = [np.atleast_1d(self.layout.fetch(self._rate(lane.numbers, np.int32(self.done)))) for lane in self.lanes]
         return np.concatenate(parts)
-
-
-class HeldOut:
-    """The loss on data that is not trained on: the same batches, drawn with the same key, whatever the state."""
-
-    def __init__(self, program: Program, source: Source):
-        self.program, self.source = program, source
-        method, self.key = program.method, key_of(_HELD_OUT)
-        # What was made of the data that are trained on (a graph, frequencies) serves here too; sizes are these data's own.
-        own = source.constants.items()
-        self.constants = {name: x if isinstance(x, Static) else program.constants[name] for name, x in own}
-
-        def total(params, shard, numbers, key, last):
-            own = with_numbers(method, numbers)
-            shard = shard.prepared(own.prepare(shard, key))
-            return evaluate_steps(own, params, shard, key, jnp.int32(0), last)
-
-        self._total = jax.jit(program.over_seeds(total, (0, None, 0, None, None)))
-        self._steps = lambda shard: method.steps(shard.prepared(jax.eval_shape(method.prepare, shard, self.key)))
-
-    def loss(self) -> np.ndarray:
-        """Mean loss over all pieces, float64 `[runs]`."""
-        layout, sums = self.program.layout, {}
-        for i in range(self.source.pieces):
-            piece = layout.spread(layout.read(self.source, i), self.source.rows)
-            shard = Shard(self.constants, piece)
-            last = np.int32(self._steps(shard))
-
-            def total(lane: Lane, shard: Any = shard, last: Any = last) -> dict[str, np.ndarray]:
-                metrics = self._total(lane.state.params, shard, lane.numbers, self.key, last)
-                return on_host(layout, metrics)
-
-            for name, value in joined(self.program.on_lanes(total)).items():
-                sums[name] = sums.get(name, 0.0) + value
-        return sums["loss"] / np.maximum(sums["weight"], 1e-300)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,5 +1,4 @@
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -9,13 +8,7 @@ pytest.importorskip("transformers", reason="transformers is not installed (the b
 
 from experiments import bench_checkpoints
 
-
-@pytest.fixture(autouse=True)
-def _same_cores_afterwards():
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    yield
-    if cores:
-        os.sched_setaffinity(0, cores)
+pytestmark = pytest.mark.usefixtures("same_cores_afterwards")
 
 
 def test_smoke_opens_every_family_as_transformers_saved_it(tmp_path, capsys):

@@ -1,5 +1,4 @@
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -8,13 +7,7 @@ pytest.importorskip("torch")
 
 from experiments import bench_language
 
-
-@pytest.fixture(autouse=True)
-def _same_cores_afterwards():
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    yield
-    if cores:
-        os.sched_setaffinity(0, cores)
+pytestmark = pytest.mark.usefixtures("same_cores_afterwards")
 
 
 def test_smoke_shows_that_the_models_are_the_same_and_measures_them(tmp_path, capsys):
