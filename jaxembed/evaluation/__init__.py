@@ -14,7 +14,7 @@ from jaxembed.evaluation.benchmarks import (
 from jaxembed.evaluation.geometry import alignment, collapsed, dimension_std, effective_rank, geometry, uniformity
 from jaxembed.evaluation.knn import knn_accuracy, knn_predict
 from jaxembed.evaluation.neighbours import nearest, neighbours
-from jaxembed.evaluation.probe import SIMCLR_L2, LinearProbe, fit_probe, linear_probe
+from jaxembed.evaluation.probe import SIMCLR_L2, LinearProbe, cross_probe, fit_probe, linear_probe
 from jaxembed.evaluation.retrieval import cross_retrieval, nearest_items, random_recall, retrieval
 from jaxembed.evaluation.similarity import Similarity, SimilarityTask, evaluate_similarity, similarity_task
 from jaxembed.evaluation.sts import sts_spearman
@@ -35,6 +35,7 @@ __all__ = [
     "analogy_task",
     "benchmark_tasks",
     "collapsed",
+    "cross_probe",
     "cross_retrieval",
     "dimension_std",
     "effective_rank",

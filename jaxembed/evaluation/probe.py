@@ -137,6 +137,34 @@ def fit_probe(
     return LinearProbe(fitted[:-1], fitted[-1], np.asarray(data.mean), np.asarray(data.scale), chosen, tried)
 
 
+def cross_probe(
+    rows: ArrayLike,
+    labels: ArrayLike,
+    *,
+    folds: int = 5,
+    l2: float | Sequence[float] = L2,
+    standardize: bool = True,
+    iterations: int = 500,
+    seed: int = 0,
+) -> float:
+    """The mean accuracy of `fit_probe` over `folds` parts of `rows` [n, d], drawn by `seed`: each by a probe of the others.
+
+    A figure to choose settings by: with all n rows judged it varies less than that of one part held out. Raises ValueError for
+    less than two folds or more than rows, and what `fit_probe` raises.
+    """
+    vectors = rows_of("rows", rows)
+    classes_of = labels_of("labels", labels, len(vectors))
+    if not 2 <= folds <= len(vectors):
+        raise ValueError(f"folds must be between 2 and the {len(vectors)} rows, found {folds}")
+    parts, right = np.array_split(np.random.default_rng(seed).permutation(len(vectors)), folds), 0
+    for part in parts:
+        rest = np.delete(np.arange(len(vectors)), part)
+        probe = fit_probe(vectors[rest], classes_of[rest], l2=l2, standardize=standardize, iterations=iterations)
+        # A class that no other row has is labelled wrong.
+        right += int(np.sum(probe.predict(vectors[part]) == classes_of[part]))
+    return right / len(vectors)
+
+
 def check_probe(labels: ArrayLike, l2: Sequence[float] = L2, validation: float = 0.1) -> None:
     """Raises ValueError where no probe can be fitted to rows with these labels, whatever the rows are."""
     classes_of = labels_of("labels", labels, len(np.asarray(labels)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from jaxembed.data.documents import DocumentInput, read_documents
-from jaxembed.evaluation.probe import check_probe, linear_probe
+from jaxembed.evaluation.probe import check_probe, cross_probe, linear_probe
 from jaxembed.methods.documents import infer
 from jaxembed.methods.words import word_constants
 from jaxembed.ranges import Count, CountOrZero, Range
@@ -32,8 +32,8 @@ class Documents(Task):
     label: str | None = None  # Column of classes, by which vectors are judged.
     train_split: str = "train"  # Split whose classes the probe learns from.
     test_split: str = "test"  # Split whose classes it then predicts.
-    # Share of the documents with a class in train_split on which settings may be chosen, as the probe does not learn from them.
-    dev: Annotated[float, Range(above=0, most=0.5)] = 0.1
+    # Parts of train_split for the figure by which settings may be chosen: each is predicted by a probe that learned from the others.
+    folds: Annotated[int, Range(least=2, most=20)] = 5
     unseen: bool = (
         True  # Also judge vectors of the test split that are inferred from its texts, as those of new documents.
     )
@@ -97,17 +97,13 @@ class Documents(Task):
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
         """Returns `documents/accuracy` of a linear probe on the test split, and `documents/accuracy-dev`.
 
-        The latter is that of a probe that learned from the rest of the train split on the share `dev` of it.
+        The latter is the mean over `folds` parts of the train split, each predicted by a probe of the others.
         """
         if not self.label:
             return {}
         found = vectors[""]
         (train, classes), (test, wanted) = (self._classes(split) for split in (self.train_split, self.test_split))
-        every = max(2, round(1 / self.dev))
-        apart = np.arange(len(train)) % every == every - 1
-        dev = lambda: {
-            DEV_ACCURACY: linear_probe(found[train[~apart]], classes[~apart], found[train[apart]], classes[apart])
-        }
+        dev = lambda: {DEV_ACCURACY: cross_probe(found[train], classes, folds=self.folds)}
         accuracy = lambda: {ACCURACY: linear_probe(found[train], classes, found[test], wanted)}
         return measured([ACCURACY], accuracy) | measured([DEV_ACCURACY], dev)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from jaxembed.evaluation.probe import SIMCLR_L2, few_label_probe, fit_probe, linear_probe
+from jaxembed.evaluation.probe import SIMCLR_L2, cross_probe, few_label_probe, fit_probe, linear_probe
 
 N, D, CLASSES = 301, 6, 3
 
@@ -68,6 +68,19 @@ def test_accuracy_is_that_of_scikit_learn():
     reference.fit((TRAIN[0] - mean) / std, TRAIN[1])
     expected = reference.score((TEST[0] - mean) / std, TEST[1])
     assert linear_probe(*TRAIN, *TEST, l2=1e-3) == pytest.approx(expected, abs=1.5 / len(TEST[1]))
+
+
+def test_each_fold_is_judged_by_scipys_minimum_on_the_others():
+    folds, l2 = 3, 1e-2
+    parts, right = np.array_split(np.random.default_rng(5).permutation(N), folds), 0
+    for part in parts:
+        rest = np.setdiff1d(np.arange(N), part)
+        mean, std = TRAIN[0][rest].astype(np.float64).mean(0), TRAIN[0][rest].std(0)
+        _, weight, bias = by_scipy((TRAIN[0][rest] - mean) / std, TRAIN[1][rest], l2)
+        right += np.sum(((TRAIN[0][part] - mean) / std @ weight + bias).argmax(1) == TRAIN[1][part])
+    assert cross_probe(*TRAIN, folds=folds, l2=l2, seed=5) == pytest.approx(right / N, abs=1.5 / N)
+    with pytest.raises(ValueError, match="folds must be between 2 and the 301 rows"):
+        cross_probe(*TRAIN, folds=1)
 
 
 @pytest.mark.slow
