@@ -32,7 +32,7 @@ class Documents(Task):
     label: str | None = None  # Column of classes, by which vectors are judged.
     train_split: str = "train"  # Split whose classes the probe learns from.
     test_split: str = "test"  # Split whose classes it then predicts.
-    # Parts of train_split for the figure by which settings may be chosen: each is predicted by a probe that learned from the others.
+    # Parts of train_split for the figure by which settings may be chosen: each is predicted by a probe of the others.
     folds: Annotated[int, Range(least=2, most=20)] = 5
     unseen: bool = (
         True  # Also judge vectors of the test split that are inferred from its texts, as those of new documents.
