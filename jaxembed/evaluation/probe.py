@@ -186,7 +186,7 @@ def _scaled_logits(rows: jax.Array, mean: ArrayLike, scale: ArrayLike, weight: A
 
 
 @jax.jit
-def _fit(data: _Data, l2: ArrayLike, start: jax.Array, iterations: int) -> jax.Array:
+def _fit(data: _Data, l2: float, start: jax.Array, iterations: int) -> jax.Array:
     """The minimiser [d + 1, classes], the bias in its last row; of one problem for each class where labels are bool [n, classes].
 
     The Hessian is at most gram / 2 + l2 in every class (Boehning 1992). In coordinates in which that bound is the
@@ -243,22 +243,6 @@ def fit_logistic(
     moved = data.mean @ start[:-1]  # `_fit` knows centred rows
     found = _fit(data, l2, start.at[-1].add(moved), iterations)
     return found.at[-1].add(-data.mean @ found[:-1])
-
-
-def fit_weighted(
-    rows: jax.Array, labels: jax.Array, fitted: jax.Array, l2: ArrayLike, start: jax.Array, iterations: int = 500
-) -> tuple[jax.Array, jax.Array]:
-    """Fits the rows [n, d] that `fitted` (bool [n]) names, for use inside jit: weights [d + 1, classes], and the rows' mean [d].
-
-    `weighted_logits(rows - mean, weights)` are the logits.
-    """
-    data = _prepare(rows, labels, fitted, False)
-    return _fit(data, l2, start, iterations), data.mean
-
-
-def weighted_logits(rows: jax.Array, weights: jax.Array) -> jax.Array:
-    """The logits of centred rows [n, d] by weights [d + 1, classes]."""
-    return _logits(rows, weights[:-1], weights[-1])
 
 
 def few_label_probe(

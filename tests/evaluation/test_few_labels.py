@@ -9,7 +9,7 @@ from jaxembed.evaluation.few_labels import (
     fit_by_dev,
     fit_dense,
     fit_few,
-    fit_sparse,
+    fit_rows,
     label_order,
     labels_to_reach,
 )
@@ -37,7 +37,7 @@ def by_sklearn(rows, labels, l2):
 @pytest.mark.parametrize("l2", [1e-1, 1e-3])
 def test_sparse_and_dense_fits_are_those_of_scikit_learn(l2):
     reference = by_sklearn(ROWS.toarray(), LABELS, l2)
-    for found in (fit_sparse(ROWS, LABELS, l2), fit_dense(ROWS.toarray().astype(np.float32), LABELS, l2)):
+    for found in (fit_rows(ROWS, LABELS, l2), fit_dense(ROWS.toarray().astype(np.float32), LABELS, l2)):
         expected = reference.coef_.T
         np.testing.assert_allclose(
             found.weight, expected - expected.mean(1)[:, None], atol=3e-3 * np.abs(expected).max()
@@ -86,7 +86,7 @@ def test_the_penalty_is_chosen_on_dev_rows_and_all_rows_are_fitted_where_these_a
     assert l2 == max(accuracies, key=lambda value: (accuracies[value], value))
     assert found.accuracy(dev, LABELS[80:]) == accuracy
     joined, same, _ = fit_by_dev(train, LABELS[:80], dev, LABELS[80:], tuple(accuracies), joined=True)
-    whole = fit_sparse(ROWS, LABELS, same)
+    whole = fit_rows(ROWS, LABELS, same)
     assert same == l2
     np.testing.assert_allclose(joined.weight, whole.weight, atol=2e-3 * np.abs(whole.weight).max())
 
