@@ -61,15 +61,17 @@ class Labelled(Task):
         data = TokenizedTexts(ids[TRAIN]["ids"], train.labels, len(train.names), len(tokenizer), self.max_length)
         about = train.summary() | {"tokenizer": tokenizer.summary()}
         about |= {part: parts[part].summary() for part in (DEV, TEST)}
+        judged = {part: ids[part] for part in (DEV, TEST)}
+        texts = {part: parts[part].texts for part in judged}
         return Read(
-            data, len(train), train.fingerprint, about, inputs={"text": text}, judged={part: ids[part] for part in (DEV, TEST)},
-            rest=parts, judged_by=content_digest(parts[DEV].fingerprint, parts[TEST].fingerprint),
+            data, len(train), train.fingerprint, about, inputs={"text": text}, judged=judged, rest=(parts, texts),
+            judged_by=content_digest(*(parts[part].fingerprint for part in judged)),
         )  # fmt: skip
 
     def accuracy(self, method: Any, params: Params, part: str) -> float:
         """Returns the share of the texts of a part whose class the method tells."""
         scores = embed(method, params, self.found.judged[part], encode=method.logits)
-        return float(np.mean(scores.argmax(1) == self.found.rest[part].labels))
+        return float(np.mean(scores.argmax(1) == self.found.rest[0][part].labels))
 
     def examine(self, method: Any, params: Params) -> dict[str, float]:
         """Returns `classes/accuracy-dev`."""
@@ -89,5 +91,5 @@ class Labelled(Task):
 
     def projected(self, product: KeyedVectors) -> KeyedVectors:
         """Returns texts of the test part, named by themselves."""
-        texts = self.found.rest[TEST].texts[:_SHOWN]
+        texts = self.found.rest[1][TEST][:_SHOWN]
         return named_by_text(texts, self.parts(product)[TEST][:_SHOWN])

@@ -37,7 +37,7 @@ CHANGES = {
     },
     "Labelled": {
         "data": "tiny-classes", "batch_size": 8, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2, "vocab_size": 200,
-        "max_length": 12,
+        "max_length": 64,
     },
     "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
