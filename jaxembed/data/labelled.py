@@ -65,7 +65,7 @@ def read_labelled(
         if wrong := [i for i, value in enumerate(column_values) if value is not None and not isinstance(value, str)]:
             found = column_values[wrong[0]]
             raise ValueError(f"row {wrong[0]} of {opened.title} has no text in the column {name!r}, but {found!r:.40}")
-    texts = [" ".join(part.strip() for part in row if part) for row in zip(*values, strict=True)]
+    texts = [" ".join(part.strip() for part in row if part and part.strip()) for row in zip(*values, strict=True)]
     classes = read_values(dataset, label)
     kept = [i for i, text in enumerate(texts) if text.strip() and not (isinstance(classes[i], int) and classes[i] < 0)]
     if not kept:
