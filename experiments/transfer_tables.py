@@ -102,6 +102,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         f"{AMONG:,}, between two numbers by the logarithm.",
         "What was trained here was trained small, for minutes of two cores; another's checkpoint has met far more text.",
     ]
+    if any(row["how"] == "cosine" and row["data"] == "stsb" and row["row"].startswith("simcse") for row in rows):
+        found.append("A tenth of STS-B's test sentences are among the captions that the recipe simcse trains on.")
     if tuned := [row for row in rows if row["how"] == "tuned"]:
         found.append(
             f"Fine-tuned: the mean of {len(tuned[0]['accuracies'])} seeds with its 95% interval, the best pass by dev."

@@ -1,15 +1,18 @@
 """What pretrained vectors save: the rows of the table against scikit-learn and NumPy, and the whole on made-up texts."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import datasets
 import numpy as np
 import pytest
+import tyro
 
 from experiments import transfer
 from experiments.representations import Bag, encoder_of
 from experiments.transfer_tables import reached, table
+from jaxembed.cli.train import command
 from jaxembed.data.tokens import train_tokenizer
 from jaxembed.vectors import KeyedVectors
 
@@ -137,6 +140,17 @@ def test_the_labels_to_one_hots_accuracy_are_told_for_every_row():
     page = table(rows + frozen)
     assert "labels to 0.700 on d" in page
     assert "| bad | 3 | 0.950 | 1,584 |" in page  # between 1,000 and all
+
+
+def test_what_presets_train_are_lines_of_jaxembed_train():
+    for preset in transfer.PRESETS.values():
+        sources = {transfer.Line.of(row).source for row in preset.rows}
+        for text in preset.train:
+            name, _, words = text.partition("=")
+            line = shlex.split(words)
+            asked = tyro.cli(command(line[0], line[1:]), args=line[1:], config=(tyro.conf.FlagCreatePairsOff,))
+            assert asked.recipe_name == line[0]
+            assert name in sources  # no line is idle
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(folder):
