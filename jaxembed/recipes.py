@@ -14,6 +14,7 @@ from jaxembed.fields import Chooses, changed, settings
 from jaxembed.files import write_text
 from jaxembed.methods import clicks, closed_form, documents, image_text, images, knowledge, sentences
 from jaxembed.methods.cbow import CBOW
+from jaxembed.methods.classifier import Classifier
 from jaxembed.methods.dense import EncoderMethod
 from jaxembed.methods.fasttext import FastText
 from jaxembed.methods.glove import GloVe
@@ -35,6 +36,7 @@ from jaxembed.tasks.documents import Documents
 from jaxembed.tasks.image_texts import ImageTexts
 from jaxembed.tasks.images import Images
 from jaxembed.tasks.interactions import Interactions
+from jaxembed.tasks.labelled import Labelled
 from jaxembed.tasks.nodes import Nodes
 from jaxembed.tasks.sentences import Sentences
 from jaxembed.tasks.start import Start
@@ -138,6 +140,16 @@ def _language(kind: type[LanguageModel], tokenizer: str, **settings: Any) -> Rec
     return Recipe(kind(encoder=net, length=128), Texts("enwik8-small", tokenizer=tokenizer), training)
 
 
+def _classes() -> Recipe:
+    net = encoder("transformer", vocab_size=1, hidden_size=128, depth=2, heads=4, dropout=0.1)
+    dense = Dense(optimizer="adamw", weight_decay=0.01, clip=1.0, warmup=0.1)
+    return Recipe(
+        Classifier(encoder=net, batch_size=32),
+        Labelled("sst2"),
+        Training(8, 1e-3, reports=20, best_pass=True, dense=dense),
+    )
+
+
 def _nodes(method: Method, learning_rate: float = 0.15) -> Recipe:
     # Copies of small tables are merged often, those of large ones seldom.
     return Recipe(
@@ -197,6 +209,7 @@ RECIPES: dict[str, Recipe] = {
     "siglip": _pairs(image_text.SigLIP),
     "bert": _language(MaskedLanguageModel, "wordpiece"),
     "gpt": _language(CausalLanguageModel, "bpe", segments=0, norm="pre", causal=True, positions="rotary"),
+    "classifier": _classes(),
     "deepwalk": _nodes(DeepWalk()),
     "node2vec": _nodes(Node2Vec()),
     "line": _nodes(LINE(), learning_rate=0.3),

@@ -37,6 +37,20 @@ class TokenGroups:
 
 
 @dataclass(frozen=True, eq=False)
+class TokenizedTexts:
+    """Texts with classes: ids int32 `[n, l]`, 0 is padding; labels int32 `[n]`, and the number of classes.
+
+    max_length: the length that texts were cut to.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: int
+    vocabulary_size: int
+    max_length: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class TokenizedImages:
     """Images and their texts: uint8 `[n, h, w, c]`, ids int32 `[n, l]`.
 

@@ -48,10 +48,12 @@ def plot_quality(path: Path, panels: Mapping[str, Mapping[str, tuple[float, Esti
     _finish(figure, path, title, labels)
 
 
-def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], x_label: str, title: str) -> None:
+def plot_curves(
+    path: Path, panels: Mapping[str, Mapping[str, Curve]], x_label: str, title: str, *, log: bool = False
+) -> None:
     """Draws one panel per metric and one line per label: the mean over seeds with the band of its 95 % interval.
 
-    `panels` is `{metric: {label: curve}}`; curves without points are not drawn.
+    `panels` is `{metric: {label: curve}}`; curves without points are not drawn. log: whether x is drawn on a logarithmic scale.
     """
     figure, axes = _panels(len(panels))
     labels = _labels(panels.values())
@@ -62,6 +64,8 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], x_label: 
             axis.plot(x, mean, **style, ms=4, markevery=max(1, len(x) // 12))
             axis.fill_between(x, mean - half, mean + half, color=style["color"], alpha=0.2, lw=0)
         axis.set(xlabel=x_label, ylabel=_plain(metric))
+        if log:
+            _log_axis(axis.xaxis, [float(x) for curve in drawn.values() for x in curve.x])
         _keep_in_view(axis, list(drawn.values()))
         _tell_when_empty(axis, not drawn)
     _finish(figure, path, title, labels)

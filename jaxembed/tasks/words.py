@@ -35,6 +35,7 @@ class Words(Task):
     column: str = "text"  # Column of the dataset that holds the text.
     min_count: Count = 5  # Words that occur fewer times than this are left out.
     lowercase: bool = False  # Convert words to lower case.
+    punctuation: bool = False  # Make punctuation marks words of their own, and leave HTML tags out.
     # Share of the documents (0 to 0.5) that is not trained on; the loss on it is measured after each pass.
     held_out: Annotated[float, Range(above=0, most=0.5)] | None = None
     max_words: CountOrZero = 0  # Number of words of the corpus, the first; 0 takes all.
@@ -56,7 +57,7 @@ class Words(Task):
     def read(self) -> Read:
         """Reads the corpus, and holds a part of it out."""
         reading = {"column": self.column, "split": self.split, "min_count": self.min_count, "lowercase": self.lowercase}
-        corpus = read_corpus(self.data, **reading, **self.origin)
+        corpus = read_corpus(self.data, **reading, punctuation=self.punctuation, **self.origin)
         corpus.vocabulary.check_savable()
         corpus = corpus.head(self.max_words) if self.max_words else corpus
         train, held = hold_out(corpus, self.held_out) if self.held_out is not None else (corpus, None)

@@ -41,11 +41,12 @@ GROUPS = {
     "nodes": [],
     "documents": [],
     "texts": [],
+    "classes": [],
 }
 for _name, _one in RECIPES.items():
     _kind = {"Words": "words", "Images": "images", "Sentences": "sentences", "ImageTexts": "pairs", "Triples": "facts",
              "Interactions": "interactions", "Clicks": "clicks", "Nodes": "nodes",
-             "Documents": "documents", "Texts": "texts"}[type(_one.task).__name__]  # fmt: skip
+             "Documents": "documents", "Texts": "texts", "Labelled": "classes"}[type(_one.task).__name__]  # fmt: skip
     # Images have the most recipes: those without negatives, and what is not trained, make a part of their own.
     _negatives = "temperature" in settings(_one) if _kind == "images" else True
     GROUPS[_kind if _negatives else "views"].append(_name)

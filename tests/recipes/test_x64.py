@@ -12,7 +12,8 @@ from .contract import GROUPS
 SCRIPT = Path(__file__).with_name("x64_runs.py")
 KINDS = {"words": GROUPS["words"], "images": GROUPS["images"] + GROUPS["views"], "sentences": GROUPS["sentences"],
          "pairs": GROUPS["pairs"], "facts": GROUPS["facts"], "interactions": GROUPS["interactions"],
-         "clicks": GROUPS["clicks"], "nodes": GROUPS["nodes"], "texts": GROUPS["texts"]}  # fmt: skip
+         "clicks": GROUPS["clicks"], "nodes": GROUPS["nodes"], "texts": GROUPS["texts"],
+         "classes": GROUPS["classes"]}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -35,6 +35,10 @@ CHANGES = {
         "vocab_size": 300, "length": 16, "batch_size": 8, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2,
         "max_tokens": 2000,
     },
+    "Labelled": {
+        "data": "tiny-classes", "batch_size": 8, "watch": 8, "hidden_size": 16, "depth": 1, "heads": 2, "vocab_size": 200,
+        "max_length": 64,
+    },
     "Clicks": {"data": "tiny-clicks", "vector_size": 4, "batch_size": 32, "hidden": (16,), "crosses": 1},
 }  # fmt: skip
 
@@ -64,6 +68,9 @@ def write(folder):
         )
     cut_tables(folder)
     save(datasets.Dataset.from_dict({"captions": groups}), folder / "tiny-captions" / "train.parquet")
+    labelled = {"text": [" ".join(one) for one in captions], "label": [i % 2 for i in range(len(captions))]}
+    for split in ("train", "test"):
+        save(datasets.Dataset.from_dict(labelled), folder / "tiny-classes" / f"{split}.parquet")
     for split in ("validation", "test"):
         save(datasets.Dataset.from_dict(scored), folder / "tiny-sts" / f"{split}.parquet")
     return text
