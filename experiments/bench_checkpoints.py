@@ -10,6 +10,9 @@ hundred texts of 1 to 40 sentences), sts (Spearman's rho on STS-B's test split) 
 both sides, in turns, in one process). Writes table.md and measurements.jsonl.
 """
 
+# The peers are not among the requirements.
+# pyright: reportMissingImports=false
+
 import os
 import statistics
 import tempfile

@@ -9,6 +9,9 @@ Both sides start from the same weights, which must give the same vectors (to 1e-
 loss; then they take turns in one process. Writes table.md and measurements.jsonl.
 """
 
+# The peers are not among the requirements.
+# pyright: reportMissingImports=false
+
 import os
 import statistics
 import time

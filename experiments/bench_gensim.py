@@ -84,7 +84,7 @@ def _their_walks(settings: Settings) -> Row:
     one = recipe_of("deepwalk", settings)
     method, graph = ready(one.method, one.task)
     n, depth = len(graph), int(graph.degrees.max()).bit_length()
-    starts = np.tile(np.arange(n, dtype=np.int32), method.walks)
+    starts = jax.numpy.tile(jax.numpy.arange(n), method.walks)
     draw = jax.jit(lambda key: walks.walk(key, walks.rows_of(graph), starts, method.walk_length, depth)[0])
     nodes = np.asarray(draw(key_of(1)))
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +100,7 @@ def _their_walks(settings: Settings) -> Row:
         model.train(corpus_file=str(file), total_words=model.corpus_total_words, total_examples=len(nodes), epochs=1)
         seconds = time.perf_counter() - start
     vectors = np.zeros((n, method.vector_size), np.float32)
-    vectors[[int(key) for key in model.wv.index_to_key]] = model.wv.vectors
+    vectors[np.asarray(model.wv.index_to_key).astype(int)] = model.wv.vectors
     return {"seconds": seconds, "words_per_second": nodes.size / seconds} | quality(one, vectors)
 
 

@@ -9,6 +9,9 @@ masked places alone. Beside it stands the memory that the scores take: XLA's own
 gradient, for 8,192 tokens and 30,000 words, with all scores at once and by chunks. Writes table.md and measurements.jsonl.
 """
 
+# The peers are not among the requirements.
+# pyright: reportMissingImports=false
+
 import os
 import statistics
 import time
@@ -172,7 +175,8 @@ def step(settings: Settings) -> Iterator[Row]:
         return value.item()
 
     turn = turns_of(program, settings)
-    turn(), torch_turn()  # warm up
+    for warm_up in (turn, torch_turn):
+        warm_up()
     for number in range(settings.rounds):
         row: Row = {"turn": number, "rows": settings.rows, "length": settings.length, "losses": [mine, theirs]}
         for name, train in (("ours", turn), ("torch", torch_turn))[:: 1 if number % 2 == 0 else -1]:

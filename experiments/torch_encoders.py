@@ -1,5 +1,8 @@
 """The encoders of `jaxembed.encoders` as one writes them in PyTorch, to measure against; names follow ours."""
 
+# The peers are not among the requirements.
+# pyright: reportMissingImports=false
+
 import math
 from typing import Any
 

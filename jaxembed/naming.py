@@ -1,8 +1,10 @@
 """Names that people type: each has one spelling, and an unknown one gets an error with near matches."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import Any
 
 
 def spelled(name: str) -> str:
@@ -47,7 +49,7 @@ class UnknownKeyError(KeyError):
         return f"{self.key!r} is not among the {len(self.keys):,} keys{hint}"
 
 
-class Places(dict[str, int]):
+class Places(dict[Any, int]):
     """Keys and their places in a list. `places[key]` of one that is not there raises `UnknownKeyError`; 7 stands for "7"."""
 
     def __init__(self, keys: Sequence[str]):
@@ -64,7 +66,7 @@ def as_key(value: object) -> str:
     """How a value is written where it is a key, as it is in tables: 7 and 7.0 as "7", True as "true"."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value) if isinstance(value, Real) and float(value).is_integer() else value)
+    return str(math.trunc(value) if isinstance(value, Real) and float(value).is_integer() else value)
 
 
 class Renamed:

@@ -1,5 +1,8 @@
 """Columns of a dataset that the user names: opened, checked, and read as plain Python and NumPy values."""
 
+# pyarrow makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 import os
 import re

@@ -1,5 +1,8 @@
 """Tables in text files: CSV, and TSV with or without a line of names, plain or compressed."""
 
+# pyarrow makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
 import codecs
 import csv
 import os

@@ -3,6 +3,9 @@
 A value that occurs only in the test part counts as the unknown value of its field, which is never trained.
 """
 
+# pyarrow makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -102,12 +102,12 @@ class ItemCosine(Baseline):
 
     def _trained(self, params: Params) -> sp.csr_matrix:
         indptr, indices = (np.asarray(params.kept[name]) for name in ("indptr", "indices"))
-        return _ones(indices, indptr, params.kept["items"].shape[0])
+        return _ones(indices, indptr, len(params.kept["items"]))
 
     def scorer(self, params: Params, known: Interactions) -> Scorer:
         """Returns the scorer `x S^T S`, x a row of what a user has and S the matrix with columns of length 1."""
         scaled, had = self._scaled(self._trained(params)), matrix(known)
-        if had.shape[0] <= _FEW:
+        if len(known.offsets) <= _FEW:
             return lambda users: (had[users] @ scaled.T @ scaled).toarray()
         similar = (scaled.T @ scaled).tocsr()  # pays for many users: all pairs of items that somebody has
         return lambda users: (had[users] @ similar).toarray()

@@ -30,7 +30,7 @@ class LightGCN(PairMethod):
         source, sizes = super().source(data), (len(data.users), len(data.items))
         ends = data.user, data.item
         degrees = [np.bincount(end, minlength=size) for end, size in zip(ends, sizes, strict=True)]
-        value = np.float32(1 / np.sqrt(degrees[0][data.user] * degrees[1][data.item]))
+        value = (1 / np.sqrt(degrees[0][data.user] * degrees[1][data.item])).astype(np.float32)
         for name, row, column, degree in zip(("items_of", "users_of"), ends, ends[::-1], degrees, strict=True):
             order = np.lexsort([column, row])
             first = np.concatenate([[0], np.cumsum(degree)])
