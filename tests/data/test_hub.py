@@ -1,10 +1,5 @@
-import hashlib
 import json
 import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +8,7 @@ import pytest
 
 from jaxembed.data import load, read_corpus, resolve
 from jaxembed.data.hub import BUILTIN, local_names
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from tests.hub import COMMIT, playing, printed
 
 
 def write(path: Path, **columns) -> Path:
@@ -225,61 +219,6 @@ def test_names_of_the_hub_still_ask_it(tmp_path, monkeypatch):
 # -- the hub, played by a server on this machine
 
 
-class Hub(BaseHTTPRequestHandler):
-    """What `datasets` asks of the hub, for one dataset `someone/tiny`."""
-
-    files: dict[str, bytes]
-    revisions: list[str]  # asked for, in order
-
-    def do_GET(self):
-        path = self.path.partition("?")[0]
-        api, resolve = "/api/datasets/someone/tiny", "/datasets/someone/tiny/resolve/"
-        if path == api or path.startswith(api + "/revision/"):
-            revision = path.removeprefix(api).removeprefix("/revision/")
-            if revision not in ("", "main", "v1", COMMIT):
-                return self.answer(404, error="RevisionNotFound")
-            files = [{"rfilename": name} for name in self.files]
-            return self.answer(200, {"id": "someone/tiny", "sha": COMMIT, "siblings": files, "private": False})
-        if path.startswith(api + "/tree/"):
-            self.revisions.append(path.removeprefix(api + "/tree/").partition("/")[0])
-            return self.answer(200, [self.described(name) for name in self.files])
-        if path.startswith(resolve):
-            revision, _, name = path.removeprefix(resolve).partition("/")
-            self.revisions.append(revision)
-            if name in self.files:
-                return self.answer(200, self.files[name])
-            return self.answer(404, error="EntryNotFound")
-        return self.answer(404, error="RepoNotFound")
-
-    do_HEAD = do_GET
-
-    def do_POST(self):
-        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        requests = json.loads(form)["paths"] if form.startswith("{") else form
-        self.answer(200, [self.described(name) for name in self.files if name in requests])
-
-    def described(self, name):
-        content = self.files[name]
-        oid = hashlib.sha1(content).hexdigest()
-        return {"type": "file", "path": name, "size": len(content), "oid": oid}
-
-    def answer(self, status, body: object = b"", error=None):
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Type", "application/octet-stream" if isinstance(body, bytes) else "application/json")
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path):
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n"
@@ -287,18 +226,12 @@ def hub(tmp_path):
     train = write(tmp_path / "train.parquet", text=["one two", "three"]).read_bytes()
     test = write(tmp_path / "test.parquet", text=["four"]).read_bytes()
     files = {"README.md": card.encode(), "train.parquet": train, "test.parquet": test}
-    handler = type("Tiny", (Hub,), {"files": files, "revisions": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.revisions
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with playing("datasets", files) as server:
+        yield server
 
 
 def in_a_fresh_process(code: str, tmp_path: Path, endpoint: str, **environment: str) -> list:
-    """What `code` prints as JSON on its last line; the hub's libraries read their environment at import."""
+    """What the expressions of `code` give."""
     program = f"""
 import json
 from jaxembed.data import load, resolve
@@ -309,17 +242,11 @@ def attempt(*arguments, **named):
         return [type(error).__name__, str(error)]
 print(json.dumps({code}))
 """
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | settings, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return printed(program, tmp_path, endpoint, **environment)
 
 
 def test_hub(hub, tmp_path):
-    endpoint, revisions = hub
+    endpoint, requested = hub
     code = """[
         resolve("someone/tiny", "train").record(), attempt("someone/tiny", "train"),
         attempt("someone/tiny", "test", revision="v1"), attempt("someone/tiny"), attempt("someone/tiny", "dev"),
@@ -337,7 +264,7 @@ def test_hub(hub, tmp_path):
     }
     assert train == ["one two", "three"]
     assert tagged == ["four"]
-    assert set(revisions) == {COMMIT}  # never a branch or a tag, which may move
+    assert {one.partition("/")[0] for one in requested} == {COMMIT}  # never a branch or a tag, which may move
     assert unnamed == train
     assert split[0] == "ValueError"
     assert "no split 'dev'; it has train, test" in split[1]
