@@ -137,6 +137,11 @@ class EncoderMethod(DenseMethod):
             )
         return {name: parts.nets[kind].encoder for name, kind in self.takes.items()}
 
+    @property
+    def start_fingerprint(self) -> str | None:
+        """The fingerprint of the weights that `start` has."""
+        return None if self.start is None else opened(self.start).fingerprint
+
     def for_texts(self, net: Encoder, vocab_size: int, length: int) -> Encoder:
         """Returns an encoder for texts of so many tokens, or as the checkpoint has it that it starts from."""
         if self.start is None:

@@ -5,12 +5,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path
 
+from jaxembed.data.cache import content_digest
 from jaxembed.data.inputs import ImageInput, Input, TextInput, read_inputs
 from jaxembed.data.tokens import Tokenizer, read_tokenizer
 from jaxembed.data.tokens import tokenizer_for as trained_or_read
@@ -56,11 +58,23 @@ class Parts:
         """The name by which exactly this checkpoint is found again: of a model of the hub, with its commit."""
         return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that depend on the nets' numbers, whatever the name."""
+        numbers = {kind: (part.params, part.kept) for kind, part in self.nets.items()}
+        leaves = tree_flatten_with_path(numbers)[0]
+        return content_digest(*(piece for path, leaf in leaves for piece in (keystr(path), _bytes(leaf))))
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures."""
         pictures: Any = self.inputs["image"]
         return pictures.height, pictures.width
+
+
+def _bytes(leaf: Any) -> bytes:
+    found = np.asarray(leaf)
+    return f"{found.dtype}{found.shape}".encode() + found.tobytes()
 
 
 def tokenizer_for(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:

@@ -54,7 +54,8 @@ class Planned:
         variant = self.variant
         return {
             **extra, "label": variant.label, **variant.factors, **task.settings(), "data": self.task,
-            "method": variant.method, "training": variant.training, "seed": self.seed, "prng": PRNG,
+            "method": variant.method, "start_fingerprint": variant.method.start_fingerprint, "training": variant.training,
+            "seed": self.seed, "prng": PRNG,
         }  # fmt: skip
 
 

@@ -88,6 +88,8 @@ def reproduce(folder: str | os.PathLike, output: str | os.PathLike | None = None
         raise ValueError(f"{folder} does not record how to read its data: it was recorded by an older version")
     task, method, training = (rebuilt(upgraded(settings)[part]) for part in ("task", "method", "training"))
     check_data(task, settings)
+    if (then_start := settings.get("start_fingerprint")) and then_start != method.start_fingerprint:
+        raise ValueError(f"the weights of {method.start} are not those that the run started from")
     variant = Variant(settings["label"], method, training)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(output or temporary) / "reproduced" / Path(folder).resolve().name

@@ -154,6 +154,11 @@ class Method(Checked):
         """The same with other hyper-parameters; what a method chooses by the others it chooses anew."""
         return dataclasses.replace(self, **values)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def start_fingerprint(self) -> str | None:
+        """What identifies trained weights that the method starts from; None where it starts from random numbers."""
+        return None
+
     # Before training, on the host.
 
     def read(self, data: Any) -> Any:

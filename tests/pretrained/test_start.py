@@ -1,17 +1,20 @@
 """Training that starts from a checkpoint: encoders, tokenizer and weights are its own, and the last layers may learn alone."""
 
+import shutil
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import jaxembed
 from jaxembed.cli import main
 from jaxembed.data.tokenized import TokenGroups
 from jaxembed.data.tokens import train_tokenizer
-from jaxembed.pretrained import Parts, open_parts
+from jaxembed.pretrained import Parts, open_parts, opened
 from jaxembed.recipes import recipe
+from jaxembed.study.reproduce import reproduce
 from jaxembed.study.run import Run
 
 from . import checkpoints as tiny
@@ -179,3 +182,18 @@ def test_a_language_model_goes_on_from_a_checkpoint(bert, tmp_path, monkeypatch)
 def data_of(n, stream):
     """A stream of `n` tokens."""
     return replace(stream, tokens=np.full(n, 5, np.uint16))
+
+
+def test_a_run_is_of_the_weights_that_it_started_from(bert, data, tmp_path, capsys):
+    shutil.copytree(bert, tmp_path / "mine")
+    line = ["train", "untrained-sentences", "--start", "mine", *data, *SMALL, "--output", "run"]
+    assert main(line) == 0, capsys.readouterr().err
+    reproduce("run/seed-1")
+    tensors = load_file("mine/model.safetensors")
+    tensors["embeddings.word_embeddings.weight"][5, 0] += 1
+    save_file(tensors, "mine/model.safetensors")
+    opened.cache_clear()
+    assert main(line) == 1
+    assert "start_fingerprint" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="the weights of mine are not those that the run started from"):
+        reproduce("run/seed-1")
