@@ -2,6 +2,7 @@ import errno
 import os
 import resource
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +230,10 @@ def test_a_full_disk_costs_no_more_than_the_checkpoint(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill():
+        # Checkpoints are written beside training: one is to stand before the disk is full.
+        late = time.monotonic() + 60
+        while not any(path.name.isdigit() for path in tmp_path.iterdir()) and time.monotonic() < late:
+            time.sleep(0.01)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 
     try:
