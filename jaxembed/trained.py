@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from scipy.special import softmax
 
 from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
@@ -55,11 +56,14 @@ class TrainedNet(nnx.Module):
         for name in self.carried:
             setattr(self, name, nnx.Variable(params.kept[name]))
 
-    def __call__(self, batch: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(
+        self, batch: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None, what: str = "encode"
+    ) -> jax.Array:
         """Vectors `[b, d]` of pixels, uint8 `[b, h, w, c]`, or of token ids, `[b, l]`, which `Model.inputs` makes.
 
         train: dropout, for which `rngs` has the stream "dropout", and statistics of the batch, which move those that are
-        kept; images are not augmented. Raises ValueError for a batch that is none of what the model takes.
+        kept; images are not augmented. what: the method's function whose result is wanted, such as a classifier's "logits".
+        Raises ValueError for a batch that is none of what the model takes.
         """
         columns = dict(self.columns)
         if batch.ndim not in columns:
@@ -69,7 +73,7 @@ class TrainedNet(nnx.Module):
         net = {name: partial(getattr(self, name), train=train, rngs=rngs) for name in self.nets}
         net |= {name: getattr(self, name)[...] for name in self.learned}
         kept = {name: getattr(self, name)[...] for name in self.carried}
-        return self.method.encode(net, kept, {columns[batch.ndim]: batch})
+        return getattr(self.method, what)(net, kept, {columns[batch.ndim]: batch})
 
 
 class Model:
@@ -116,6 +120,14 @@ class Model:
 
         Raises ValueError for what the model does not take, a blank text, a picture that cannot be read, and no input at all.
         """
+        vectors, single = self._all("encode", self.vector_size, inputs, batch_size, show_progress_bar, truncate)
+        vectors = _unit(vectors) if normalize or normalize_embeddings else vectors
+        return vectors[0] if single else vectors
+
+    def _all(
+        self, what: str, width: int, inputs: Any, batch_size: int, show_progress_bar: bool | None, truncate: bool
+    ) -> tuple[np.ndarray, bool]:
+        """What a function of the method makes of inputs, float32 `[n, width]`, and whether a single one was given."""
         things, single = listed(inputs)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -124,13 +136,12 @@ class Model:
         # Batches are filled up to one shape, or to a power of two where there are few, so that little is compiled.
         size = min(batch_size, 1 << (len(things) - 1).bit_length())
         graph, state = nnx.split(self.module)
-        vectors = np.empty((len(things), self.vector_size), np.float32)
+        found = np.empty((len(things), width), np.float32)
         with progress_bar(len(things), show_progress_bar) as advance:
             for places, batch in takes.batches(things, size, partial(self._too_long, takes, truncate)):
-                vectors[places] = np.asarray(_encoded(graph, state, batch), np.float32)[: len(places)]
+                found[places] = np.asarray(_computed(graph, what, state, batch), np.float32)[: len(places)]
                 advance(len(places))
-        vectors = _unit(vectors) if normalize or normalize_embeddings else vectors
-        return vectors[0] if single else vectors
+        return found, single
 
     def _too_long(self, takes: Any, truncate: bool, texts: int) -> None:
         """Refuses texts that are longer than the model takes, or tells once that they are cut."""
@@ -162,15 +173,42 @@ class Model:
         return [(key, cosine) for key, cosine in found if key != str(query)][:topn]
 
 
+class ClassifierModel(Model):
+    """A trained classifier of texts: `predict` gives their classes, and `encode` the vectors by which it tells these."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by number."""
+        return self.inputs["text"].classes  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __repr__(self) -> str:
+        return f"ClassifierModel<{self.name}, {len(self.classes)} classes, vector_size={self.vector_size}>"
+
+    def predict(self, inputs: Any, batch_size: int = 32) -> list[str] | str:
+        """The most likely class of each text, or of one that is given by itself; errors are those of `encode`."""
+        chances = self.predict_proba(inputs, batch_size)
+        if chances.ndim == 1:
+            return self.classes[int(chances.argmax())]
+        return [self.classes[i] for i in chances.argmax(1)]
+
+    def predict_proba(
+        self, inputs: Any, batch_size: int = 32, show_progress_bar: bool | None = None, *, truncate: bool = True
+    ) -> np.ndarray:
+        """The probability of each class, float32 `[n, classes]`, or `[classes]` of one text; arguments are those of `encode`."""
+        scores, single = self._all("logits", len(self.classes), inputs, batch_size, show_progress_bar, truncate)
+        chances = softmax(scores, axis=1)
+        return chances[0] if single else chances
+
+
 def load(
     path: str | os.PathLike,
-) -> KeyedVectors | Model | DocumentModel | KnowledgeModel | NodeModel | Recommender | ClickModel:
+) -> KeyedVectors | Model | ClassifierModel | DocumentModel | KnowledgeModel | NodeModel | Recommender | ClickModel:
     """Opens a finished run, a checkpoint of others, or a file of vectors (as `load_vectors` does).
 
-    A run is `KeyedVectors` of words or nodes, the `Model` of an encoder, the `NodeModel` of one of nodes, the `KnowledgeModel`
-    of a knowledge graph, a `DocumentModel`, a `Recommender`, or a `ClickModel` of fields. A checkpoint is a `Model`. It is a
-    folder with a config.json and safetensors, or a model on the Hugging Face hub (OWNER/MODEL, or OWNER/MODEL@REVISION), of an
-    architecture in `jaxembed.pretrained.families.FAMILIES`.
+    A run is `KeyedVectors` of words or nodes, the `Model` of an encoder, the `ClassifierModel` of texts with classes, the
+    `NodeModel` of nodes, the `KnowledgeModel` of a knowledge graph, a `DocumentModel`, a `Recommender`, or a `ClickModel` of
+    fields. A checkpoint is a `Model`. It is a folder with a config.json and safetensors, or a model on the Hugging Face hub
+    (OWNER/MODEL, or OWNER/MODEL@REVISION), of an architecture in `jaxembed.pretrained.families.FAMILIES`.
 
     No data are read. Raises FileNotFoundError where there is no run, weights or tokenizer, and ValueError for a run that is not
     finished, for one whose method this version does not know, which names the version that recorded it, and for a checkpoint that
@@ -213,7 +251,8 @@ def load(
     inputs = run.inputs()
     if not inputs:
         raise ValueError(f"{folder} does not say how texts or pictures become its examples: its task has no inputs")
-    return Model(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
+    kind = ClassifierModel if getattr(inputs.get("text"), "classes", ()) else Model
+    return kind(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
 
 
 def _model(parts: Parts) -> Model:
@@ -261,9 +300,9 @@ def _shapes(tree: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flat(tree)}
 
 
-@partial(jax.jit, static_argnums=0)
-def _encoded(graph: Any, state: Any, batch: jax.Array) -> jax.Array:
-    return nnx.merge(graph, state)(batch)
+@partial(jax.jit, static_argnums=(0, 1))
+def _computed(graph: Any, what: str, state: Any, batch: jax.Array) -> jax.Array:
+    return nnx.merge(graph, state)(batch, what=what)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

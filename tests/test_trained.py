@@ -140,13 +140,13 @@ def test_a_run_encodes_as_its_vectors_were_made_without_any_data(runs, name, no_
 
 def test_order_and_length_whatever_the_batches_and_little_is_compiled(simclr, runs):
     expected = runs["simclr"][1]["image"]
-    trained._encoded.clear_cache()
+    trained._computed.clear_cache()
     for size in (3, 32):
         np.testing.assert_allclose(simclr.encode(IMAGES, batch_size=size), expected, atol=1e-6)
-    before = trained._encoded._cache_size()
+    before = trained._computed._cache_size()
     for n in (17, 20, 31, 32):
         np.testing.assert_allclose(simclr.encode(IMAGES[:n]), expected[:n], atol=1e-6)
-    assert trained._encoded._cache_size() == before
+    assert trained._computed._cache_size() == before
     unit = simclr.encode(list(IMAGES), normalize=True)
     np.testing.assert_allclose(unit, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_array_equal(simclr.encode(list(IMAGES), normalize_embeddings=True), unit)

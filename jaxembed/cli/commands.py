@@ -11,7 +11,7 @@ from typing import Any
 from tyro.conf import FlagCreatePairsOff
 from tyro.extras import SubcommandApp
 
-from jaxembed.cli import embed, export, predict, recommend, study, vectors
+from jaxembed.cli import classify, embed, export, predict, recommend, study, vectors
 from jaxembed.naming import spelled, unknown
 from jaxembed.terminal import write_any_letter
 
@@ -23,6 +23,7 @@ ABOUT = """Trains, compares and questions embeddings.
     jaxembed neighbors runs/skipgram-negative_sampling/seed-1 king
     jaxembed embed runs/simclr/seed-1 pictures/
     jaxembed export runs/simcse/seed-1 FOLDER       (for sentence-transformers)
+    jaxembed classify runs/classifier/seed-1 "A film to see twice."
     jaxembed predict runs/complex/seed-1 Beijing capital_of ?
     jaxembed analogy glove.6B.100d.txt king - man + woman
     jaxembed recommend runs/mf/seed-1 reader-007
@@ -135,5 +136,6 @@ def _plain_warnings() -> Iterator[None]:
 _COMMANDS: dict[str, type] = {
     "embed": embed.Embed, "export": export.Export, "neighbors": vectors.Neighbors, "analogy": vectors.Analogy,
     "evaluate": vectors.Evaluate,
+    "classify": classify.Classify,
     "predict": predict.Predict, "recommend": recommend.Recommend, "report": study.Report, "reproduce": study.Reproduce,
 }  # fmt: skip

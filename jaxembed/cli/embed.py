@@ -98,11 +98,8 @@ def embed(arguments: Embed) -> None:
 
 def _of_graph(arguments: Embed, model: "NodeModel") -> "KeyedVectors":
     """Returns the vectors of the nodes of a graph; writes their groups if a file is named."""
-    import csv
-    import io
-
     from jaxembed.data.graphs import read_graph
-    from jaxembed.files import write_text
+    from jaxembed.files import write_csv
 
     names = ("source", "target", "weight", "directed", "nodes", "node", "features", "config", "revision")
     graph = read_graph(
@@ -110,10 +107,8 @@ def _of_graph(arguments: Embed, model: "NodeModel") -> "KeyedVectors":
         **{name: getattr(arguments, name) for name in names},
     )  # fmt: skip
     if arguments.groups:
-        told, text = model.predict(graph), io.StringIO()
-        rows = [(node, group, f"{chance:.6f}") for node, (group, chance) in told.items()]
-        csv.writer(text, lineterminator="\n").writerows([("node", "group", "probability"), *rows])
-        write_text(arguments.groups, text.getvalue())
+        rows = [(node, group, f"{chance:.6f}") for node, (group, chance) in model.predict(graph).items()]
+        write_csv(arguments.groups, ("node", "group", "probability"), rows)
     return model.encode(graph)
 
 
@@ -126,6 +121,12 @@ def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
         return [file.relative_to(path).as_posix() for file in found], found
     if path.suffix.lower() in _PICTURES:
         return [path.name], [path]
+    texts = lines_of(path)
+    return texts, texts
+
+
+def lines_of(path: Path) -> list[str]:
+    """Returns the lines of a text file that are not blank. Raises ValueError if there are none, and for what is not UTF-8."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
     except UnicodeDecodeError as error:
@@ -133,7 +134,7 @@ def _of_input(path: Path) -> tuple[list[str], Sequence[Any]]:
     texts = [line for line in lines if line]
     if not texts:
         raise ValueError(f"{path} holds no text")
-    return texts, texts
+    return texts
 
 
 def _of_column(arguments: Embed, model: "Model | DocumentModel") -> tuple[list[str], "Things"]:

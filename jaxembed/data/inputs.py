@@ -31,6 +31,7 @@ class TextInput:
 
     tokenizer: Tokenizer
     max_length: int  # Maximum number of tokens of a text, including those at its ends; 0 cuts none.
+    classes: tuple[str, ...] = ()  # What a classifier's scores stand for.
 
     kind: ClassVar[str] = "text"
     column: ClassVar[str] = "ids"
@@ -84,14 +85,17 @@ class TextInput:
         one = self.tokenizer
         ends = {"pad": one.pad, "cls": one.cls, "sep": one.sep}
         named = {name: (None if i is None else one.core.id_to_token(i)) or "" for name, i in ends.items()}
-        return {"max_length": self.max_length, "ends": named, "buckets": one.buckets}
+        classes = {"classes": list(self.classes)} if self.classes else {}
+        return {"max_length": self.max_length, "ends": named, "buckets": one.buckets, **classes}
 
     @classmethod
-    def open(cls, folder: Path, max_length: int, ends: dict[str, str], buckets: int = 0) -> "TextInput":
+    def open(
+        cls, folder: Path, max_length: int, ends: dict[str, str], buckets: int = 0, classes: Sequence[str] = ()
+    ) -> "TextInput":
         """Opens what `save` wrote. Raises FileNotFoundError if there is no tokenizer."""
         if not (folder / _TOKENIZER).is_file():
             raise FileNotFoundError(without_tokenizer(folder))
-        return cls(read_tokenizer(folder, **ends).with_buckets(buckets), max_length)
+        return cls(read_tokenizer(folder, **ends).with_buckets(buckets), max_length, tuple(classes))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Labelled(Task):
         splits = {TRAIN: self.train_split, DEV: self.dev_split, TEST: self.test_split}
         parts = read_labelled_parts(self.data, self.column, self.label, splits, self.dev, **self.origin)
         tokenizer = tokenizer_for(parts[TRAIN].texts, self.tokenizer, self.vocab_size)
-        text = TextInput(tokenizer, self.max_length)
+        text = TextInput(tokenizer, self.max_length, parts[TRAIN].names)
         ids = {part: text.examples(of.texts) for part, of in parts.items()}
         train = parts[TRAIN]
         data = TokenizedTexts(ids[TRAIN]["ids"], train.labels, len(train.names), len(tokenizer), self.max_length)
