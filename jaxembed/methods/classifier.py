@@ -1,5 +1,6 @@
 """A classifier of texts: an encoder, trained or from scratch, and a linear map of its vectors (Devlin et al. 2019, 4.1)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -12,10 +13,14 @@ from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import EncoderMethod, summed
 from jaxembed.pretrained import Parts
 from jaxembed.ranges import Count, Range, Share
-from jaxembed.training.method import Batch, Loss
+from jaxembed.training.method import Batch, Loss, Shard
 
 if TYPE_CHECKING:
     from jaxembed.data.tokenized import TokenizedTexts
+
+
+_SORTED = 64  # batches within which texts are sorted by length
+_WORTH = 4096  # texts from which on it is worthwhile to compile a program for each length
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class Classifier(EncoderMethod):
     batch_size: Annotated[int, Range(least=1)] = 32  # Number of texts in one step.
     smoothing: Share = 0.0  # Share of a label that goes to all classes alike.
     classes: Count = 2  # Number of classes, which comes from the data.
+    # Lengths that batches are cut to, which come from the data: few, since a program is compiled for each. A batch then has texts
+    # of like length, as in group_by_length of Transformers. None leaves all batches as long as the longest text.
+    lengths: tuple[Count, ...] | None = ()
 
     def started(self, parts: Parts) -> dict[str, Any]:
         """As EncoderMethod's; vectors are not scaled to length 1, so that logits may be of any size."""
@@ -40,11 +48,26 @@ class Classifier(EncoderMethod):
         if "max_length" in self.encoder:
             length = max(length, self.encoder["max_length"])
         fitted = self.for_texts(self.encoder, data.vocabulary_size, length)
-        return replace(super().suited_to(data), encoder=fitted, classes=data.classes)
+        lengths = self.lengths if self.lengths is None else _lengths(data.ids)
+        return replace(super().suited_to(data), encoder=fitted, classes=data.classes, lengths=lengths)
 
     def examples(self, data: "TokenizedTexts") -> dict[str, np.ndarray]:
         """Returns the token ids `[n, l]` and the labels `[n]`."""
         return {"ids": data.ids, "labels": data.labels}
+
+    def prepare(self, shard: Shard, key: jax.Array) -> dict[str, jax.Array]:
+        """Draws the order of a pass. Within some batches texts are sorted by length, and the batches are mixed again."""
+        order = super().prepare(shard, key)["order"]
+        if not self.lengths:
+            return {"order": order}
+        steps = self.steps(shard._replace(own={"order": order}))
+        size = min(self.batch_size, len(order))
+        met, left = order[: steps * size], order[steps * size :]  # what a pass leaves out has any length
+        window = jnp.arange(len(met)) // (_SORTED * size)
+        sizes = jnp.count_nonzero(shard.columns["ids"][met], axis=1)
+        alike = met[jnp.lexsort((sizes, window))].reshape(steps, size)
+        mixed = jax.random.permutation(jax.random.fold_in(key, 1), alike)
+        return {"order": jnp.concatenate([mixed.reshape(-1), left])}
 
     def nets(self) -> dict[str, Encoder]:
         """Returns the encoder, and a linear map to a score for each class."""
@@ -61,8 +84,51 @@ class Classifier(EncoderMethod):
 
     def loss(self, rows, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Returns the mean cross-entropy of the classes."""
-        vectors, of_encoder = self.encoded("encoder", net, kept, batch["ids"][:, : self.encoder.longest], key)
+        ids = batch["ids"]
+        whole = min(ids.shape[1], self.encoder.longest or ids.shape[1])
+        lengths = [*(length for length in self.lengths or () if length < whole), whole]
+        loss = lambda length: lambda net: self._loss(net, kept, {**batch, "ids": ids[:, :length]}, key)
+        longest = jnp.count_nonzero(ids, axis=1).max()
+        return one_of([loss(length) for length in lengths], jnp.searchsorted(jnp.array(lengths), longest), net)
+
+    def _loss(self, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        vectors, of_encoder = self.encoded("encoder", net, kept, batch["ids"], key)
         scores, of_head = self.run("head", net, kept, vectors, train=True)
         wanted = optax.smooth_labels(jax.nn.one_hot(batch["labels"], self.classes), self.smoothing)
         value = jnp.mean(optax.softmax_cross_entropy(scores.astype(jnp.float32), wanted))
         return summed(value, len(batch["labels"]), {**kept, "encoder": of_encoder, "head": of_head})
+
+
+def _lengths(ids: np.ndarray) -> tuple[int, ...]:
+    """Returns the quartiles of the texts' lengths, rounded up, where there are texts enough."""
+    if len(ids) < _WORTH:
+        return ()
+    quartiles = np.quantile(np.count_nonzero(ids, axis=1), (0.25, 0.5, 0.75, 0.95))
+    return tuple(sorted({8 * int(np.ceil(length / 8)) for length in quartiles}))
+
+
+def one_of(losses: Sequence[Callable[[Any], Loss]], index: jax.Array, net: Any) -> Loss:
+    """Returns the loss of one of some functions of `net`, chosen by `index`, so that only that one is computed.
+
+    Its gradient is computed with it: `lax.switch` by itself would keep room for what each of the functions needs for it, too.
+    """
+    if len(losses) == 1:
+        return losses[0](net)
+
+    @jax.custom_vjp
+    def value(net: Any) -> Loss:
+        return jax.lax.switch(index, losses, net)
+
+    def forward(net: Any) -> tuple[Loss, Any]:
+        def with_gradient(loss: Callable[[Any], Loss]) -> Callable[[Any], tuple[Loss, Any]]:
+            def both(net: Any) -> tuple[Loss, Any]:
+                apart = lambda net: ((found := loss(net)).value, found)
+                (_, found), gradient = jax.value_and_grad(apart, has_aux=True)(net)
+                return found, gradient
+
+            return both
+
+        return jax.lax.switch(index, [with_gradient(loss) for loss in losses], net)
+
+    value.defvjp(forward, lambda gradient, of: (jax.tree.map(lambda leaf: leaf * of.value, gradient),))
+    return value(net)
