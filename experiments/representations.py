@@ -68,12 +68,20 @@ def counted(ids: Sequence[np.ndarray], size: int) -> sparse.csr_array:
 
 
 def averaged(vectors: KeyedVectors) -> Encode:
-    """The mean of the vectors of a text's words; without a word that has one it is zero."""
-    words = DocumentInput(Vocabulary(list(vectors.index_to_key), np.ones(len(vectors), np.int64)), True, True)
+    """The mean of the vectors of a text's words; without a word that has one it is zero.
+
+    Words are put in lower case if the vectors' are. fastText has vectors of words that it has not met, too.
+    """
+    lowercase = all(key == key.lower() for key in vectors.index_to_key)
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        counts = counted(words.ids(texts), len(vectors))
-        return ((counts @ vectors.vectors) / np.maximum(counts.sum(axis=1), 1)[:, None]).astype(np.float32)
+        parts = (
+            part.lower() if lowercase else part for text in texts for one in text.split() for part in parts_of(one)
+        )
+        found = vectors.vectors_for_all(parts)
+        words = DocumentInput(Vocabulary(found.index_to_key, np.ones(len(found), np.int64)), lowercase, True)
+        counts = counted(words.ids(texts), len(found))
+        return ((counts @ found.vectors) / np.maximum(counts.sum(axis=1), 1)[:, None]).astype(np.float32)
 
     return encode
 

@@ -31,10 +31,12 @@ vectors of words are all equally far from each other: a word that those labels d
 
 Fine-tuned: the recipe `classifier`, started from the row's encoder, with the pass that is best on dev; `jaxembed train classifier
 --data sst2 --start RUN` does the same. A dataset's rows are measured anew where they are named, and the others stay in the table.
+An encoder reads at most the tokens that it has places for, and at most --max-length.
 """
 
 import ast
 import os
+import re
 import shlex
 import sys
 import time
@@ -55,6 +57,7 @@ from jaxembed.data.pairs import ScoredPairs, read_scored_pairs
 from jaxembed.evaluation.few_labels import Rows, at_one_scale, fit_by_dev, fit_few, label_order
 from jaxembed.evaluation.sts import sts_spearman
 from jaxembed.methods.classifier import Classifier
+from jaxembed.pretrained import opened
 from jaxembed.recipes import recipe
 from jaxembed.study.options import Options
 from jaxembed.study.plan import Planned, Variant
@@ -71,8 +74,8 @@ class Settings:
     classes, where several columns of text are joined by +. sts: a dataset of pairs with human scores; "" for none. train:
     NAME=RECIPE OPTIONS, what `jaxembed train` makes of a row that names no run. labels: numbers of labels. draws: of each number.
     max_length: tokens of a text that encoders read. min_count: of words in bags. tune: rows that are fine-tuned, too, and, as
-    NAME:scratch, the same encoder trained from random weights. tune_options: NAME=VALUE, settings of the recipe classifier.
-    seeds: of fine-tuning.
+    NAME:scratch, the same encoder trained from random weights. tune_data: datasets, as in data, that they are fine-tuned on; none
+    named takes all. tune_options: NAME=VALUE, settings of the recipe classifier. seeds: of fine-tuning.
     """
 
     preset: Literal["smoke", "cpu", "accelerator"] = "cpu"
@@ -86,6 +89,7 @@ class Settings:
     max_length: int = 256
     min_count: int = 1
     tune: tuple[str, ...] = ()
+    tune_data: tuple[str, ...] = ()
     tune_options: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
 
@@ -115,6 +119,7 @@ PRESETS = {
             f"bert=bert {TEXTS} --hidden-size 512 --depth 8 --heads 8 --epochs 10 --learning-rate 1e-3",
             f"gpt=gpt {TEXTS} --hidden-size 512 --depth 8 --heads 8 --epochs 10 --learning-rate 1e-3",
         ),
+        tune=("bert", "bert:scratch", "gpt, last token", "minilm"),
     ),
     "cpu": Settings(
         rows=(*BAGS, "skipgram", "glove", "fasttext", "doc2vec", "simcse",
@@ -124,6 +129,7 @@ PRESETS = {
             f"skipgram=skipgram {WORDS}", f"glove=glove {WORDS}", f"fasttext=fasttext {WORDS}",
             "doc2vec=doc2vec --data imdb --splits unsupervised", "simcse=simcse", f"gpt=gpt {TEXTS}",
         ),
+        tune=("bert", "bert:scratch", "minilm"), tune_data=("sst2",),
     ),
 }  # fmt: skip
 
@@ -167,6 +173,10 @@ class Sources:
     def __init__(self, settings: Settings):
         self.settings = settings
         self.lines = [Line.of(text) for text in settings.rows]
+        if bare := [text for text in settings.train if "=" not in text]:
+            raise ValueError(
+                f"--train takes NAME=RECIPE OPTIONS, what `jaxembed train` makes of a row, not {bare[0]!r}"
+            )
         self.commands = dict(text.split("=", 1) for text in settings.train)
         names = [line.name for line in self.lines]
         if twice := [name for name in names if names.count(name) > 1]:
@@ -181,7 +191,8 @@ class Sources:
             if not self._known(line.source):
                 raise ValueError(
                     f"the row {line.name!r} names nothing that is there ({line.source}): give NAME=RUN, or NAME=RECIPE OPTIONS "
-                    f"in --train, whose names are {', '.join(self.commands) or 'none'}"
+                    f"in --train, whose names are {', '.join(self.commands) or 'none'}. The BERT of the preset cpu is trained by "
+                    "python -m experiments.language --preset reviews"
                 )
 
     def _known(self, source: str) -> bool:
@@ -288,15 +299,17 @@ def tuned(sources: Sources, name: str, text: str, settings: Settings, scratch: b
     data, column, label = columns_of(text)
     path = sources.path(line.source)
     base = recipe("classifier")
-    one = base.with_(start=path, data=data, column=column, label=label, max_length=settings.max_length)
+    one = base.with_(start=path, data=data, column=column, label=label)
+    one = one.with_(max_length=opened(path).most(settings.max_length))
     if line.pooling:
         one = one.with_(pooling=line.pooling)
     if scratch:
         method = replace(cast(Classifier, one.method), start=None)
         one = replace(one, method=method, training=replace(one.training, learning_rate=base.training.learning_rate))
     title = f"{name}, from scratch" if scratch else name
+    title += f" ({', '.join(settings.tune_options)})" if settings.tune_options else ""
     one = one.with_(**options_of(settings.tune_options))
-    folder = settings.results / "tuned" / f"{title}-{Path(data).stem}".replace(", ", "-").replace(" ", "-")
+    folder = settings.results / "tuned" / re.sub(r"[^\w.]+", "-", f"{title} {Path(data).stem}")
     variant = Variant(title, one.method, one.training)
     plans = [Planned(folder / f"seed-{seed}", variant, seed, data) for seed in settings.seeds]
     runs = train_group(plans, one.task, Options(), description=title)
@@ -320,7 +333,12 @@ def similarity(sources: Sources, line: Line, name: str, parts: Mapping[str, Scor
 def main(settings: Settings) -> list[Row]:
     """Measures each row on each dataset, and writes the table and the plot."""
     start()
-    found = dict(dataset(text) for text in settings.data)
+    read = [dataset(text) for text in settings.data]
+    if twice := [name for name, _ in read if [one for one, _ in read].count(name) > 1]:
+        raise ValueError(
+            f"two of --data are called {twice[0]!r}: measure them in two commands with --results of their own"
+        )
+    found = dict(read)
     pairs = {split: read_scored_pairs(settings.sts, split=split) for split in (TRAIN, TEST)} if settings.sts else {}
     sources = Sources(settings)
     parts = {
@@ -333,8 +351,9 @@ def main(settings: Settings) -> list[Row]:
         parts |= {f"{line.name} on {of}": partial(similarity, sources, line, of, pairs) for line in sources.lines}
     for name in settings.tune:
         own, scratch = name.removesuffix(SCRATCH), name.endswith(SCRATCH)
-        for text in settings.data:
-            parts[f"{name}, fine-tuned on {columns_of(text)[0]}"] = partial(
+        for text in settings.tune_data or settings.data:
+            options = "".join(f", {option}" for option in settings.tune_options)
+            parts[f"{name}{options}, fine-tuned on {columns_of(text)[0]}"] = partial(
                 tuned, sources, own, text, settings, scratch
             )
     about = {"draws": settings.draws, "max_length": settings.max_length}

@@ -85,8 +85,9 @@ def table(rows: list[Row]) -> str:
             continue
         lines += ["", f"Accuracy on {data} by the number of labels", ""]
         lines += [f"| representation | {' | '.join(f'{size:,}' for size in sizes)} |", f"|---{'|---:' * len(sizes)}|"]
-        for name in names:
-            curve = _few(rows, data, name)
+        for name, curve in {name: _few(rows, data, name) for name in names}.items():
+            if not curve:
+                continue
             cells = [shown(curve[size]) if size in curve else "" for size in sizes]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *notes(rows), ""])

@@ -16,7 +16,7 @@ from jaxembed.files import write_bytes, write_text
 from jaxembed.pretrained import Part, names, open_parts
 from jaxembed.pretrained.families import bert_config, bert_names
 from jaxembed.pretrained.files import is_checkpoint, on_hub
-from jaxembed.vectors import KeyedVectors, load_vectors
+from jaxembed.vectors import KeyedVectors, SubwordVectors, load_vectors
 
 _KIND = "sentence_transformers.models."
 
@@ -27,7 +27,7 @@ def export(source: str | os.PathLike, folder: str | os.PathLike) -> Path:
     A Transformer becomes BERT, with its pooling. A bag of words becomes a `StaticEmbedding`; where its words have weights, these
     are multiplied into the vectors, and the folder scales a text's vector to length 1, as `encode(..., normalize=True)` does.
     Word vectors become a `StaticEmbedding`, too: a text's vector is the mean over its words, split at white space, in which an
-    unknown word is a vector of zeros.
+    unknown word is a vector of zeros; those of fastText's n-grams stay behind, with a warning.
 
     Raises ValueError for an encoder that cannot be written so, which names every setting that is in the way, for a folder that
     is not empty, and for a run that takes no texts. Warns where unknown words share vectors by their letters: in the folder they
@@ -37,7 +37,12 @@ def export(source: str | os.PathLike, folder: str | os.PathLike) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not an empty folder: name another")
     if not (on_hub(source) or (path / "model.json").is_file() or (path.is_dir() and is_checkpoint(path))):
-        _write_words(load_vectors(path), folder)
+        vectors = load_vectors(path)
+        if isinstance(vectors, SubwordVectors):
+            warnings.warn(
+                f"in {folder} only the words that were trained have vectors: its n-grams stay behind", stacklevel=2
+            )
+        _write_words(vectors, folder)
         return folder
     parts = open_parts(source)
     text: Any = parts.inputs.get("text")

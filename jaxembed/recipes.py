@@ -74,7 +74,13 @@ class Recipe(Chooses):
         of fine-tuning where it is a Transformer or a ViT, which larger rates would make forget.
         """
         start = self.method.start if isinstance(self.method, EncoderMethod) else None
-        if start is None or start == getattr(before.method, "start", None):
+        if start is not None and start == getattr(before.method, "start", None):
+            if (other := getattr(self.task, "tokenizer", start)) != start:
+                raise ValueError(
+                    f"the vectors of {start} are those of its own tokens: leave the tokenizer {other!r} out"
+                )
+            return self
+        if start is None:
             return self
         parts = opened(start)
         layered = any(one.encoder.kind in ("transformer", "vit") for one in parts.nets.values())

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from jaxembed.data.documents import DocumentInput
 from jaxembed.data.fields import FieldsInput
 from jaxembed.data.histories import HistoryInput
-from jaxembed.data.inputs import Input, NodeInput, kind_of, listed
+from jaxembed.data.inputs import Input, NodeInput, TextInput, kind_of, listed
 from jaxembed.methods.image_text import CLIP, LARGEST_SCALE
 from jaxembed.methods.images import Untrained
 from jaxembed.methods.knowledge import KnowledgeMethod
@@ -251,6 +251,9 @@ def load(
     inputs = run.inputs()
     if not inputs:
         raise ValueError(f"{folder} does not say how texts or pictures become its examples: its task has no inputs")
+    if isinstance(text := inputs.get("text"), TextInput):
+        takes = [net.longest for net in method.nets().values() if net.longest is not None]
+        inputs["text"] = text.within(min(takes, default=None))
     kind = ClassifierModel if getattr(inputs.get("text"), "classes", ()) else Model
     return kind(TrainedNet(method, params, {one.rank: one.column for one in inputs.values()}), inputs)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxembed
-from jaxembed import KeyedVectors, export
+from jaxembed import FastText, KeyedVectors, export
 from jaxembed.cli import main
 from jaxembed.data.inputs import ImageInput, TextInput
 from jaxembed.data.tokens import train_tokenizer
@@ -81,6 +81,27 @@ def test_a_bag_of_words_is_opened_again_and_encodes_as_the_run_did(name, folders
     np.testing.assert_allclose(jaxembed.load(folder).encode(TEXTS), expected, atol=1e-5)
     again = export(folder, folder.parent / f"{name}-again")
     np.testing.assert_allclose(jaxembed.load(again).encode(TEXTS), expected, atol=1e-5)
+
+
+def test_a_bag_that_cuts_texts_cuts_them_in_the_folder_too(tmp_path, tokenizer):
+    bag = encoder("bag", vocab_size=len(tokenizer), hidden_size=6)
+    light = np.where(np.isin(np.arange(len(tokenizer)), (0, 2, 3)), -30.0, 0.0).astype(np.float32)
+    run = run_of(tmp_path / "run", bag, TextInput(tokenizer, 5), {"token_weight": light})
+    found = []
+    for place in (run, export(run, tmp_path / "folder")):
+        with pytest.warns(UserWarning, match="longer than"):
+            found.append(jaxembed.load(place).encode(TEXTS))
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_ngrams_of_fasttext_stay_behind_with_a_warning(tmp_path):
+    model = FastText(
+        [["dull", "lovely", "film"]] * 30, min_count=1, vector_size=4, bucket=100, epochs=1, sample=0, seed=1
+    )
+    model.wv.save(str(tmp_path / "grams.safetensors"))
+    with pytest.warns(UserWarning, match="only the words that were trained have vectors"):
+        folder = export(tmp_path / "grams.safetensors", tmp_path / "folder")
+    np.testing.assert_allclose(jaxembed.load(folder).encode("film"), model.wv["film"], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)

@@ -77,18 +77,21 @@ def rows_of(
 
 
 def read_labels(
-    dataset: "datasets.Dataset", column: str, title: str, names: Sequence[str] | None = None
+    dataset: "datasets.Dataset",
+    column: str,
+    title: str,
+    names: Sequence[str] | None = None,
+    hint: str = "pass label=None to read without labels",
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers int32 [n] and the names of the classes.
 
     A ClassLabel has its names. Texts are numbered by their sorted distinct values. Whole numbers stay what they are, named
     "0", "1" and so on to the largest. With `names` (those of the training split, say) labels are numbered by them instead.
 
-    Raises ValueError, naming the row, for a missing label and for one outside the range of the names.
+    Raises ValueError, naming the row, for a missing label and for one outside the range of the names, with `hint`.
     """
     import pyarrow as pa
 
-    hint = "pass label=None to read without labels"
     values = _arrow(dataset, column).combine_chunks()
     if values.null_count:
         row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])

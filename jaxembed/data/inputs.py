@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +36,10 @@ class TextInput:
     kind: ClassVar[str] = "text"
     column: ClassVar[str] = "ids"
     rank: ClassVar[int] = 2
+
+    def within(self, longest: int | None) -> "TextInput":
+        """Returns the same for a model that takes `longest` tokens of a text, or any number if it is None."""
+        return self if longest is None or 0 < self.max_length <= longest else replace(self, max_length=longest)
 
     def blank(self, n: int, length: int = 1) -> np.ndarray:
         """Returns empty texts for padding a batch, `[n, l]`, with room for `length` tokens.

@@ -69,8 +69,11 @@ def read_labelled(
     classes = read_values(dataset, label)
     kept = [i for i, text in enumerate(texts) if text.strip() and not (isinstance(classes[i], int) and classes[i] < 0)]
     if not kept:
-        raise ValueError(f"{opened.title} has no row with a text in {column!r} and a class in {label!r}")
-    labels, known = read_labels(dataset.select(kept), label, opened.title, names)
+        raise ValueError(
+            f"{opened.title} has no row with a text in {column!r} and a class in {label!r} that is not below 0: name another "
+            "split, or '' for one that is to be set apart"
+        )
+    labels, known = read_labels(dataset.select(kept), label, opened.title, names, hint="name a column of classes")
     found = tuple(texts[i] for i in kept)
     origin = opened.record | {"column": column, "label": label, "rows_left_out": len(texts) - len(kept)}
     return LabelledTexts(found, labels, known, digest(labels.tolist(), found), origin)
@@ -96,9 +99,16 @@ def read_labelled_parts(
     first = called[TRAIN] if called[TRAIN] in there or len(there) > 1 else None  # a single split, whatever it is called
     parts = {TRAIN: read_labelled(data, first, **where)}
     names = parts[TRAIN].names
+    if len(names) < 2:
+        raise ValueError(f"all texts of {data} have one class, {', '.join(names)}: a classifier needs two or more")
     for part in (TEST, DEV):
         if called[part] in there:
             parts[part] = read_labelled(data, called[part], names=names, **where)
+        elif called[part] not in ("", part):
+            raise ValueError(
+                f"{data} has no split {called[part]!r}: it has {', '.join(map(repr, there))}; '' sets a share of the training "
+                "split apart"
+            )
         else:
             train, apart = set_apart(len(parts[TRAIN]), share)
             if not len(apart):

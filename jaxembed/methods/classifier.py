@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import jax
@@ -87,12 +88,11 @@ class Classifier(EncoderMethod):
         ids = batch["ids"]
         whole = min(ids.shape[1], self.encoder.longest or ids.shape[1])
         lengths = [*(length for length in self.lengths or () if length < whole), whole]
-        loss = lambda length: lambda net: self._loss(net, kept, {**batch, "ids": ids[:, :length]}, key)
-        longest = jnp.count_nonzero(ids, axis=1).max()
-        return one_of([loss(length) for length in lengths], jnp.searchsorted(jnp.array(lengths), longest), net)
+        index = jnp.searchsorted(jnp.array(lengths), jnp.count_nonzero(ids, axis=1).max())
+        return one_of([partial(self._loss, length) for length in lengths], index, net, kept, batch, key)
 
-    def _loss(self, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
-        vectors, of_encoder = self.encoded("encoder", net, kept, batch["ids"], key)
+    def _loss(self, length: int, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
+        vectors, of_encoder = self.encoded("encoder", net, kept, batch["ids"][:, :length], key)
         scores, of_head = self.run("head", net, kept, vectors, train=True)
         wanted = optax.smooth_labels(jax.nn.one_hot(batch["labels"], self.classes), self.smoothing)
         value = jnp.mean(optax.softmax_cross_entropy(scores.astype(jnp.float32), wanted))
@@ -107,28 +107,40 @@ def _lengths(ids: np.ndarray) -> tuple[int, ...]:
     return tuple(sorted({8 * int(np.ceil(length / 8)) for length in quartiles}))
 
 
-def one_of(losses: Sequence[Callable[[Any], Loss]], index: jax.Array, net: Any) -> Loss:
-    """Returns the loss of one of some functions of `net`, chosen by `index`, so that only that one is computed.
+def one_of(losses: Sequence[Callable[..., Loss]], index: jax.Array, net: Any, *others: Any) -> Loss:
+    """Returns `loss(net, *others)` of one of some losses, chosen by `index`, so that only that one is computed.
 
-    Its gradient is computed with it: `lax.switch` by itself would keep room for what each of the functions needs for it, too.
+    The gradient by `net` is computed with it: `lax.switch` by itself would keep room for what each loss needs for it, too. Where
+    runs are vmapped they share the loss with the largest index among theirs, for `vmap` would compute all losses for each run.
     """
     if len(losses) == 1:
-        return losses[0](net)
+        return losses[0](net, *others)
+
+    def with_gradient(loss: Callable[..., Loss]) -> Callable[..., tuple[Loss, Any]]:
+        def both(net: Any, *others: Any) -> tuple[Loss, Any]:
+            valued = lambda net: ((found := loss(net, *others)).value, found)
+            (_, found), gradient = jax.value_and_grad(valued, has_aux=True)(net)
+            return found, gradient
+
+        return both
+
+    branches = [with_gradient(loss) for loss in losses]
+
+    @jax.custom_batching.custom_vmap
+    def chosen(index: jax.Array, *operands: Any) -> tuple[Loss, Any]:
+        return jax.lax.switch(index, branches, *operands)
+
+    @chosen.def_vmap
+    def of_runs(runs: int, batched: Any, index: jax.Array, *operands: Any) -> tuple[Any, Any]:
+        axes = jax.tree.map(lambda one: 0 if one else None, tuple(batched[1:]))
+        vmapped = [jax.vmap(branch, axes, axis_size=runs) for branch in branches]
+        found = jax.lax.switch(index.max(), vmapped, *operands)
+        return found, jax.tree.map(lambda _: True, found)
 
     @jax.custom_vjp
     def value(net: Any) -> Loss:
-        return jax.lax.switch(index, losses, net)
+        return chosen(index, net, *others)[0]
 
-    def forward(net: Any) -> tuple[Loss, Any]:
-        def with_gradient(loss: Callable[[Any], Loss]) -> Callable[[Any], tuple[Loss, Any]]:
-            def both(net: Any) -> tuple[Loss, Any]:
-                apart = lambda net: ((found := loss(net)).value, found)
-                (_, found), gradient = jax.value_and_grad(apart, has_aux=True)(net)
-                return found, gradient
-
-            return both
-
-        return jax.lax.switch(index, [with_gradient(loss) for loss in losses], net)
-
-    value.defvjp(forward, lambda gradient, of: (jax.tree.map(lambda leaf: leaf * of.value, gradient),))
+    scaled = lambda gradient, of: (jax.tree.map(lambda leaf: leaf * of.value, gradient),)
+    value.defvjp(lambda net: chosen(index, net, *others), scaled)
     return value(net)

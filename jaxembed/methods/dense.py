@@ -147,6 +147,10 @@ class EncoderMethod(DenseMethod):
         if self.start is None:
             return net.for_texts(vocab_size, length)
         own = opened(self.start).nets["text"].encoder
+        if own.longest is not None and length > own.longest:
+            raise ValueError(
+                f"texts of {length} tokens are longer than the {own.longest} that {self.start} reads: choose at most these"
+            )
         if vocab_size > own["vocab_size"]:
             raise ValueError(
                 f"the tokenizer has {vocab_size} tokens and {self.start} vectors of {own['vocab_size']}: use its own tokenizer "

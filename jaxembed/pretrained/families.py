@@ -90,7 +90,7 @@ def plain(config: Config, **expected: Any) -> None:
 def _bert(config: Config, vocabulary: Vocabulary) -> dict[str, Net]:
     """BERT (Devlin et al. 2019), and RoBERTa, whose positions begin behind that of padding (Liu et al. 2019)."""
     plain(config, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
-    first = vocabulary.pad + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+    first = config.get("pad_token_id", 1) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
     net = encoder(
         "transformer", vocab_size=vocabulary.size, hidden_size=config["hidden_size"], depth=config["num_hidden_layers"],
         heads=config["num_attention_heads"], mlp_size=config["intermediate_size"],

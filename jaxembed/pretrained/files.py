@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ REVISIONS = {
 }
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_WANTED = ("*.json", WEIGHTS, "model-*-of-*.safetensors", "*/config.json")
-_UNWANTED = ("*/*.safetensors", "onnx/*", "openvino/*")
+#: sentence-transformers keep a module in a folder of its own: 0_Transformer, 0_StaticEmbedding, 1_Pooling.
+_WANTED = ("*.json", WEIGHTS, "model-*-of-*.safetensors", "[0-9]_*/*.safetensors")
+_UNWANTED = ("onnx/*", "openvino/*")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
@@ -62,14 +65,19 @@ class Checkpoint:
                     f"{self.folder} has no {', '.join(missing)}, which its {_INDEX} names: fetch it again"
                 )
             return [self.folder / name for name in names]
-        pickled = sorted(path.name for pattern in _PICKLED for path in self.folder.glob(pattern))
-        if pickled:
-            raise ValueError(
-                f"{self.name} has its weights in {', '.join(pickled)} only, which may run any code when it is opened, and is "
-                f'not read here. Convert it where transformers and PyTorch are installed: python -c "from transformers import '
-                f"AutoModel; AutoModel.from_pretrained('{self.name}').save_pretrained('FOLDER')\", and copy its tokenizer.json"
-            )
+        _refuse_pickles(self.name, [path.name for path in self.folder.iterdir()])
         raise FileNotFoundError(f"{self.folder} has no {WEIGHTS}, the weights of its config.json: fetch it again")
+
+
+def _refuse_pickles(name: str, files: Iterable[str]) -> None:
+    """Raises ValueError if there are weights in a format that runs code among the files of a checkpoint without safetensors."""
+    pickled = sorted(file for file in files if any(fnmatch(file, pattern) for pattern in _PICKLED))
+    if pickled:
+        raise ValueError(
+            f"{name} has its weights in {', '.join(pickled)} only, which may run any code when it is opened, and is "
+            f'not read here. Convert it where transformers and PyTorch are installed: python -c "from transformers import '
+            f"AutoModel; AutoModel.from_pretrained('{name}').save_pretrained('FOLDER')\", and copy its tokenizer.json"
+        )
 
 
 def is_checkpoint(path: str | os.PathLike) -> bool:
@@ -121,8 +129,11 @@ def _fetched(model: str, revision: str | None) -> Checkpoint:
         with network(f"the model {model!r}", lambda: _ADVICE):
             disable_progress_bars()  # they would break into ours
             try:  # asked once: a download without a network would try for half a minute, with a warning each time
-                found = HfApi().model_info(model, revision=revision, timeout=10).sha
-                folder = snapshot_download(model, revision=found, **options)
+                found = HfApi().model_info(model, revision=revision, timeout=10)
+                files = [one.rfilename for one in found.siblings or ()]
+                if not any(file.endswith(".safetensors") for file in files):
+                    _refuse_pickles(model, [file for file in files if "/" not in file])
+                folder = snapshot_download(model, revision=found.sha, **options)
             except Exception as error:
                 if not is_network_failure(error):
                     raise

@@ -65,6 +65,10 @@ class Parts:
         leaves = tree_flatten_with_path(numbers)[0]
         return content_digest(*(piece for path, leaf in leaves for piece in (keystr(path), _bytes(leaf))))
 
+    def most(self, length: int) -> int:
+        """How many tokens of a text are encoded where `length` are wanted."""
+        return min(length, self.nets["text"].encoder.longest or length)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures."""
@@ -159,13 +163,14 @@ def _static(found: Checkpoint, modules: Mapping[str, str]) -> Parts:
     if list(inner.tensors) != ["embedding.weight"]:
         raise ValueError(f"{found.name} has the tensors {', '.join(inner.tensors)}, expected embedding.weight alone")
     tokenizer, table = read_tokenizer(inner.folder, pad="", cls="", sep=""), inner.tensor("embedding.weight")
+    most = (read_json(inner.folder / "tokenizer.json").get("truncation") or {}).get("max_length", 0)
     vocabulary = _vocabulary(len(table), tokenizer)
     net = encoder("bag", vocab_size=vocabulary.size, hidden_size=table.shape[1], normalize="Normalize" in modules)
     params = {
         "token_embedding": vocabulary.layout.into(table), "token_weight": np.zeros(vocabulary.size, np.float32),
     }  # fmt: skip
     return Parts(
-        found.name, {"text": Part(net, params, {})}, {"text": TextInput(tokenizer, 0)}, revision=found.revision
+        found.name, {"text": Part(net, params, {})}, {"text": TextInput(tokenizer, most)}, revision=found.revision
     )
 
 
@@ -306,6 +311,8 @@ def _of_run(folder: Path) -> Parts:
     nets = {}
     for place, net, spec in _encoders(told["method"]):
         nets[place] = Part(spec, _below(weights, f"net/{net}/"), _below(weights, f"kept/{net}/"))
+    if "text" in nets and isinstance(text := inputs.get("text"), TextInput):
+        inputs["text"] = text.within(nets["text"].encoder.longest)
     if not nets:
         raise ValueError(f"{folder} has no encoder of texts or pictures: it is a {told['method'].get('class')}")
     for side in ("text", "image"):

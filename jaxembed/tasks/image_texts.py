@@ -58,7 +58,13 @@ class ImageTexts(Task):
 
     def started(self, parts: Parts) -> Self:
         """Returns the task with the tokenizer of a checkpoint, and pictures of its size."""
-        return replace(self, tokenizer=parts.pinned, size=parts.size, channels=parts.nets["image"].encoder["channels"])
+        return replace(
+            self,
+            tokenizer=parts.pinned,
+            max_length=parts.most(self.max_length),
+            size=parts.size,
+            channels=parts.nets["image"].encoder["channels"],
+        )
 
     def read(self) -> Read:
         """Reads both splits, divides the first if a part is set apart, and trains the tokenizer."""

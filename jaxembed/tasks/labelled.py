@@ -48,7 +48,7 @@ class Labelled(Task):
 
     def started(self, parts: Parts) -> Self:
         """Returns the task with the tokenizer of a checkpoint."""
-        return replace(self, tokenizer=parts.pinned)
+        return replace(self, tokenizer=parts.pinned, max_length=parts.most(self.max_length))
 
     def read(self) -> Read:
         """Reads the three parts, and makes the tokenizer."""

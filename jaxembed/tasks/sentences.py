@@ -74,7 +74,7 @@ class Sentences(Task):
 
     def started(self, parts: Parts) -> Self:
         """Returns the task with the tokenizer of a checkpoint, in place of one of its own and of token vectors of Skip-gram."""
-        return replace(self, tokenizer=parts.pinned, buckets=0, start=None)
+        return replace(self, tokenizer=parts.pinned, max_length=parts.most(self.max_length), buckets=0, start=None)
 
     def read(self) -> Read:
         """Reads the sentences and the scored pairs, and makes the tokenizer and the token vectors to start from."""

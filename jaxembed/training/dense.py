@@ -83,6 +83,8 @@ class Dense(Checked):
     def factors(self, net: Any) -> Any:
         """Shares of the learning rate that the leaves of a net's parameters take: 0 for those that are not trained."""
         depths = _depths(net)
+        if self.train_layers is not None and not depths:
+            raise ValueError("train_layers counts the layers of a Transformer or ViT, and there is none: leave it out")
 
         def factor(path: Any, leaf: Any) -> float:
             below = _layers_below_the_top(path, depths)

@@ -62,6 +62,16 @@ def test_what_cannot_be_read_is_told(folder, tmp_path):
         read_labelled(str(folder), column="text")
     with pytest.raises(ValueError, match=r"row 0 of .* has no text in the column 'label', but 0"):
         read_labelled(str(folder), column="label")
-    save(tmp_path / "few" / "train.parquet", ["a"], ["b"], [0])
-    with pytest.raises(ValueError, match=r"1 texts with classes: a share of 0.1"):
+    with pytest.raises(
+        ValueError, match=r"has no split 'tset': it has 'train'; '' sets a share of the training split apart"
+    ):
+        read_labelled_parts(str(folder), splits={"test": "tset"})
+    assert len(read_labelled_parts(str(folder), splits={"test": ""})["test"]) == 4
+    with pytest.raises(ValueError, match=r"column 'title' .*name a column of classes|row 0 .*name a column of classes"):
+        read_labelled(str(folder), label="title", names=("x",))
+    save(folder / "test.parquet", ["x"], ["y"], [-1])
+    with pytest.raises(ValueError, match=r"not below 0: name another split, or '' for one that is to be set apart"):
+        read_labelled_parts(str(folder))
+    save(tmp_path / "few" / "train.parquet", ["a", "b"], ["b", "c"], [0, 1])
+    with pytest.raises(ValueError, match=r"2 texts with classes: a share of 0.1"):
         read_labelled_parts(str(tmp_path / "few"))

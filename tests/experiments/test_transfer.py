@@ -12,6 +12,7 @@ import tyro
 from experiments import transfer
 from experiments.representations import Bag, encoder_of
 from experiments.transfer_tables import reached, table
+from jaxembed import FastText, load
 from jaxembed.cli.train import command
 from jaxembed.data.tokens import train_tokenizer
 from jaxembed.vectors import KeyedVectors
@@ -65,6 +66,18 @@ def test_bags_are_those_of_scikit_learn():
             np.testing.assert_allclose(ours(some).toarray(), theirs.transform(some).toarray()[:, order], atol=1e-12)
 
 
+def test_fasttext_has_vectors_of_words_that_it_has_not_met_and_cased_vectors_keep_their_case(tmp_path):
+    model = FastText(
+        [["dull", "lovely", "film"]] * 30, min_count=1, vector_size=4, bucket=100, epochs=1, sample=0, seed=1
+    )
+    model.wv.save(str(tmp_path / "grams.safetensors"))
+    vectors = load(str(tmp_path / "grams.safetensors"))
+    found = encoder_of(str(tmp_path / "grams.safetensors"))(["Dullest film"])
+    np.testing.assert_allclose(found[0], (vectors["dullest"] + vectors["film"]) / 2, atol=1e-6)
+    KeyedVectors(["Film", "film"], np.eye(2, dtype=np.float32)).save(str(tmp_path / "cased.safetensors"))
+    np.testing.assert_array_equal(encoder_of(str(tmp_path / "cased.safetensors"))(["Film", "film"]), np.eye(2))
+
+
 def test_word_vectors_are_averaged_over_the_words_that_have_one(folder):
     vectors = KeyedVectors.load(str(folder / "words.safetensors"))
     found = encoder_of(str(folder / "words.safetensors"))(["Fine, fine film", "never heard"])
@@ -110,16 +123,21 @@ def test_rows_are_measured_tuned_and_kept_where_others_are_measured_later(folder
             tune_options=("epochs=2", "batch_size=20"),
         )
     )
+    options = " (epochs=2, batch_size=20)"
     assert of(rows, "words", how="frozen")["accuracy"] == whole["accuracy"]
-    assert len(of(rows, "bert, first", how="tuned")["accuracies"]) == 2
-    method = json.loads((tmp_path / "tuned" / "bert-first-films" / "seed-1" / "settings.json").read_text())["method"]
+    assert len(of(rows, f"bert, first{options}", how="tuned")["accuracies"]) == 2
+    method = json.loads(
+        (tmp_path / "tuned" / "bert-first-epochs-2-batch_size-20-films" / "seed-1" / "settings.json").read_text()
+    )["method"]
     assert method["start"] == str(folder / "bert")
     assert dict(method["encoder"]["settings"])["pooling"] == "cls"
     scratch = next((tmp_path / "tuned").glob("*scratch*")) / "seed-2" / "settings.json"
     assert json.loads(scratch.read_text())["method"]["start"] is None
     page = (tmp_path / "table.md").read_text()
     assert page in capsys.readouterr().out
-    assert all(f"| {name} |" in page for name in ("one-hot", "words", "bert, first", "bert, first, from scratch"))
+    assert all(
+        f"| {name} |" in page for name in ("one-hot", "words", "bert, first", f"bert, first, from scratch{options}")
+    )
     assert (tmp_path / "labels.png").stat().st_size > 1000
 
 

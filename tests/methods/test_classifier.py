@@ -101,3 +101,26 @@ def test_a_batch_cut_to_its_length_has_the_loss_and_gradient_of_the_whole(place)
     (cut, cut_gradient), (whole, gradient) = found
     assert float(cut) == pytest.approx(float(whole), rel=1e-5)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), cut_gradient, gradient)
+
+
+def test_runs_that_are_vmapped_have_the_losses_and_gradients_of_each_alone():
+    data = many()
+    net = encoder("transformer", vocab_size=1, hidden_size=8, depth=1, heads=2, dropout=0.0)
+    method = Classifier(encoder=net).suited_to(data)
+    nets = [method.init(jax.random.key(i), method.source(data).constants) for i in (0, 1)]
+    order = np.argsort(np.count_nonzero(data.ids, axis=1))
+    rows = [order[:8], order[-8:]]  # short texts and long ones
+    batches = [{name: column[some] for name, column in method.examples(data).items()} for some in rows]
+
+    def value(net, batch):
+        return method.loss({}, net, nets[0].kept, batch, jax.random.key(1)).value
+
+    both = jax.vmap(jax.value_and_grad(value))
+    stacked = jax.tree.map(
+        lambda *leaves: np.stack(leaves), *[(one.net, batch) for one, batch in zip(nets, batches, strict=True)]
+    )
+    values, gradients = jax.jit(both)(*stacked)
+    for i, (one, batch) in enumerate(zip(nets, batches, strict=True)):
+        alone, gradient = jax.jit(jax.value_and_grad(value))(one.net, batch)
+        assert float(values[i]) == pytest.approx(float(alone), rel=1e-5)
+        jax.tree.map(lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-5, atol=1e-6), gradients, gradient)

@@ -1,6 +1,10 @@
 """Models of the Hugging Face hub, which a server on this machine plays: pinned, fetched once, and not there without network."""
 
+import json
+
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from jaxembed.data.tokens import train_tokenizer
 from jaxembed.pretrained.files import REVISIONS, on_hub
@@ -52,6 +56,39 @@ def test_a_model_of_the_hub_is_fetched_at_one_commit_without_its_pickles(hub, tm
         assert again == newest
         assert lost[0] == "ConnectionError"
         assert "You seem to be offline: name a folder" in lost[1]
+
+
+def test_what_has_pickles_alone_is_refused_before_anything_is_fetched(tmp_path):
+    files = {"config.json": b"{}", "pytorch_model.bin": b"a pickle", "tokenizer.json": b"{}"}
+    with playing("models", files) as (endpoint, requested):
+        kind, message = in_a_fresh_process(["someone/tiny"], tmp_path, endpoint)[0]
+    assert kind == "ValueError"
+    assert "has its weights in pytorch_model.bin only" in message
+    assert "from_pretrained('someone/tiny')" in message
+    assert not [one for one in requested if one.endswith((".json", ".bin"))]
+
+
+def test_modules_in_folders_of_their_own_are_fetched_with_their_weights(tmp_path):
+    core = train_tokenizer(["a dog runs", "rain"], vocab_size=60, min_count=1, cache=False).core
+    vectors = np.random.default_rng(0).normal(size=(core.get_vocab_size(), 3)).astype(np.float32)
+    kind = "sentence_transformers.models.StaticEmbedding"
+    modules = [{"idx": 0, "name": "0", "path": "0_StaticEmbedding", "type": kind}]
+    at = "0_StaticEmbedding/"
+    files = {
+        "modules.json": json.dumps(modules).encode(), "config_sentence_transformers.json": b"{}",
+        f"{at}tokenizer.json": core.to_str().encode(), f"{at}model.safetensors": save({"embedding.weight": vectors}),
+        "onnx/model.safetensors": b"another",
+    }  # fmt: skip
+    program = """
+import json
+from jaxembed import load
+print(json.dumps(load("someone/tiny").encode("a dog runs").tolist()))
+"""
+    with playing("models", files) as (endpoint, requested):
+        found = printed(program, tmp_path, endpoint)
+    expected = vectors[core.encode("a dog runs", add_special_tokens=False).ids].mean(0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not [one for one in requested if "onnx" in one]
 
 
 def test_names_of_the_hub_are_told_from_paths(tmp_path, monkeypatch):

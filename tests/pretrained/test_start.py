@@ -115,9 +115,14 @@ def test_other_sizes_than_the_checkpoints_and_a_foreign_tokenizer_are_refused(be
     assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, "--depth", "3"]) == 1
     assert "the encoder is not that of" in (told := capsys.readouterr().err)
     assert "depth: 3 and there 2" in told
-    more = ["--tokenizer", "bpe", "--vocab-size", "300", "--output", "other"]
-    assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, *more]) == 1
-    assert "use its own tokenizer" in capsys.readouterr().err
+    for size in ("60", "300"):  # fewer tokens than the checkpoint has, and more
+        more = ["--tokenizer", "bpe", "--vocab-size", size, "--output", "other"]
+        assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, *more]) == 1
+        assert "leave the tokenizer 'bpe' out" in capsys.readouterr().err
+    assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, "--max-length", "99", "--output", "long"]) == 1
+    assert f"the {tiny.PLACES} that {bert} reads" in capsys.readouterr().err
+    assert main(["train", "simcse", *data, *SMALL, "--train-layers", "1", "--no-task.start", "--output", "bag"]) == 1  # of words
+    assert "there is none: leave it out" in capsys.readouterr().err
     assert main(["train", "simcse", "--start", "./nowhere", *data]) == 1
     assert "there is no folder" in capsys.readouterr().err
 
@@ -172,7 +177,7 @@ def test_a_language_model_goes_on_from_a_checkpoint(bert, tmp_path, monkeypatch)
     assert data.marks.mask == core.token_to_id("[MASK]")
     params = jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
     jax.tree.map(np.testing.assert_array_equal, params.net["encoder"], own.params)
-    with pytest.raises(ValueError, match=r"rows of length=999 are longer than the \d+ tokens that"):
+    with pytest.raises(ValueError, match=r"texts of 999 tokens are longer than the \d+ that"):
         one.method.with_(length=999).suited_to(data_of(999 * 3, data))
     without = recipe("bert").with_(start=str(bert), data=str(tmp_path / "texts.txt"), length=8)
     with pytest.raises(ValueError, match="no token that hides a word"):
