@@ -121,7 +121,9 @@ def test_other_sizes_than_the_checkpoints_and_a_foreign_tokenizer_are_refused(be
         assert "leave the tokenizer 'bpe' out" in capsys.readouterr().err
     assert main(["train", "simcse", "--start", str(bert), *data, *SMALL, "--max-length", "99", "--output", "long"]) == 1
     assert f"the {tiny.PLACES} that {bert} reads" in capsys.readouterr().err
-    assert main(["train", "simcse", *data, *SMALL, "--train-layers", "1", "--no-task.start", "--output", "bag"]) == 1  # of words
+    assert (
+        main(["train", "simcse", *data, *SMALL, "--train-layers", "1", "--no-task.start", "--output", "bag"]) == 1
+    )  # of words
     assert "there is none: leave it out" in capsys.readouterr().err
     assert main(["train", "simcse", "--start", "./nowhere", *data]) == 1
     assert "there is no folder" in capsys.readouterr().err
