@@ -150,7 +150,9 @@ def step(settings: Settings) -> Iterator[Row]:
     program, module = ours(settings), torch_model(settings)
     params, method = program.params()[0], cast(MaskedLanguageModel, program.method)
     net = jax.device_get(params.net)
-    load(module, {"encoder": net["encoder"], **net["output"]})
+    bias = net["output"]["bias"].copy()
+    bias[0] = -1e9  # padding is never predicted
+    load(module, {"encoder": net["encoder"], **net["output"], "bias": bias})
     rng = np.random.default_rng(settings.seed)
     rows = rng.integers(5, settings.vocab_size, (settings.rows, settings.length)).astype(np.int32)
     hidden = jax.jit(method.hide)(jax.random.key(0), rows)

@@ -26,6 +26,8 @@ from jaxembed.sampling import random
 from jaxembed.sampling.negatives import AliasTable, draw, unigram_table
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source
 
+_NEVER = -1e9  # the score of what is never predicted
+
 
 @dataclass(frozen=True)
 class LanguageModel(EncoderMethod):
@@ -200,7 +202,8 @@ class LanguageModel(EncoderMethod):
 
     def _output(self, net: Any, kept: Any, hidden: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         rows = self.run("output", net, kept, hidden)[0]
-        return rows, net["encoder"]["token_embedding"], net["output"]["bias"]
+        # Padding follows nothing. Its row in a checkpoint's table may be zero, and all others' scores far below 0.
+        return rows, net["encoder"]["token_embedding"], net["output"]["bias"].at[0].set(_NEVER)
 
     def _adaptive(self, net: Any, kept: Any) -> Adaptive:
         own = net["output"]

@@ -103,7 +103,9 @@ def read(params, ids):
 
 def log_chances(params, hidden):
     table = np.asarray(params.net["encoder"]["token_embedding"], np.float64)
-    return log_softmax(hidden @ table.T + np.asarray(params.net["output"]["bias"], np.float64), axis=-1)
+    scores = hidden @ table.T + np.asarray(params.net["output"]["bias"], np.float64)
+    scores[..., 0] = -np.inf  # padding
+    return log_softmax(scores, axis=-1)
 
 
 @pytest.mark.parametrize("marks", [TWO_ENDS, ONE_END])

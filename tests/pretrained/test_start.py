@@ -7,6 +7,9 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy.special import logsumexp
+from tokenizers import Tokenizer as Core
+from tokenizers import models, pre_tokenizers
 
 import jaxembed
 from jaxembed.cli import main
@@ -177,6 +180,36 @@ def test_a_language_model_goes_on_from_a_checkpoint(bert, tmp_path, monkeypatch)
     without = recipe("bert").with_(start=str(bert), data=str(tmp_path / "texts.txt"), length=8)
     with pytest.raises(ValueError, match="no token that hides a word"):
         without.method.suited_to(without.task.found.train)
+
+
+def test_padding_that_a_checkpoint_does_not_have_is_never_predicted(tmp_path, monkeypatch):
+    """GPT-2's scores are far below 0, which is the score of a row of zeros."""
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    core = Core(models.WordLevel({word: i for i, word in enumerate([*dict.fromkeys(WORDS), "<|endoftext|>"])}))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.add_special_tokens(["<|endoftext|>"])
+    config, tensors = tiny.gpt2(core.get_vocab_size())
+    tensors["wte.weight"] -= 2
+    tensors["ln_f.bias"] += 4
+    gpt2 = tiny.write(tmp_path / "gpt2", config, tensors, core)
+    (tmp_path / "texts.txt").write_text("\n".join(" ".join(group) for group in GROUPS))
+    one = recipe("gpt").with_(start=str(gpt2), data=str(tmp_path / "texts.txt"), length=8, watch=2, dropout=0.0)
+    data = replace(one.task.found.train, marks=replace(one.task.found.train.marks, consecutive=True))
+    method = one.method.suited_to(data)
+    params = jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
+    ids = data.tokens[:9].astype(np.int32)
+    assert data.vocabulary_size == core.get_vocab_size() + 1
+    theirs = np.where(ids == core.get_vocab_size(), 0, ids)  # the first word has changed places with padding
+    scores = tiny.run_gpt2(config, tensors, theirs[:-1]) @ tensors["wte.weight"].T.astype(np.float64)
+    assert scores.max() < -20
+    wanted = logsumexp(scores, axis=1) - scores[np.arange(8), theirs[1:]]
+    found, _, weight = jax.jit(method.judged, static_argnums=2)(params, ids[None], 8)
+    assert weight.all()
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
+    batch = {"ids": ids[None]}
+    assert method.loss({}, params.net, params.kept, batch, jax.random.key(0)).value == pytest.approx(
+        wanted.mean(), rel=1e-5
+    )
 
 
 def data_of(n, stream):
