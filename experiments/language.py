@@ -24,7 +24,7 @@ from experiments.experiment import Experiment, Preset
 from jaxembed.tasks.texts import LIKELIHOOD
 
 #: Penn Treebank as papers have it: its own words, one text from its first line to its last.
-PTB: dict[str, Any] = {"data": "ptb", "tokenizer": "words", "vocab_size": 20_000, "consecutive": True}
+PTB: dict[str, Any] = {"data": "ptb", "tokenizer": "word", "vocab_size": 20_000, "consecutive": True}
 #: The rows of enwik8-text are parts of one text, cut anywhere.
 ENWIK8: dict[str, Any] = {"data": "enwik8-text", "consecutive": True}
 #: Reviews without classes, each a text of its own; those with classes are kept for what is made of the model.
