@@ -33,8 +33,9 @@ from jaxembed.vectors import KeyedVectors
 
 _SHOWN = 500  # number of texts of the test part whose vectors a run keeps
 _FEW = 0.01  # share of unknown tokens up to which words are told apart well enough to count their perplexity
-PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD, UNKNOWN = (
-    f"language/{name}" for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood", "unknown")
+PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD, UNKNOWN, PAIRS = (
+    f"language/{name}"
+    for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood", "unknown", "pair_accuracy")
 )
 
 
@@ -149,6 +150,7 @@ class Texts(Task):
         streams, _ = self.found.rest
         found = predict(method, params, streams["dev"])
         figures = {LIKELIHOOD: found.log_likelihood, PERPLEXITY: found.perplexity(), ACCURACY: found.accuracy}
+        figures |= _of_pairs(found)
         return {f"{name}{DEV}": value for name, value in figures.items()}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
@@ -159,10 +161,11 @@ class Texts(Task):
         """Returns `language/perplexity` of a token of the test part, and of a word, `language/accuracy`, and all with `-dev`.
 
         The perplexity of a masked model is that of the hidden tokens by both sides of the text, and compares with no other
-        model's. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where the end of each text counts as
-        a word, as in Penn Treebank. How words are cut into tokens makes no difference to what it means, as long as the tokens
-        spell them: it is not measured if more than 1% of the tokens stand for what the tokenizer does not know, whose share is
-        `language/unknown`. A text's own `<unk>` is a word like others.
+        model's; where it is trained on pairs, `language/pair_accuracy` is the share of pairs of which it tells rightly whether the
+        second piece of text follows the first. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where
+        the end of each text counts as a word, as in Penn Treebank. How words are cut into tokens makes no difference to what it
+        means, as long as the tokens spell them: it is not measured if more than 1% of the tokens stand for what the tokenizer
+        does not know, whose share is `language/unknown`. A text's own `<unk>` is a word like others.
         """
         method, params = trained.learned()
         streams, _ = self.found.rest
@@ -216,5 +219,9 @@ def _figures(found: Prediction, stream: TokenStream) -> dict[str, float]:
     words = float(stream.words.sum() + stream.texts)
     return {
         PERPLEXITY: found.perplexity(), OF_WORDS: found.perplexity(words), ACCURACY: found.accuracy,
-        LIKELIHOOD: found.log_likelihood,
+        LIKELIHOOD: found.log_likelihood, **_of_pairs(found),
     }  # fmt: skip
+
+
+def _of_pairs(found: Prediction) -> dict[str, float]:
+    return {} if found.pair_accuracy is None else {PAIRS: found.pair_accuracy}

@@ -203,9 +203,9 @@ def test_padding_that_a_checkpoint_does_not_have_is_never_predicted(tmp_path, mo
     scores = tiny.run_gpt2(config, tensors, theirs[:-1]) @ tensors["wte.weight"].T.astype(np.float64)
     assert scores.max() < -20
     wanted = logsumexp(scores, axis=1) - scores[np.arange(8), theirs[1:]]
-    found, _, weight = jax.jit(method.judged, static_argnums=2)(params, ids[None], 8)
-    assert weight.all()
-    np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
+    found = jax.jit(method.judged, static_argnums=2)(params, ids[None], 8)
+    assert found.weight.all()
+    np.testing.assert_allclose(found.loss[0], wanted, rtol=1e-5)
     batch = {"ids": ids[None]}
     assert method.loss({}, params.net, params.kept, batch, jax.random.key(0)).value == pytest.approx(
         wanted.mean(), rel=1e-5

@@ -115,6 +115,14 @@ def test_vectors_are_those_of_what_a_model_reads_of_a_text_and_longer_ones_are_c
         Model(TrainedNet(*bert, {2: "ids"}), task.inputs_of(bert[0])).encode("w1 " * 20)
 
 
+def test_a_model_of_pairs_is_judged_by_their_accuracy(folder):
+    task = Texts(str(folder), tokenizer="word")
+    method, params = begun("bert", task, next_sentence=True)
+    figures = task.figures(Trained(None, lambda: (method, params)))  # pyright: ignore[reportArgumentType]
+    assert 0 <= figures["language/pair_accuracy"] <= 1
+    assert task.examine(method, params)["language/pair_accuracy-dev"] == figures["language/pair_accuracy-dev"]
+
+
 def test_words_that_the_tokenizer_does_not_know_leave_their_perplexity_unmeasured(folder):
     for size, share in ((0, 0), (20, None)):
         task = Texts(str(folder), tokenizer="word", vocab_size=size or 100)
