@@ -22,6 +22,8 @@ from jaxembed.objectives.vocabulary import (
     sampled_cross_entropy,
     scored,
 )
+from jaxembed.pretrained import Part, Parts, opened
+from jaxembed.pretrained.names import flat, shapes_of
 from jaxembed.ranges import Count, CountOrZero, Range, Share
 from jaxembed.sampling import random
 from jaxembed.sampling.negatives import AliasTable, draw, unigram_table
@@ -53,6 +55,11 @@ class LanguageModel(EncoderMethod):
     """
 
     encoder: Encoder = field(default_factory=lambda: encoder("transformer", vocab_size=1))  # Encoder of the tokens.
+    # What the weights are at the start: those of a checkpoint of others (a folder, or a model of the Hugging Face hub,
+    # OWNER/MODEL) or of a run. Encoder and tokenizer are then those of the checkpoint, and the learning rate is 3e-5, unless
+    # others are given. What stands between the encoder and the tokens that it predicts goes on from the run of a language model
+    # with the same objective and sizes, and else starts anew. None starts from random numbers.
+    start: str | None = None
     # How tokens are predicted: among all (softmax), by a sample that stands for all (sampled_softmax, with logQ correction), or
     # by clusters of rarer tokens with shorter vectors (adaptive_softmax, Grave et al. 2017).
     objective: Literal["softmax", "sampled_softmax", "adaptive_softmax"] = "softmax"
@@ -129,7 +136,12 @@ class LanguageModel(EncoderMethod):
         watched = {"ids": np.ascontiguousarray(columns["tokens"][: self.watch], np.int32)}
         output: dict[str, Any] = {}
         if self.objective == "adaptive_softmax":
+            counts = np.pad(
+                counts, (0, max(0, self.encoder["vocab_size"] - len(counts)))
+            )  # a checkpoint may know more tokens
             order = np.argsort(-counts, kind="stable").astype(np.int32)
+            if self.start and "output" in self.started_nets(opened(self.start)):
+                order = opened(self.start).output["order"]  # by which the rows of its clusters stand
             output = {"order": order, "rank": np.argsort(order).astype(np.int32)}
         if self.objective == "sampled_softmax":
             output = unigram_table(np.maximum(counts, 1))._asdict()
@@ -150,6 +162,19 @@ class LanguageModel(EncoderMethod):
     def pairs(self) -> bool:
         """Whether pairs of texts are told from others."""
         return False
+
+    @property
+    def start_fingerprint(self) -> str | None:
+        """The fingerprint of the weights that `start` has, those of its output among them."""
+        return None if self.start is None else opened(self.start).whole_fingerprint
+
+    def started_nets(self, parts: Parts) -> dict[str, Part]:
+        """Returns the encoder, and the output of a language model if it has the shape of this one's."""
+        own = self.nets()["output"]
+        learned = {name: x for name, x in parts.output.items() if name != "order"}
+        shapes = {path: x.shape for path, x in flat(learned).items()}
+        same = shapes == shapes_of(own)[0] and ("order" in parts.output) == (self.objective == "adaptive_softmax")
+        return super().started_nets(parts) | ({"output": Part(own, learned, {})} if same else {})
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with fresh parameters; what the objective needs of the tokens' frequencies is kept with them."""

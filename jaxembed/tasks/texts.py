@@ -161,7 +161,7 @@ class Texts(Task):
         """Returns `language/perplexity` of a token of the test part, and of a word, `language/accuracy`, and all with `-dev`.
 
         The perplexity of a masked model is that of the hidden tokens by both sides of the text, and compares with no other
-        model's; where it is trained on pairs, `language/pair_accuracy` is the share of pairs of which it tells rightly whether the
+        model's. Where it is trained on pairs, `language/pair_accuracy` is the share of which it tells rightly whether the
         second piece of text follows the first. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where
         the end of each text counts as a word, as in Penn Treebank. How words are cut into tokens makes no difference to what it
         means, as long as the tokens spell them: it is not measured if more than 1% of the tokens stand for what the tokenizer

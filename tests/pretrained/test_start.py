@@ -212,6 +212,48 @@ def test_padding_that_a_checkpoint_does_not_have_is_never_predicted(tmp_path, mo
     )
 
 
+@pytest.mark.parametrize(
+    ("objective", "others"),
+    [
+        ("softmax", {"transform": False}),
+        pytest.param("adaptive_softmax", {"cutoffs": (20,)}, marks=pytest.mark.slow),
+        pytest.param("softmax", {"objective": "adaptive_softmax"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_language_model_goes_on_from_a_run_with_its_output(objective, others, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for name, groups in (("texts", GROUPS), ("others", GROUPS[::-2])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(" ".join(group) for group in groups))
+    small = {"length": 8, "watch": 2, "batch_size": 2, "hidden_size": 8, "depth": 1, "heads": 2, "vocab_size": 60}
+    line = [word for name, x in small.items() for word in (f"--{name.replace('_', '-')}", str(x))]
+    line = ["train", "bert", *line, "--objective", objective, "--cutoffs", "10", "--data", "texts.txt"]
+    assert main([*line, "--learning-rate", "0.1", "--output", "run"]) == 0, capsys.readouterr().err
+    there = Run.open("run/seed-1").encoder()
+    opened.cache_clear()
+    one = recipe("bert").with_(
+        start="run/seed-1", data="others.txt", length=8, watch=2, objective=objective, cutoffs=(10,), vocab_size=60
+    )
+    data = one.task.found.train
+    begun = lambda method: jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
+    method = one.method.suited_to(data)
+    params = begun(method)
+    jax.tree.map(np.testing.assert_array_equal, params.net, there.net)
+    if objective == "adaptive_softmax":  # other texts, other frequencies: the clusters stay what they are
+        np.testing.assert_array_equal(params.kept["order"], there.kept["order"])
+        np.testing.assert_array_equal(params.kept["order"][params.kept["rank"]], np.arange(data.vocabulary_size))
+        assert (np.argsort(-data.counts, kind="stable") != there.kept["order"]).any()
+    # an output of another shape starts anew, and the encoder goes on
+    params = begun(one.method.with_(**others).suited_to(data))
+    jax.tree.map(np.testing.assert_array_equal, params.net["encoder"], there.net["encoder"])
+    assert not np.any(params.net["output"]["bias"])
+    parts = open_parts("run/seed-1")
+    assert method.start_fingerprint == parts.whole_fingerprint != parts.fingerprint
+    parts.output["bias"][3] += 1
+    assert method.start_fingerprint != replace(parts).whole_fingerprint
+    opened.cache_clear()
+
+
 def data_of(n, stream):
     """A stream of `n` tokens."""
     return replace(stream, tokens=np.full(n, 5, np.uint16))
