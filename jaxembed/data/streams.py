@@ -28,6 +28,7 @@ FORMAT = 2  # part of every cache key: increase it when the same settings give a
 _SAMPLE = 64 << 20  # characters of the first texts that a tokenizer is trained on
 _PART = 1 << 22  # number of tokens processed together
 _MASKS = ("[MASK]", "<mask>")
+_ENDS = ("[SEP]", "</s>", "<eos>")
 MADE = ("word", "wordpiece", "bpe")  # tokenizers that are made from the texts
 
 
@@ -266,10 +267,16 @@ def with_mask(tokenizer: Tokenizer) -> Tokenizer:
 def with_ends(tokenizer: Tokenizer) -> Tokenizer:
     """Returns the same tokenizer with tokens at both ends of a text: where one is missing, the other, or <|endoftext|>, is both.
 
-    Raises ValueError if there is none of them.
+    Where it is the last one, a token with the usual name, such as [SEP], comes before the first one. Raises ValueError if there
+    is none of them.
     """
     if tokenizer.cls is not None and tokenizer.sep is not None:
         return tokenizer
+    usual = next((i for name in _ENDS if (i := tokenizer.core.token_to_id(name)) is not None), None)
+    if tokenizer.cls is not None and usual is not None:  # that of a causal model, for instance (`without_end`)
+        return replace(
+            tokenizer, sep=usual, fingerprint=content_digest(f"{tokenizer.fingerprint} ends {tokenizer.cls} {usual}")
+        )
     one = tokenizer.sep if tokenizer.cls is None else tokenizer.cls
     one = tokenizer.core.token_to_id("<|endoftext|>") if one is None else one
     if one is None:

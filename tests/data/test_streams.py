@@ -9,12 +9,14 @@ from tokenizers import Tokenizer as Core
 from tokenizers import models, pre_tokenizers
 
 from jaxembed.data import streams
+from jaxembed.data.inputs import TextInput
 from jaxembed.data.streams import (
     open_stream,
     read_stream,
     stream_tokenizer,
     with_ends,
     with_mask,
+    without_end,
     word_tokenizer,
 )
 from jaxembed.data.tokens import Tokenizer, encode, read_tokenizer, train_tokenizer
@@ -189,6 +191,16 @@ def test_a_tokenizer_without_ends_has_one_token_for_both(file):
     assert found.vocabulary_size == 5
     assert replace(plain, sep=0).cls is None
     assert with_ends(replace(plain, sep=1)).cls == 1
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_a_causal_models_tokenizer_finds_its_end_again(file, kind, tmp_path):
+    tokenizer = stream_tokenizer(open_stream(file), kind, 300)
+    bare = without_end(tokenizer)
+    assert encode(bare, ["the cat"], 0).ids.tolist() == encode(tokenizer, ["the cat"], 0).ids[:, :-1].tolist()
+    opened = TextInput.open(tmp_path, **TextInput(bare, 0).save(tmp_path)).tokenizer
+    assert (with_ends(opened).cls, with_ends(opened).sep) == (tokenizer.cls, tokenizer.sep)
+    assert read_stream(open_stream(file), with_ends(opened)).marks == read_stream(open_stream(file), tokenizer).marks
 
 
 @pytest.mark.skipif(
