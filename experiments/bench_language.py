@@ -131,7 +131,7 @@ def torch_model(settings: Settings) -> Any:
 
 
 def torch_masks(ids: Any, count: int, vocab_size: int) -> tuple[Any, Any, Any]:
-    """Hides `count` tokens of each row, as `jaxembed.methods.language.hide` does: ids, places and targets."""
+    """Hides `count` tokens of each row, as `jaxembed.methods.masking.hide` does: ids, places and targets."""
     import torch
 
     places = torch.rand(ids.shape).topk(count, 1).indices
@@ -150,13 +150,16 @@ def step(settings: Settings) -> Iterator[Row]:
     program, module = ours(settings), torch_model(settings)
     params, method = program.params()[0], cast(MaskedLanguageModel, program.method)
     net = jax.device_get(params.net)
-    load(module, {"encoder": net["encoder"], **net["output"]})
+    bias = net["output"]["bias"].copy()
+    bias[0] = -1e9  # padding is never predicted
+    load(module, {"encoder": net["encoder"], **net["output"], "bias": bias})
     rng = np.random.default_rng(settings.seed)
     rows = rng.integers(5, settings.vocab_size, (settings.rows, settings.length)).astype(np.int32)
-    hidden = jax.jit(method.hide)(jax.random.key(0), rows)
+    keys = jax.random.split(jax.random.key(0), len(rows))
+    hidden = jax.jit(method.hide_each)(keys, rows)
     with jax.default_matmul_precision("highest"):
-        loss, _, weight = jax.jit(method.judged)(params, rows, jax.random.key(0))
-    mine = float(jnp.sum(loss * weight) / jnp.sum(weight))
+        judged = jax.jit(method.judged)(params, rows, keys)
+    mine = float(jnp.sum(judged.loss * judged.weight) / jnp.sum(judged.weight))
     given = [torch.from_numpy(np.array(x)).long() for x in (hidden.ids, hidden.places, hidden.target)]
     with torch.no_grad():
         theirs = module(*given).item()

@@ -24,11 +24,12 @@ from jaxembed.data.tokens import Tokenizer, read_tokenizer, train_tokenizer
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 1  # part of every cache key: increase it when the same settings give another stream
+FORMAT = 2  # part of every cache key: increase it when the same settings give another stream
 _SAMPLE = 64 << 20  # characters of the first texts that a tokenizer is trained on
 _PART = 1 << 22  # number of tokens processed together
 _MASKS = ("[MASK]", "<mask>")
-MADE = ("words", "wordpiece", "bpe")  # tokenizers that are made from the texts
+_ENDS = ("[SEP]", "</s>", "<eos>")
+MADE = ("word", "wordpiece", "bpe")  # tokenizers that are made from the texts
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class TokenStream:
 
     tokens: uint16 or int32 [n]. offsets: int64 [texts + 1]; text i is `tokens[offsets[i]:offsets[i + 1]]`, its ends included.
     words: int64 [texts], the words of each text, as white space parts them. fingerprint: 32 hexadecimal digits that depend on the
-    texts alone. origin: where the texts came from, for the record of a run (JSON-ready).
+    texts alone. origin: where the texts came from, for the record of a run (JSON-ready). unknown: int64 [texts], how many tokens
+    of each stand for something that the tokenizer cannot spell; a word of the text that is written like that token is none. None
+    where nobody has counted them.
     """
 
     tokens: np.ndarray
@@ -66,6 +69,7 @@ class TokenStream:
     marks: Marks
     fingerprint: str
     origin: dict[str, Any] = field(default_factory=dict)
+    unknown: np.ndarray | None = None
 
     @property
     def texts(self) -> int:
@@ -93,13 +97,25 @@ class TokenStream:
         begin -= int(begin > 0 and self.marks.cls == self.marks.sep)
         offsets = np.concatenate([[0], self.offsets[first + 1 : last + 1] - begin])
         key = content_digest(f"{self.fingerprint} {first} {last}")
+        unknown = None if self.unknown is None else self.unknown[first:last]
         return replace(
-            self, tokens=self.tokens[begin:end], offsets=offsets, words=self.words[first:last], fingerprint=key
+            self,
+            tokens=self.tokens[begin:end],
+            offsets=offsets,
+            words=self.words[first:last],
+            unknown=unknown,
+            fingerprint=key,
         )
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of tokens that stand for something that the tokenizer cannot spell; 0 where nobody has counted them."""
+        return 0.0 if self.unknown is None else float(self.unknown.sum() / len(self.tokens))
 
     def summary(self) -> dict[str, Any]:
         """Returns what a run's environment.json records of its data."""
         sizes = {"documents": self.texts, "tokens": len(self.tokens), "words": int(self.words.sum())}
+        sizes |= {} if self.unknown is None else {"unknown": int(self.unknown.sum())}
         return {**self.origin, **sizes, "vocabulary": self.vocabulary_size, "fingerprint": self.fingerprint}
 
 
@@ -148,7 +164,7 @@ def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -
     """Tokenises texts once; the ids are kept in the cache (see `jaxembed.data.cache`) and memory-mapped.
 
     The tokenizer must have tokens for both ends of a text (`with_ends`). The id 0 and that of padding change places. Raises
-    ValueError without any text.
+    ValueError without any text, and for a word that the tokenizer reads as padding, a mask or an end.
     """
     if tokenizer.cls is None or tokenizer.sep is None:
         raise ValueError("the tokenizer has no tokens at both ends of a text: choose them by with_ends(tokenizer)")
@@ -169,7 +185,8 @@ def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
     dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
     ends: Any = (tokenizer.cls, tokenizer.sep)
     one_end, swap = ends[0] == ends[1], _swap(tokenizer, dtype)
-    checksum, lengths, words = 0, [1] if one_end else [0], []
+    marks, spelt = {*ends, tokenizer.pad, mask_of(tokenizer)} - {tokenizer.unk}, _spelt_unknown(tokenizer)
+    checksum, lengths, words, unknown = 0, [1] if one_end else [0], [], []
     with open(folder / "tokens", "wb") as file:
 
         def write(ids: Sequence[int]) -> None:
@@ -182,9 +199,18 @@ def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
             write(ends[:1])
         for some in texts.chunks():
             flat: list[int] = []
-            for found in tokenizer.core.encode_batch_fast(some, add_special_tokens=False):
+            for text, found in zip(some, tokenizer.core.encode_batch_fast(some, add_special_tokens=False), strict=True):
+                ids = found.ids
+                if wrong := marks.intersection(ids):
+                    word = tokenizer.core.id_to_token(wrong.pop())
+                    raise ValueError(
+                        f"a text holds {word!r}, by which this tokenizer pads, hides or ends texts: remove the word, or choose "
+                        f"another tokenizer (the text begins with {text[:40]!r})"
+                    )
+                literal = text.split().count(spelt) if spelt else 0
+                unknown.append(0 if tokenizer.unk is None else ids.count(tokenizer.unk) - literal)
                 before = len(flat)
-                flat += [ends[0], *found.ids, ends[1]][int(one_end) :]
+                flat += [ends[0], *ids, ends[1]][int(one_end) :]
                 lengths.append(len(flat) - before)
             words += [len(text.split()) for text in some]
             write(flat)
@@ -194,7 +220,14 @@ def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[1:]])
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "words.npy", np.array(words, np.int64))
+    np.save(folder / "unknown.npy", np.array(unknown, np.int64))
     (folder / "stream.json").write_text(json.dumps({"dtype": np.dtype(dtype).name, "crc32": checksum}))
+
+
+def _spelt_unknown(tokenizer: Tokenizer) -> str | None:
+    """The word that texts may hold and that is the tokenizer's own for what it cannot spell, such as Penn Treebank's <unk>."""
+    name = None if tokenizer.unk is None else tokenizer.core.id_to_token(tokenizer.unk)
+    return name if name and tokenizer.core.encode(name, add_special_tokens=False).ids == [tokenizer.unk] else None
 
 
 def _swap(tokenizer: Tokenizer, dtype: Any) -> np.ndarray:
@@ -208,10 +241,10 @@ def _read(folder: Path, size: int, **of: Any) -> TokenStream:
     tokens = np.memmap(folder / "tokens", described["dtype"], "r")
     if zlib.crc32(tokens.data) != described["crc32"]:
         raise ValueError("the token ids are not those that were written")
-    offsets, words = np.load(folder / "offsets.npy"), np.load(folder / "words.npy")
+    offsets, words, unknown = (np.load(folder / f"{name}.npy") for name in ("offsets", "words", "unknown"))
     if len(offsets) != len(words) + 1 or offsets[-1] != len(tokens):
         raise ValueError("the borders of texts are not those that were written")
-    return TokenStream(tokens, offsets, words, size, **of)
+    return TokenStream(tokens, offsets, words, size, unknown=unknown, **of)
 
 
 def mask_of(tokenizer: Tokenizer) -> int | None:
@@ -234,10 +267,16 @@ def with_mask(tokenizer: Tokenizer) -> Tokenizer:
 def with_ends(tokenizer: Tokenizer) -> Tokenizer:
     """Returns the same tokenizer with tokens at both ends of a text: where one is missing, the other, or <|endoftext|>, is both.
 
-    Raises ValueError if there is none of them.
+    Where it is the last one, a token with the usual name, such as [SEP], comes before the first one. Raises ValueError if there
+    is none of them.
     """
     if tokenizer.cls is not None and tokenizer.sep is not None:
         return tokenizer
+    usual = next((i for name in _ENDS if (i := tokenizer.core.token_to_id(name)) is not None), None)
+    if tokenizer.cls is not None and usual is not None:  # that of a causal model, for instance (`without_end`)
+        return replace(
+            tokenizer, sep=usual, fingerprint=content_digest(f"{tokenizer.fingerprint} ends {tokenizer.cls} {usual}")
+        )
     one = tokenizer.sep if tokenizer.cls is None else tokenizer.cls
     one = tokenizer.core.token_to_id("<|endoftext|>") if one is None else one
     if one is None:
@@ -247,13 +286,18 @@ def with_ends(tokenizer: Tokenizer) -> Tokenizer:
     return replace(tokenizer, cls=one, sep=one, fingerprint=content_digest(f"{tokenizer.fingerprint} ends {one}"))
 
 
-def stream_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
-    """Returns a tokenizer with a mask: wordpiece or bpe, trained on the first 64 million characters of the texts, or words.
+def without_end(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns the same tokenizer without a token behind a text's last word."""
+    return replace(tokenizer, sep=None, fingerprint=content_digest(f"{tokenizer.fingerprint} without end"))
 
-    "words" are words as white space parts them, with `<unk>` for others and `<eos>` at both ends of a text; all texts are read.
-    Anything else is the path of a tokenizer.json, which gets a mask if it has none.
+
+def stream_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """Returns a tokenizer with a mask: wordpiece or bpe, trained on the first 64 million characters of the texts, or word.
+
+    "word" is one of words as white space parts them, with `<unk>` for others and `<eos>` at both ends of a text; all texts are
+    read. Anything else is the path of a tokenizer.json, which gets a mask if it has none.
     """
-    if kind == "words":
+    if kind == "word":
         return with_mask(word_tokenizer(texts, vocab_size))
     if kind in ("wordpiece", "bpe"):
         return with_mask(train_tokenizer(_first(texts), vocab_size=vocab_size, kind=kind))
@@ -273,11 +317,11 @@ def _first(texts: Iterable[str]) -> list[str]:
 def word_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Returns a tokenizer of the `vocab_size - 3` most frequent words, as white space parts them; the ids follow the frequencies.
 
-    [PAD], `<unk>` (for other words) and `<eos>` (at both ends of a text) are the ids 0 to 2. Raises ValueError if there is no
-    word or no room for one.
+    [PAD], `<unk>` (for other words) and `<eos>` (at both ends of a text) are the ids 0 to 2. A word of a text that is written
+    like the first or the last is read as `<unk>`. Raises ValueError if there is no word or no room for one.
     """
+    from tokenizers import Regex, models, normalizers, pre_tokenizers
     from tokenizers import Tokenizer as Core
-    from tokenizers import models, pre_tokenizers
 
     special = ("[PAD]", "<unk>", "<eos>")
     if vocab_size <= len(special):
@@ -289,6 +333,8 @@ def word_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if not words:
         raise ValueError("the texts hold no word")
     core = Core(models.WordLevel({word: i for i, word in enumerate((*special, *words))}, unk_token="<unk>"))
+    marks: Any = Regex(r"(?<!\S)(\[PAD\]|<eos>)(?!\S)")
+    core.normalizer = normalizers.Replace(marks, "<unk>")  # pyright: ignore[reportAttributeAccessIssue]
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     core.add_special_tokens(["[PAD]", "<eos>"])
     content = core.to_str()
@@ -296,7 +342,7 @@ def word_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     found = cached(
         f"tokenizers/{content_digest(content)}", lambda folder: read_tokenizer(folder, **WORD_ENDS), write, "tokenizer"
     )
-    return replace(found, origin={"kind": "words", "vocab_size": vocab_size})
+    return replace(found, origin={"kind": "word", "vocab_size": vocab_size})
 
 
 WORD_ENDS = {"pad": "[PAD]", "cls": "<eos>", "sep": "<eos>"}  # the ends of texts for tokenizers of whole words

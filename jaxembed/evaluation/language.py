@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxembed.data.streams import TokenStream
-from jaxembed.methods.language import LanguageModel
+from jaxembed.methods.language import Judged, LanguageModel
 from jaxembed.sampling.random import key_of
 from jaxembed.training.method import Params
 
@@ -21,11 +21,16 @@ _HOW = {"share": 0.15, "as_mask": 0.8, "as_random": 0.1}
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was predicted: the sum of minus the log-probabilities, how many tokens, and how many were the most likely ones."""
+    """What was predicted: the sum of minus the log-probabilities, how many tokens, and how many were the most likely ones.
+
+    pairs, right: how many pairs of pieces of texts there were, and of how many the model told rightly whether the second follows.
+    """
 
     loss: float
     tokens: float
     hits: float
+    pairs: float = 0.0
+    right: float = 0.0
 
     @property
     def log_likelihood(self) -> float:
@@ -36,6 +41,11 @@ class Prediction:
     def accuracy(self) -> float:
         """The share of tokens to which the model gave the highest probability."""
         return self.hits / self.tokens
+
+    @property
+    def pair_accuracy(self) -> float | None:
+        """The share of pairs of which the model told rightly whether the second piece follows; None without pairs."""
+        return self.right / self.pairs if self.pairs else None
 
     def perplexity(self, units: float | None = None) -> float:
         """The exponential of the mean loss, of a token, or of another unit of which the stream has `units`."""
@@ -57,8 +67,9 @@ def predict(method: LanguageModel, params: Params, stream: TokenStream, stride: 
     """Predicts every token of a stream by those before it; or, with a masked model, the tokens that are hidden.
 
     A causal model predicts in windows, `stride` tokens apart (0: they do not overlap). The rows of a masked model do not overlap.
-    Of each, 15% are hidden as in Devlin et al. 2019, the same ones for all models, whatever share is hidden in training. Raises
-    ValueError for fewer than two tokens, and for one outside the model's vocabulary.
+    Of each, 15% are hidden as in Devlin et al. 2019, the same ones for all models with rows of this length, whatever share is
+    hidden in training and however many rows a batch has; a model that is trained on pairs reads pairs. Raises ValueError for
+    fewer than two tokens, and for one outside the model's vocabulary.
     """
     if len(stream.tokens) < 2:
         raise ValueError("there is nothing to predict: give a text of two tokens or more")
@@ -69,10 +80,10 @@ def predict(method: LanguageModel, params: Params, stream: TokenStream, stride: 
         )
     params = jax.device_put(params)
     parts = _causal(method, params, stream, stride) if method.causal else _masked(method, params, stream)
-    loss, tokens, hits = np.array([jax.device_get(part) for part in parts], np.float64).sum(0).tolist()
-    if not tokens:
+    found = Prediction(*np.array([jax.device_get(part) for part in parts], np.float64).sum(0).tolist())
+    if not found.tokens:
         raise ValueError("there is nothing to predict: the texts hold no token but their ends")
-    return Prediction(loss, tokens, hits)
+    return found
 
 
 def _causal(method: Any, params: Params, stream: TokenStream, stride: int) -> Iterator[Any]:
@@ -87,10 +98,11 @@ def _causal(method: Any, params: Params, stream: TokenStream, stride: int) -> It
 
 def _masked(method: Any, params: Params, stream: TokenStream) -> Iterator[Any]:
     method, length = replace(method, **_HOW), min(method.length, len(stream.tokens))
-    starts = np.arange(0, len(stream.tokens) - length + 1, length)
-    for number, (begin, count) in enumerate(_batches(method.batch_size, starts, np.ones(len(starts), np.int64))):
-        ids = np.asarray(stream.tokens[begin[:, None] + np.arange(length)], np.int32)
-        yield _of_rows(method, params, ids, count, np.uint32(number))
+    rows = len(stream.tokens) // length
+    read = lambda rows: np.asarray(stream.tokens[rows[:, None] * length + np.arange(length)], np.int32)
+    for numbers, count in _batches(method.batch_size, np.arange(rows), np.ones(rows, np.int64)):
+        others = read((numbers + max(1, rows // 2)) % rows) if method.pairs else None
+        yield _of_rows(method, params, read(numbers), others, count, numbers.astype(np.uint32))
 
 
 def _batches(size: int, starts: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -103,16 +115,23 @@ def _batches(size: int, starts: np.ndarray, counts: np.ndarray) -> Iterator[tupl
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _of_windows(method: Any, last: int, params: Params, ids: jax.Array, count: jax.Array) -> jax.Array:
-    loss, first, weight = method.judged(params, ids, last)
-    weight = weight * (jnp.arange(last)[None] >= last - count[:, None])
-    return _sums(loss, first, weight)
+    found = method.judged(params, ids, last)
+    return _sums(found._replace(weight=found.weight * (jnp.arange(last)[None] >= last - count[:, None])))
 
 
 @partial(jax.jit, static_argnums=0)
-def _of_rows(method: Any, params: Params, ids: jax.Array, count: jax.Array, number: jax.Array) -> jax.Array:
-    loss, first, weight = method.judged(params, ids, jax.random.fold_in(key_of(_HIDDEN), number))
-    return _sums(loss, first, weight * count[:, None])
+def _of_rows(
+    method: Any, params: Params, ids: jax.Array, others: Any, count: jax.Array, numbers: jax.Array
+) -> jax.Array:
+    keys = jax.vmap(partial(jax.random.fold_in, key_of(_HIDDEN)))(numbers)
+    found = method.judged(params, ids, keys, others)
+    pairs = None if found.pairs is None else found.pairs * count
+    return _sums(found._replace(weight=found.weight * count[:, None], pairs=pairs))
 
 
-def _sums(loss: jax.Array, first: jax.Array, weight: jax.Array) -> jax.Array:
-    return jnp.stack([jnp.sum(weight * loss), jnp.sum(weight), jnp.sum(weight * first)])
+def _sums(found: Judged) -> jax.Array:
+    """The numbers of a Prediction."""
+    sums = [found.weight * found.loss, found.weight, found.weight * found.first]
+    if found.right is not None and found.pairs is not None:
+        sums += [found.pairs, found.pairs * found.right]
+    return jnp.stack([jnp.sum(one) for one in sums])

@@ -12,6 +12,7 @@ import optax
 from jaxembed.data.streams import Marks, TokenStream
 from jaxembed.encoders.functional import Encoder, encoder
 from jaxembed.methods.dense import EncoderMethod
+from jaxembed.methods.masking import Hidden, Pairs, hide, paired
 from jaxembed.objectives import cached
 from jaxembed.objectives.vocabulary import (
     Adaptive,
@@ -21,10 +22,27 @@ from jaxembed.objectives.vocabulary import (
     sampled_cross_entropy,
     scored,
 )
+from jaxembed.pretrained import Part, Parts, opened
+from jaxembed.pretrained.names import flat, shapes_of
 from jaxembed.ranges import Count, CountOrZero, Range, Share
 from jaxembed.sampling import random
 from jaxembed.sampling.negatives import AliasTable, draw, unigram_table
 from jaxembed.training.method import Batch, Loss, Params, Shard, Source
+
+_NEVER = -1e9  # the score of what is never predicted
+
+
+class Judged(NamedTuple):
+    """How predictions turn out: `loss` and `first` as `LanguageModel.scored` has them, and weights, each `[b, m]`.
+
+    right, pairs: of a model that tells which pieces of texts follow each other whether it is right, and weights, each `[b]`.
+    """
+
+    loss: jax.Array
+    first: jax.Array
+    weight: jax.Array
+    right: jax.Array | None = None
+    pairs: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,11 @@ class LanguageModel(EncoderMethod):
     """
 
     encoder: Encoder = field(default_factory=lambda: encoder("transformer", vocab_size=1))  # Encoder of the tokens.
+    # What the weights are at the start: those of a checkpoint of others (a folder, or a model of the Hugging Face hub,
+    # OWNER/MODEL) or of a run. Encoder and tokenizer are then those of the checkpoint, and the learning rate is 3e-5, unless
+    # others are given. What stands between the encoder and the tokens that it predicts goes on from the run of a language model
+    # with the same objective and sizes, and else starts anew. None starts from random numbers.
+    start: str | None = None
     # How tokens are predicted: among all (softmax), by a sample that stands for all (sampled_softmax, with logQ correction), or
     # by clusters of rarer tokens with shorter vectors (adaptive_softmax, Grave et al. 2017).
     objective: Literal["softmax", "sampled_softmax", "adaptive_softmax"] = "softmax"
@@ -78,11 +101,6 @@ class LanguageModel(EncoderMethod):
             )
         longest = max(self.length, self.encoder["max_length"]) if "max_length" in self.encoder else self.length
         fitted = self.for_texts(self.encoder, data.vocabulary_size, longest)
-        if self.length > fitted["max_length"]:
-            raise ValueError(
-                f"rows of length={self.length} are longer than the {fitted['max_length']} tokens that {self.start} reads: choose "
-                f"length={fitted['max_length']} or less"
-            )
         cutoffs = tuple(sorted({one for one in self.cutoffs if one < data.vocabulary_size}))
         if self.objective == "adaptive_softmax" and not cutoffs:
             raise ValueError(
@@ -113,7 +131,12 @@ class LanguageModel(EncoderMethod):
         watched = {"ids": np.ascontiguousarray(columns["tokens"][: self.watch], np.int32)}
         output: dict[str, Any] = {}
         if self.objective == "adaptive_softmax":
+            counts = np.pad(
+                counts, (0, max(0, self.encoder["vocab_size"] - len(counts)))
+            )  # a checkpoint may know more tokens
             order = np.argsort(-counts, kind="stable").astype(np.int32)
+            if self.start and "output" in self.started_nets(opened(self.start)):
+                order = opened(self.start).output["order"]  # by which the rows of its clusters stand
             output = {"order": order, "rank": np.argsort(order).astype(np.int32)}
         if self.objective == "sampled_softmax":
             output = unigram_table(np.maximum(counts, 1))._asdict()
@@ -134,6 +157,19 @@ class LanguageModel(EncoderMethod):
     def pairs(self) -> bool:
         """Whether pairs of texts are told from others."""
         return False
+
+    @property
+    def start_fingerprint(self) -> str | None:
+        """The fingerprint of the weights that `start` has, those of its output among them."""
+        return None if self.start is None else opened(self.start).whole_fingerprint
+
+    def started_nets(self, parts: Parts) -> dict[str, Part]:
+        """Returns the encoder, and the output of a language model if it has the shape of this one's."""
+        own = self.nets()["output"]
+        learned = {name: x for name, x in parts.output.items() if name != "order"}
+        shapes = {path: x.shape for path, x in flat(learned).items()}
+        same = shapes == shapes_of(own)[0] and ("order" in parts.output) == (self.objective == "adaptive_softmax")
+        return super().started_nets(parts) | ({"output": Part(own, learned, {})} if same else {})
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with fresh parameters; what the objective needs of the tokens' frequencies is kept with them."""
@@ -200,7 +236,8 @@ class LanguageModel(EncoderMethod):
 
     def _output(self, net: Any, kept: Any, hidden: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         rows = self.run("output", net, kept, hidden)[0]
-        return rows, net["encoder"]["token_embedding"], net["output"]["bias"]
+        # Padding follows nothing. Its row in a checkpoint's table may be zero, and all others' scores far below 0.
+        return rows, net["encoder"]["token_embedding"], net["output"]["bias"].at[0].set(_NEVER)
 
     def _adaptive(self, net: Any, kept: Any) -> Adaptive:
         own = net["output"]
@@ -245,44 +282,13 @@ class CausalLanguageModel(LanguageModel):
             known &= target != self.ends.cls
         return known.astype(jnp.float32)
 
-    def judged(self, params: Params, ids: jax.Array, last: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns `scored` of the `last` tokens of rows `[b, l + 1]` by all before them, and their weights, each `[b, last]`."""
+    def judged(self, params: Params, ids: jax.Array, last: int) -> Judged:
+        """Predicts the `last` tokens of rows `[b, l + 1]` by all before them."""
         net, kept = params.net, params.kept
         read = self.read_ids(net, kept, ids[:, :-1], documents=self.documents(ids[:, :-1]))[:, -last:]
         target = ids[:, -last:]
         loss, first = self.scored(net, kept, read.reshape(-1, read.shape[-1]), target.reshape(-1))
-        return loss.reshape(target.shape), first.reshape(target.shape), self._predicted(target)
-
-
-class Hidden(NamedTuple):
-    """Rows in which tokens are hidden: ids `[b, l]`; of the hidden ones places, targets and weights, each `[b, m]`."""
-
-    ids: jax.Array
-    places: jax.Array
-    target: jax.Array
-    weight: jax.Array
-
-
-def hide(
-    key: jax.Array, ids: jax.Array, marks: Marks, vocabulary_size: int, share: float, as_mask: float, as_random: float
-) -> Hidden:
-    """Hides `round(share * l)` tokens of each row `[b, l]`, at least one: the mask, another token or itself stands there.
-
-    Ends and padding are not hidden; where a row has fewer tokens, the weight of the rest is 0. Other tokens are any but padding.
-    The number is the same for all rows, so that shapes do not depend on what is drawn. Devlin et al. 2019, appendix A.1.
-    """
-    which, how, other = jax.random.split(key, 3)
-    apart = jnp.isin(ids, jnp.asarray(marks.apart))
-    drawn = jnp.where(apart, -1.0, random.uniform(which, ids.shape))
-    count = max(1, round(share * ids.shape[1]))
-    found, places = jax.lax.top_k(drawn, count)
-    target = jnp.take_along_axis(ids, places, axis=1)
-    turn = random.uniform(how, places.shape)
-    words = 1 + (random.bits(other, places.shape) % jnp.uint32(vocabulary_size - 1)).astype(jnp.int32)
-    shown = jnp.where(turn < as_mask, marks.mask, jnp.where(turn < as_mask + as_random, words, target))
-    weight = (found >= 0).astype(jnp.float32)
-    shown = jnp.where(weight > 0, shown, target)
-    return Hidden(ids.at[jnp.arange(len(ids))[:, None], places].set(shown), places, target, weight)
+        return Judged(loss.reshape(target.shape), first.reshape(target.shape), self._predicted(target))
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,7 @@ class MaskedLanguageModel(LanguageModel):
     share: Annotated[float, Range(above=0, below=1)] = 0.15
     as_mask: Share = 0.8  # Share of the hidden tokens in whose place the mask stands.
     as_random: Share = 0.1  # Share in whose place any token stands; in the place of the rest they stand themselves.
-    # Whether a row is two pieces of text, of which the second follows the first or is another row's, and the model tells which.
+    # Whether a row is two pieces of a text, of which the second follows the first or is another row's, and the model tells which.
     next_sentence: bool = False
 
     causal: ClassVar[bool] = False
@@ -327,43 +333,65 @@ class MaskedLanguageModel(LanguageModel):
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Returns the mean cross-entropy of the hidden tokens, and that of the pairs if there are any."""
         hide_key, drop, drawn, pair = jax.random.split(key, 4)
-        ids, segments, follows = batch["ids"], None, None
+        ids, told = batch["ids"], None
         if self.next_sentence:
-            ids, segments, follows = self.paired(pair, ids)
+            follow = random.uniform(pair, (len(ids),)) < 0.5
+            told = paired(follow, ids, jnp.roll(ids, 1, axis=0), self.ends)
+            ids = told.ids
         hidden = self.hide(hide_key, ids)
-        documents = None if self.next_sentence else self.documents(ids)
-        read = self.read_ids(net, kept, hidden.ids, drop, segments=segments, documents=documents)
-        at = jnp.take_along_axis(read, hidden.places[..., None], axis=1).reshape(-1, read.shape[-1])
+        read, at = self._read(net, kept, ids, hidden, told, drop)
         weight = hidden.weight.reshape(-1)
         count = jnp.maximum(jnp.sum(weight), 1.0)
         value = self.cross_entropy(net, kept, at, hidden.target.reshape(-1), weight / count, drawn)
         metrics = {"loss": value * count, "weight": jnp.sum(weight)}
-        if follows is not None:
-            told = self.run("output", net, kept, read[:, 0], call="follow")[0]
-            value += jnp.mean(optax.softmax_cross_entropy_with_integer_labels(told, follows))
+        if told is not None:
+            scores, right = self._follow(net, kept, read, told)
+            losses = optax.softmax_cross_entropy_with_integer_labels(scores, told.follows)
+            value += jnp.sum(losses * told.weight) / jnp.maximum(jnp.sum(told.weight), 1.0)
+            metrics |= {"pairs": jnp.sum(told.weight), "pairs_right": jnp.sum(right * told.weight)}
         return Loss(value, metrics, kept)
+
+    def _read(
+        self, net: Any, kept: Any, ids: jax.Array, hidden: Hidden, told: Pairs | None, drop: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the vectors of all tokens, `[b, l, d]`, and those of the hidden ones, `[b * m, d]`."""
+        # A token that stands for a hidden one may be an end, but no text ends there.
+        more = {"documents": self.documents(ids)} if told is None else {"segments": told.segments}
+        read = self.read_ids(net, kept, hidden.ids, drop, **more)
+        at = jnp.take_along_axis(read, hidden.places[..., None], axis=1)
+        return read, at.reshape(-1, read.shape[-1])
+
+    def _follow(self, net: Any, kept: Any, read: jax.Array, told: Pairs) -> tuple[jax.Array, jax.Array]:
+        """Returns the scores of "does not follow" and "follows", `[b, 2]`, and whether the higher one is right, bool `[b]`."""
+        scores = self.run("output", net, kept, read[:, 0], call="follow")[0]
+        return scores, jnp.argmax(scores, axis=1) == told.follows
 
     def hide(self, key: jax.Array, ids: jax.Array) -> Hidden:
         """Hides tokens of rows `[b, l]`."""
         return hide(key, ids, self.ends, self.encoder["vocab_size"], self.share, self.as_mask, self.as_random)
 
-    def paired(self, key: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Makes pairs of pieces of rows `[b, l]`: ids and segments, each `[b, l]`, and whether one follows the other, `[b]`."""
-        half = (self.length - 3) // 2
-        one, other = ids[:, :half], ids[:, half : 2 * half]
-        follows = (random.uniform(key, (len(ids),)) < 0.5).astype(jnp.int32)
-        other = jnp.where(follows[:, None] == 1, other, jnp.roll(other, 1, axis=0))
-        mark = lambda i: jnp.full((len(ids), 1), i, ids.dtype)
-        whole = jnp.concatenate([mark(self.ends.cls), one, mark(self.ends.sep), other, mark(self.ends.sep)], axis=1)
-        whole = jnp.pad(whole, ((0, 0), (0, self.length - whole.shape[1])))
-        segments = jnp.broadcast_to((jnp.arange(self.length) >= half + 2).astype(jnp.int32), whole.shape)
-        return whole, segments, follows
+    def hide_each(self, keys: jax.Array, ids: jax.Array) -> Hidden:
+        """Hides tokens of rows `[b, l]`, those of each by a key of its own, whatever rows stand beside it."""
+        found = jax.vmap(lambda key, row: self.hide(key, row[None]))(keys, ids)
+        return jax.tree.map(lambda x: x[:, 0], found)
 
-    def judged(self, params: Params, ids: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Returns `scored` of the tokens of rows `[b, l]` that `key` hides, and their weights, each `[b, m]`."""
-        net, kept = params.net, params.kept
-        hidden = self.hide(key, ids)
-        read = self.read_ids(net, kept, hidden.ids, documents=self.documents(ids))
-        at = jnp.take_along_axis(read, hidden.places[..., None], axis=1).reshape(-1, read.shape[-1])
+    def judged(self, params: Params, ids: jax.Array, keys: jax.Array, others: jax.Array | None = None) -> Judged:
+        """Predicts the tokens of rows `[b, l]` that each row's key hides.
+
+        others: `[b, l]`, for pairs: the rows of which half the rows, as the keys have it, take what does not follow them.
+        """
+        net, kept, told = params.net, params.kept, None
+        if self.next_sentence:
+            if others is None:
+                raise ValueError("pairs need other rows, for what does not follow")
+            follow = jax.vmap(lambda key: random.uniform(jax.random.fold_in(key, 0), ()) < 0.5)(keys)
+            told = paired(follow, ids, others, self.ends)
+            ids = told.ids
+        hidden = self.hide_each(keys, ids)
+        read, at = self._read(net, kept, ids, hidden, told)
         loss, first = self.scored(net, kept, at, hidden.target.reshape(-1))
-        return loss.reshape(hidden.target.shape), first.reshape(hidden.target.shape), hidden.weight
+        shape = hidden.target.shape
+        found = Judged(loss.reshape(shape), first.reshape(shape), hidden.weight)
+        return (
+            found if told is None else found._replace(right=self._follow(net, kept, read, told)[1], pairs=told.weight)
+        )

@@ -154,13 +154,29 @@ def adaptive_cross_entropy(
 def adaptive_scored(
     hidden: jax.Array, table: jax.Array, bias: jax.Array, target: jax.Array, adaptive: Adaptive, chunk: int = 256
 ) -> tuple[jax.Array, jax.Array]:
-    """Like `scored`, of the adaptive softmax: a target is first if it is within its cluster, and that among the clusters."""
-    head, tails = _parts(hidden, table, bias, target, adaptive)
-    loss, first = scored(*head, chunk)
-    for tail, inside in tails:
-        more, also = scored(*tail, chunk=chunk)
-        loss, first = loss + jnp.where(inside, more, 0), first & (also | ~inside)
-    return loss, first
+    """Like `scored`, of the adaptive softmax: a target is first if no word has a higher probability."""
+    (rows, words, biases, frequent), tails = _parts(hidden, table, bias, target, adaptive)
+    most = adaptive.cutoffs[0]
+
+    def log_chances(rows, words, biases):
+        scores, largest, total = _exponentials(rows, words, biases)
+        return scores - (largest + jnp.log(total))[:, None]
+
+    def some(part):
+        (h, place), *others = part
+        head = log_chances(h, words, biases)
+        own, best = jnp.take_along_axis(head, place[:, None], axis=1)[:, 0], jnp.max(head[:, :most], axis=1)
+        for i, (h, place, inside) in enumerate(others):
+            (_, vectors, own_biases, _), _ = tails[i]
+            both = head[:, most + i, None] + log_chances(h, vectors, own_biases)
+            own = jnp.where(inside, jnp.take_along_axis(both, place[:, None], axis=1)[:, 0], own)
+            best = jnp.maximum(best, jnp.max(both, axis=1))
+        return -own, own >= best
+
+    columns = [_cut(chunk, False, rows, frequent)]
+    columns += [_cut(chunk, False, lowered, place, inside) for (lowered, _, _, place), inside in tails]
+    loss, first = lax.map(some, columns)
+    return _joined(loss, len(hidden), False), _joined(first, len(hidden), False)
 
 
 def _parts(hidden, table, bias, target, adaptive: Adaptive):

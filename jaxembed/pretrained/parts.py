@@ -42,7 +42,8 @@ class Parts:
 
     nets: by what they take, "text" and "image"; of two towers, "text_head" and "image_head" are their projections. inputs: what
     turns texts and pictures into the encoders' batches. mean, std: of the pixels. scale: of the cosines of two towers, None where
-    there is none.
+    there is none. output: of a language model's run, the parameters that stand between the encoder and the words; "order" has the
+    words, int32 [v], as its adaptive softmax cuts them.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Parts:
     std: float | tuple[float, ...] = 0.5
     scale: float | None = None
     revision: str | None = None
+    output: Variables = field(default_factory=dict)
 
     @property
     def pinned(self) -> str:
@@ -61,9 +63,12 @@ class Parts:
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that depend on the nets' numbers, whatever the name."""
-        numbers = {kind: (part.params, part.kept) for kind, part in self.nets.items()}
-        leaves = tree_flatten_with_path(numbers)[0]
-        return content_digest(*(piece for path, leaf in leaves for piece in (keystr(path), _bytes(leaf))))
+        return _digest({kind: (part.params, part.kept) for kind, part in self.nets.items()})
+
+    @cached_property
+    def whole_fingerprint(self) -> str:
+        """The same, of the nets and the output."""
+        return content_digest(self.fingerprint, _digest(self.output)) if self.output else self.fingerprint
 
     def most(self, length: int) -> int:
         """How many tokens of a text are encoded where `length` are wanted."""
@@ -74,6 +79,11 @@ class Parts:
         """Height and width of the pictures."""
         pictures: Any = self.inputs["image"]
         return pictures.height, pictures.width
+
+
+def _digest(numbers: Any) -> str:
+    leaves = tree_flatten_with_path(numbers)[0]
+    return content_digest(*(piece for path, leaf in leaves for piece in (keystr(path), _bytes(leaf))))
 
 
 def _bytes(leaf: Any) -> bytes:
@@ -323,7 +333,9 @@ def _of_run(folder: Path) -> Parts:
     views = told["method"].get("augmentation", {})
     mean, std = (tuple(x) if isinstance(x := views.get(name, 0.5), list) else x for name in ("mean", "std"))
     scale = float(np.exp(weights["net/log_scale"])) if "net/log_scale" in weights else None
-    return Parts(str(folder), nets, inputs, mean, std, scale)
+    output = _below(weights, "net/output/")
+    output |= {"order": weights["kept/order"].astype(np.int32)} if output and "kept/order" in weights else {}
+    return Parts(str(folder), nets, inputs, mean, std, scale, output=output)
 
 
 def _encoders(method: Mapping[str, Any]) -> Iterator[tuple[str, str, Encoder]]:

@@ -11,18 +11,31 @@ import numpy as np
 from jaxembed.data.cache import content_digest
 from jaxembed.data.hub import is_dataset, splits_of
 from jaxembed.data.inputs import TextInput
-from jaxembed.data.streams import MADE, TokenStream, open_stream, read_stream, stream_tokenizer, with_ends
+from jaxembed.data.streams import (
+    MADE,
+    TokenStream,
+    open_stream,
+    read_stream,
+    stream_tokenizer,
+    with_ends,
+    without_end,
+)
 from jaxembed.evaluation.language import Prediction, predict
+from jaxembed.methods.dense import embed
 from jaxembed.methods.language import LanguageModel
+from jaxembed.naming import unknown
 from jaxembed.pretrained import Parts, tokenizer_for
+from jaxembed.pretrained.files import on_hub
 from jaxembed.ranges import Count, CountOrZero, Range
 from jaxembed.tasks.base import DEV, Figures, Read, Task, Trained, Unmeasured, measured, named_by_text
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
 _SHOWN = 500  # number of texts of the test part whose vectors a run keeps
-PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD = (
-    f"language/{name}" for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood")
+_FEW = 0.01  # share of unknown tokens up to which words are told apart well enough to count their perplexity
+PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD, UNKNOWN, PAIRS = (
+    f"language/{name}"
+    for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood", "unknown", "pair_accuracy")
 )
 
 
@@ -36,7 +49,7 @@ class Texts(Task):
     test_split: str = "test"  # Split that results are of, if the dataset has it; else texts are set apart.
     # Share of the texts, the last ones, that is set apart for each of the two that has no split.
     held_out: Annotated[float, Range(above=0, most=0.25)] = 0.01
-    # wordpiece, bpe or words (as white space parts them), which are made from the texts, a tokenizer.json, or a checkpoint or run
+    # wordpiece, bpe or word (as white space parts them), which are made from the texts, a tokenizer.json, or a checkpoint or run
     # whose tokenizer it is.
     tokenizer: str = "bpe"
     vocab_size: Count = 8000  # Maximum size of the vocabulary of a tokenizer that is made.
@@ -54,6 +67,11 @@ class Texts(Task):
     curves: ClassVar[tuple[str, ...]] = ("epoch/loss", f"{LIKELIHOOD}{DEV}", f"{ACCURACY}{DEV}")
     spread: ClassVar[bool] = False  # those of language models lie in a narrow cone (Ethayarajh 2019)
     select: ClassVar[str] = f"{LIKELIHOOD}{DEV}"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.tokenizer == "words":  # its earlier name, which runs have recorded
+            object.__setattr__(self, "tokenizer", "word")
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -75,6 +93,9 @@ class Texts(Task):
 
     def read(self) -> Read:
         """Reads the texts, makes the tokenizer, and sets texts apart where the dataset has no splits to judge on."""
+        others_own = self.tokenizer not in MADE and Path(self.tokenizer).suffix != ".json"
+        if others_own and not (Path(self.tokenizer).exists() or on_hub(self.tokenizer)):
+            raise unknown("tokenizer", self.tokenizer, (*MADE, "a tokenizer.json", "a checkpoint or run that has one"))
         where: dict[str, Any] = {"column": self.column, **self.origin}
         texts = open_stream(self.data, split=self.split, **where)
         there = splits_of(self.data, self.config, self.revision) if is_dataset(self.data) else ()
@@ -88,7 +109,6 @@ class Texts(Task):
             raise ValueError(
                 f"{self.data} has {n} texts that are not blank: training, and each of {' and '.join(apart)}, needs one"
             )
-        others_own = self.tokenizer not in MADE and Path(self.tokenizer).suffix != ".json"
         tokenizer = (
             with_ends(tokenizer_for((), self.tokenizer, self.vocab_size))
             if others_own
@@ -101,7 +121,7 @@ class Texts(Task):
         train = whole.part(0, min(max(last, 1), left))
         begin = left + apart.index("test") * some if "test" in apart else 0
         shown = list(islice(splits.get("test", texts), begin, begin + min(_SHOWN, streams["test"].texts)))
-        text = TextInput(tokenizer, 0)
+        text = TextInput(tokenizer, 0)  # `inputs_of` knows how much of it a method reads
         about = train.summary() | {"tokenizer": tokenizer.summary()}
         about |= {part: stream.summary() for part, stream in streams.items()}
         return Read(
@@ -109,11 +129,28 @@ class Texts(Task):
             rest=(streams, {"test": shown}), judged_by=content_digest(*(streams[part].fingerprint for part in others)),
         )  # fmt: skip
 
+    def inputs_of(self, method: LanguageModel) -> Mapping[str, TextInput]:
+        """Returns what turns texts into ids, as far as the model reads. Those of a causal model have no token at the end.
+
+        What follows the end of a text is another one, or nothing, so that a causal model has not learned to say anything about
+        the text there; its state at the last word is what predicts the text's end.
+        """
+        tokenizer = self.found.inputs["text"].tokenizer  # pyright: ignore[reportAttributeAccessIssue]
+        tokenizer = without_end(tokenizer) if method.causal else tokenizer
+        return {"text": TextInput(tokenizer, max(3, method.encoder.longest or 0))}
+
+    def product(self, method: LanguageModel, params: Params, vectors: np.ndarray) -> KeyedVectors:
+        """Returns the vectors of the first texts of the test part, named test/0, test/1, ..., each as far as the model reads."""
+        examples = self.inputs_of(method)["text"].examples(self.found.rest[1]["test"])
+        rows = embed(method, params, examples)
+        return KeyedVectors([f"test/{i}" for i in range(len(rows))], rows)
+
     def examine(self, method: Any, params: Params) -> dict[str, float]:
         """Measures `language/log_likelihood-dev` and others on the texts to choose by, in windows that do not overlap."""
         streams, _ = self.found.rest
         found = predict(method, params, streams["dev"])
         figures = {LIKELIHOOD: found.log_likelihood, PERPLEXITY: found.perplexity(), ACCURACY: found.accuracy}
+        figures |= _of_pairs(found)
         return {f"{name}{DEV}": value for name, value in figures.items()}
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:
@@ -124,8 +161,11 @@ class Texts(Task):
         """Returns `language/perplexity` of a token of the test part, and of a word, `language/accuracy`, and all with `-dev`.
 
         The perplexity of a masked model is that of the hidden tokens by both sides of the text, and compares with no other
-        model's. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where the end of each text counts as
-        a word, as in Penn Treebank; how words are cut into tokens makes no difference to what it means.
+        model's. Where it is trained on pairs, `language/pair_accuracy` is the share of which it tells rightly whether the
+        second piece of text follows the first. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where
+        the end of each text counts as a word, as in Penn Treebank. How words are cut into tokens makes no difference to what it
+        means, as long as the tokens spell them: it is not measured if more than 1% of the tokens stand for what the tokenizer
+        does not know, whose share is `language/unknown`. A text's own `<unk>` is a word like others.
         """
         method, params = trained.learned()
         streams, _ = self.found.rest
@@ -136,6 +176,12 @@ class Texts(Task):
             )
             names = (PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD)
             figures |= {f"{name}{end}": value for name, value in measured(names, found).items()}
+            share = figures[f"{UNKNOWN}{end}"] = streams[part].unknown_share
+            if share > _FEW:
+                figures[f"{OF_WORDS}{end}"] = Unmeasured(
+                    f"{share:.1%} of the tokens stand for words that the tokenizer does not know: give a larger vocab_size, or "
+                    "choose bpe"
+                )
             if not method.causal:
                 figures[f"{OF_WORDS}{end}"] = Unmeasured(
                     "a masked model predicts some tokens only, by both sides of them"
@@ -173,5 +219,9 @@ def _figures(found: Prediction, stream: TokenStream) -> dict[str, float]:
     words = float(stream.words.sum() + stream.texts)
     return {
         PERPLEXITY: found.perplexity(), OF_WORDS: found.perplexity(words), ACCURACY: found.accuracy,
-        LIKELIHOOD: found.log_likelihood,
+        LIKELIHOOD: found.log_likelihood, **_of_pairs(found),
     }  # fmt: skip
+
+
+def _of_pairs(found: Prediction) -> dict[str, float]:
+    return {} if found.pair_accuracy is None else {PAIRS: found.pair_accuracy}

@@ -9,12 +9,14 @@ from tokenizers import Tokenizer as Core
 from tokenizers import models, pre_tokenizers
 
 from jaxembed.data import streams
+from jaxembed.data.inputs import TextInput
 from jaxembed.data.streams import (
     open_stream,
     read_stream,
     stream_tokenizer,
     with_ends,
     with_mask,
+    without_end,
     word_tokenizer,
 )
 from jaxembed.data.tokens import Tokenizer, encode, read_tokenizer, train_tokenizer
@@ -33,7 +35,7 @@ def file(tmp_path):
 def test_words_are_those_between_spaces_and_eos_stands_around_every_text(file):
     texts = open_stream(file)
     assert list(texts) == TEXTS
-    tokenizer = stream_tokenizer(texts, "words", 100)
+    tokenizer = stream_tokenizer(texts, "word", 100)
     found = read_stream(texts, tokenizer)
     name = tokenizer.core.id_to_token
     assert [name(i) for i in found.tokens] == " <eos> ".join(["", *TEXTS, ""]).split()
@@ -43,6 +45,36 @@ def test_words_are_those_between_spaces_and_eos_stands_around_every_text(file):
     assert np.diff(found.offsets).tolist() == [8, 6, 4]  # a text ends with <eos>, and the first begins with one, too
     assert found.vocabulary_size == len(tokenizer) == len({*" ".join(TEXTS).split()}) + 3
     assert found.counts.sum() == len(found.tokens)
+
+
+def test_a_word_that_is_written_like_an_end_is_an_unknown_word(tmp_path):
+    lines = ["the <eos> cat", "[PAD] <eos> <eos>the [MASK] cat", "the cat <unk>"]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    tokenizer = stream_tokenizer(["the cat the"], "word", 100)
+    found = read_stream(open_stream(tmp_path / "lines.txt"), tokenizer)
+    name = tokenizer.core.id_to_token
+    read = "<eos> the <unk> cat <eos> <unk> <unk> <unk> <unk> cat <eos> the cat <unk> <eos>"
+    assert " ".join(name(i) for i in found.tokens) == read
+    assert found.unknown.tolist() == [1, 4, 0]  # the text's own <unk> is a word
+    assert found.unknown_share == 5 / 15
+    assert found.summary()["unknown"] == 5
+    assert found.part(1, 2).unknown.tolist() == [4]
+    assert encode(tokenizer, lines[:1], 0).ids.tolist() == [found.tokens[:5].tolist()]
+    # a tokenizer of others, which is not changed
+    core = Core(models.WordLevel({"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "the": 3, "<unk>": 4}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.save(str(tmp_path / "tokenizer.json"))
+    theirs = stream_tokenizer([], str(tmp_path / "tokenizer.json"), 0)
+    (tmp_path / "lines.txt").write_text("the cat\nthe [SEP] the")
+    with pytest.raises(ValueError, match=r"holds '\[SEP\]', by which .*begins with 'the \[SEP\] the'"):
+        read_stream(open_stream(tmp_path / "lines.txt"), theirs)
+
+
+def test_what_bytes_or_letters_spell_is_not_unknown(file):
+    texts = open_stream(file)
+    assert read_stream(texts, stream_tokenizer(texts, "bpe", 300)).unknown.tolist() == [0, 0, 0]
+    tokenizer = stream_tokenizer(["the cat sat on a mat"], "wordpiece", 60)
+    assert read_stream(texts, tokenizer).unknown.tolist() == [0, 4, 2]  # dog < > . ; "unk" and "end" have letters
 
 
 def test_other_tokens_are_as_the_tokenizer_encodes_each_text(file):
@@ -58,7 +90,7 @@ def test_other_tokens_are_as_the_tokenizer_encodes_each_text(file):
     )  # in a text it is text
 
 
-@pytest.mark.parametrize("kind", ["words", "bpe"])
+@pytest.mark.parametrize("kind", ["word", "bpe"])
 def test_a_part_is_what_its_texts_alone_give(file, kind):
     texts = open_stream(file)
     tokenizer = stream_tokenizer(texts, kind, 300)
@@ -75,7 +107,7 @@ def test_a_part_is_what_its_texts_alone_give(file, kind):
 
 def test_texts_are_tokenised_once_and_mapped_from_the_cache(file, monkeypatch):
     texts = open_stream(file)
-    tokenizer = stream_tokenizer(texts, "words", 100)
+    tokenizer = stream_tokenizer(texts, "word", 100)
     first = read_stream(texts, tokenizer)
     monkeypatch.setattr(streams, "_write", lambda *_: pytest.fail("it is in the cache"))
     again = read_stream(texts, tokenizer, consecutive=True)
@@ -87,7 +119,7 @@ def test_texts_are_tokenised_once_and_mapped_from_the_cache(file, monkeypatch):
 
 def test_a_damaged_stream_is_made_again(file):
     texts = open_stream(file)
-    tokenizer = stream_tokenizer(texts, "words", 100)
+    tokenizer = stream_tokenizer(texts, "word", 100)
     first = np.array(read_stream(texts, tokenizer).tokens)
     (place,) = (streams.Path(os.environ["JAXEMBED_CACHE"]) / "streams").iterdir()
     with open(place / "tokens", "r+b") as damaged:
@@ -161,13 +193,24 @@ def test_a_tokenizer_without_ends_has_one_token_for_both(file):
     assert with_ends(replace(plain, sep=1)).cls == 1
 
 
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_a_causal_models_tokenizer_finds_its_end_again(file, kind, tmp_path):
+    tokenizer = stream_tokenizer(open_stream(file), kind, 300)
+    bare = without_end(tokenizer)
+    assert encode(bare, ["the cat"], 0).ids.tolist() == encode(tokenizer, ["the cat"], 0).ids[:, :-1].tolist()
+    opened = TextInput.open(tmp_path, **TextInput(bare, 0).save(tmp_path)).tokenizer
+    assert (with_ends(opened).cls, with_ends(opened).sep) == (tokenizer.cls, tokenizer.sep)
+    assert read_stream(open_stream(file), with_ends(opened)).marks == read_stream(open_stream(file), tokenizer).marks
+
+
 @pytest.mark.skipif(
     not os.environ.get("JAXEMBED_DATA"), reason="JAXEMBED_DATA does not name the folder of the datasets"
 )
 def test_penn_treebank_has_the_published_numbers_of_words(data_folder, monkeypatch):
     monkeypatch.setenv("JAXEMBED_DATA", data_folder)
-    tokenizer = stream_tokenizer(open_stream("ptb", split="train"), "words", 20_000)
+    tokenizer = stream_tokenizer(open_stream("ptb", split="train"), "word", 20_000)
     assert len(tokenizer) == 10_000 + 2  # <eos> and <unk> are among the 10,000; [PAD] and [MASK] are ours
     for split, words in {"train": 929_589, "validation": 73_760, "test": 82_430}.items():
         found = read_stream(open_stream("ptb", split=split), tokenizer)
         assert len(found.tokens) - 1 == found.words.sum() + found.texts == words
+        assert found.unknown_share == 0  # its <unk> is a word

@@ -1,8 +1,6 @@
 from dataclasses import replace
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +11,7 @@ from jaxembed.data.streams import Marks, TokenStream
 from jaxembed.encoders.functional import encoder
 from jaxembed.evaluation.language import Prediction, predict, windows
 from jaxembed.methods.language import CausalLanguageModel, MaskedLanguageModel
+from jaxembed.sampling.random import key_of
 
 V = 30
 MARKS = Marks(2, 2, 3, consecutive=True)
@@ -24,9 +23,9 @@ def stream(n=83, marks=MARKS):
     return TokenStream(tokens, np.array([0, n]), np.array([n]), V, marks, "toy")
 
 
-def trained(kind, **own):
+def trained(kind, segments=0, **own):
     net = encoder(
-        "transformer", vocab_size=1, hidden_size=8, depth=2, heads=2, segments=0, norm="pre", causal=kind.causal,
+        "transformer", vocab_size=1, hidden_size=8, depth=2, heads=2, segments=segments, norm="pre", causal=kind.causal,
         positions="rotary",
     )  # fmt: skip
     method = kind(encoder=net, length=12, batch_size=4, chunk=7, watch=2, **own).suited_to(stream())
@@ -59,7 +58,7 @@ def test_perplexity_is_that_of_a_plain_loop_over_the_tokens(consecutive):
         ids = data.tokens[start : start + 12].astype(np.int32)[None]
         documents = None if consecutive else np.cumsum(ids == 2, axis=1)
         hidden = np.asarray(read(ids, documents), np.float64)[0, t - 1 - start]
-        chances = log_softmax(hidden @ table.T)
+        chances = log_softmax(np.append(-np.inf, hidden @ table[1:].T))  # padding is never predicted
         loss -= chances[data.tokens[t]]
         hits += chances.argmax() == data.tokens[t]
     found = predict(method, params, data, stride=5)
@@ -80,9 +79,39 @@ def test_a_masked_model_predicts_the_same_hidden_tokens_each_time():
     first, again = (predict(method, params, stream()) for _ in range(2))
     assert first == again
     assert first.tokens == 6 * 2  # whole rows, 15% of 12 tokens of each, though training hides a quarter
-    of = partial(jax.jit(method.judged), params)
     assert first.loss > 0
-    assert of(jnp.asarray(stream().tokens[:24].reshape(2, 12), jnp.int32), jax.random.key(0))[0].shape == (2, 3)
+    assert first.pair_accuracy is None
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_other_batches_hide_the_same_tokens(pairs):
+    data = stream(12 * 9 + 5)
+    method, params = trained(MaskedLanguageModel, next_sentence=pairs, segments=2)
+    found = [predict(replace(method, batch_size=size), params, data) for size in (2, 4, 9, 100)]
+    for one in found[1:]:
+        assert replace(one, loss=0) == replace(found[0], loss=0)
+        assert one.loss == pytest.approx(found[0].loss, rel=1e-5)
+
+
+def test_pairs_are_judged_as_they_are_trained():
+    """By hand: each row's pair, with the half of the row that is half the stream away."""
+    data = stream(12 * 9, replace(MARKS, consecutive=False))
+    method, params = trained(MaskedLanguageModel, next_sentence=True, segments=2)
+    method = replace(method, marks=data.marks)
+    rows, found = data.tokens[: 12 * 9].reshape(9, 12).astype(np.int32), predict(method, params, data)
+    total = np.zeros(5)
+    for i in range(9):
+        keys = jax.random.fold_in(key_of(0x51DE), i)[None]
+        one = replace(method, share=0.15).judged(params, rows[i, None], keys, rows[(i + 4) % 9, None])
+        total += [
+            float(x.sum())
+            for x in (one.weight * one.loss, one.weight, one.weight * one.first, one.pairs, one.pairs * one.right)
+        ]
+    np.testing.assert_allclose([found.loss, found.tokens, found.hits, found.pairs, found.right], total, rtol=1e-5)
+    assert found.pairs > 2
+    assert found.pair_accuracy == found.right / found.pairs
+    with pytest.raises(ValueError, match="pairs need other rows"):
+        method.judged(params, rows[:1], keys)
 
 
 def test_figures_of_a_prediction():

@@ -10,7 +10,10 @@ from scipy.special import log_softmax
 
 from jaxembed.data.streams import Marks, TokenStream
 from jaxembed.encoders.functional import encoder
-from jaxembed.methods.language import CausalLanguageModel, MaskedLanguageModel, hide
+from jaxembed.evaluation.language import predict
+from jaxembed.methods.language import CausalLanguageModel, MaskedLanguageModel
+from jaxembed.methods.masking import hide, paired
+from jaxembed.sampling import random
 from jaxembed.training.dense import Dense
 from jaxembed.training.loop import fit
 from jaxembed.training.method import Shard
@@ -103,7 +106,9 @@ def read(params, ids):
 
 def log_chances(params, hidden):
     table = np.asarray(params.net["encoder"]["token_embedding"], np.float64)
-    return log_softmax(hidden @ table.T + np.asarray(params.net["output"]["bias"], np.float64), axis=-1)
+    scores = hidden @ table.T + np.asarray(params.net["output"]["bias"], np.float64)
+    scores[..., 0] = -np.inf  # padding
+    return log_softmax(scores, axis=-1)
 
 
 @pytest.mark.parametrize("marks", [TWO_ENDS, ONE_END])
@@ -203,15 +208,98 @@ def test_every_batch_is_hidden_anew_and_a_seed_hides_the_same():
     assert (places(0) != places(1)).any()
 
 
-def test_pairs_are_pieces_that_follow_each_other_or_those_of_another_row():
-    method = replace(BERT, encoder=net(False, segments=2), length=11, next_sentence=True).suited_to(stream())
-    ids = jnp.arange(5 * 11).reshape(5, 11) + 5
-    whole, segments, follows = map(np.asarray, method.paired(jax.random.key(0), ids))
-    assert set(follows) == {0, 1}
-    for i, row in enumerate(whole):
-        other = ids[i] if follows[i] else ids[i - 1]
-        assert row.tolist() == [CLS, *ids[i, :4].tolist(), SEP, *other[4:8].tolist(), SEP]
-    assert segments.tolist() == [[0] * 6 + [1] * 5] * 5
+# -- pairs
+
+
+def pieces(row, half, marks):
+    """The words of the text at each side of the middle, and whether it is one text: a plain loop over the row."""
+    text, numbers = 0, []
+    for token in row:
+        text += token == marks.cls and not marks.consecutive
+        numbers.append(text)
+    apart = (0, marks.cls, marks.sep)
+    side = lambda begin, at: [
+        int(row[i]) for i in range(begin, begin + half) if numbers[i] == numbers[at] and row[i] not in apart
+    ]
+    return side(0, half - 1), side(half, half), numbers[half - 1] == numbers[half]
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+@pytest.mark.parametrize("marks", [TWO_ENDS, ONE_END])
+def test_pairs_are_pieces_of_one_text_and_follow_only_where_it_goes_on(marks, consecutive):
+    marks = replace(marks, consecutive=consecutive)
+    ids = stream(marks, texts=400).tokens[: 120 * 21].reshape(120, 21).astype(np.int32)
+    follow, others = np.arange(120) % 3 > 0, np.roll(ids, 7, axis=0)
+    found = jax.tree.map(np.asarray, jax.jit(paired, static_argnums=3)(follow, ids, others, marks))
+    seen = set()
+    for i in range(120):
+        one, own, goes_on = pieces(ids[i], 9, marks)
+        theirs = pieces(others[i], 9, marks)[1]
+        follows = bool(follow[i] and goes_on and one and own)
+        two = own if follows else theirs
+        row = [marks.cls, *one, marks.sep, *two, marks.sep]
+        assert found.ids[i].tolist() == row + [0] * (21 - len(row))
+        assert found.segments[i, : len(row)].tolist() == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+        assert found.follows[i] == follows
+        assert found.weight[i] == bool(one and two)
+        seen.add((bool(follow[i]), follows, bool(found.weight[i])))
+    assert {(True, True, True), (False, False, True)} <= seen
+    assert (
+        consecutive or {(True, False, True), (True, False, False)} <= seen
+    )  # the text has ended; nothing is before it
+    alone = paired(np.array([False]), ids[:1], ids[:1], marks)  # no other row: what follows is not called another's
+    assert alone.weight.tolist() == [0]
+
+
+def test_rows_with_padding_have_as_many_hidden_tokens_as_their_share():
+    ids = jnp.asarray([[CLS, *range(5, 5 + n), SEP] + [0] * (38 - n) for n in range(38)])
+    weight = hide(jax.random.key(0), ids, TWO_ENDS, 100, 0.3, 0.8, 0.1).weight
+    assert weight.sum(1).tolist() == [min(n, max(1, round(0.3 * (n + 2)))) for n in range(38)]
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3])
+def test_the_loss_of_a_model_of_pairs_is_the_written_out_one(share):
+    own = net(False, segments=2)
+    method, params, shard = begun(
+        replace(BERT, encoder=own, transform=False, length=21, share=share, next_sentence=True), stream(texts=60)
+    )
+    batch, key = method.batch(shard, jnp.int32(0), jax.random.key(0)), jax.random.key(5)
+    found = jax.jit(method.loss)({}, params.net, params.kept, batch, key)
+    hide_key, _, _, pair_key = jax.random.split(key, 4)
+    follow = random.uniform(pair_key, (4,)) < 0.5
+    told = paired(follow, batch["ids"], jnp.roll(batch["ids"], 1, axis=0), method.ends)
+    hidden = method.hide(hide_key, told.ids)
+    table, segments = (np.asarray(params.net["encoder"][f"{x}_embedding"], np.float64) for x in ("token", "segment"))
+    states = layer_norm(layer_norm(table[np.asarray(hidden.ids)] + segments[np.asarray(told.segments)]))
+    at = states[np.arange(4)[:, None], np.asarray(hidden.places)]
+    losses = -np.take_along_axis(log_chances(params, at), np.asarray(hidden.target)[..., None], -1)[..., 0]
+    weight = np.asarray(hidden.weight)
+    follows = params.net["output"]["follows"]
+    scores = states[:, 0] @ np.asarray(follows["kernel"], np.float64) + np.asarray(follows["bias"], np.float64)
+    of_pairs = -log_softmax(scores, axis=1)[np.arange(4), np.asarray(told.follows)]
+    there = np.asarray(told.weight)
+    assert there.sum() >= 2
+    assert len({*told.follows.tolist()}) == 2
+    value = (losses * weight).sum() / weight.sum() + (of_pairs * there).sum() / there.sum()
+    assert found.value == pytest.approx(value, rel=1e-5)
+    assert found.metrics["loss"] == pytest.approx((losses * weight).sum(), rel=1e-5)
+    right = scores.argmax(1) == np.asarray(told.follows)
+    assert (found.metrics["pairs"], found.metrics["pairs_right"]) == (there.sum(), (right * there).sum())
+
+
+@pytest.mark.slow
+def test_a_model_of_pairs_learns_which_pieces_follow():
+    """Every text is of one kind of words: those of another text differ, so that which pieces belong together can be seen."""
+    rng = np.random.default_rng(0)
+    parts = [[CLS, *(5 + 7 * rng.integers(0, 5) + rng.integers(0, 7, 30)), SEP] for _ in range(300)]
+    tokens, offsets = np.concatenate(parts).astype(np.uint16), np.arange(301) * 32
+    data = TokenStream(tokens, offsets, np.full(300, 30), V, TWO_ENDS, "kinds")
+    own = net(False, hidden_size=32, depth=2, segments=2, positions="learned", pooling="cls")
+    method = replace(BERT, encoder=own, length=16, batch_size=16, next_sentence=True).suited_to(data)
+    result = fit(method, data, Training(epochs=20, learning_rate=5e-3, dense=Dense(warmup=0.1)), seeds=(1,))
+    found = predict(method, result.params[0], data)
+    assert found.pairs > 100
+    assert found.pair_accuracy > 0.8
 
 
 # -- bad input

@@ -145,6 +145,24 @@ def test_the_adaptive_softmax_is_a_distribution_and_trains_what_it_is_measured_b
     assert total == pytest.approx(np.asarray(weight, np.float64) @ wanted, rel=1e-5)
 
 
+def test_a_word_is_first_if_it_is_the_most_likely_of_all(given, adaptive):
+    hidden, table, bias, _, _ = given
+    tails = tuple((3 * lower, words) for lower, words in adaptive.tails)
+    adaptive = adaptive._replace(clusters=2 * adaptive.clusters, tails=tails)
+    chances = probabilities(adaptive, hidden, table, bias)
+    best, second = np.argsort(chances, axis=1)[:, :-3:-1].T
+    first = jax.jit(lambda target: adaptive_scored(hidden, table, bias, target, adaptive, 8)[1])
+    assert first(best).all()
+    assert not first(second).any()
+    # It is not always in the most likely of frequent words and clusters, and may be in any of these.
+    cluster = lambda word: (np.asarray(adaptive.rank)[word, None] >= (10, 30)).sum(-1)
+    sums = np.stack([chances[:, cluster(np.arange(V)) == i].sum(1) for i in (1, 2)], axis=1)
+    frequent = chances[:, np.asarray(adaptive.order)[:10]].max(1)
+    likely = np.where(sums.max(1) > frequent, 1 + sums.argmax(1), 0)
+    assert set(cluster(best)) == {0, 1, 2}
+    assert (cluster(best) != likely).any()
+
+
 def test_the_gradient_of_the_adaptive_softmax_is_its_derivative(given, adaptive):
     hidden, table, bias, target, weight = given
     of = lambda h: (

@@ -7,6 +7,9 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy.special import logsumexp
+from tokenizers import Tokenizer as Core
+from tokenizers import models, pre_tokenizers
 
 import jaxembed
 from jaxembed.cli import main
@@ -184,6 +187,78 @@ def test_a_language_model_goes_on_from_a_checkpoint(bert, tmp_path, monkeypatch)
     without = recipe("bert").with_(start=str(bert), data=str(tmp_path / "texts.txt"), length=8)
     with pytest.raises(ValueError, match="no token that hides a word"):
         without.method.suited_to(without.task.found.train)
+
+
+def test_padding_that_a_checkpoint_does_not_have_is_never_predicted(tmp_path, monkeypatch):
+    """GPT-2's scores are far below 0, which is the score of a row of zeros."""
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    core = Core(models.WordLevel({word: i for i, word in enumerate([*dict.fromkeys(WORDS), "<|endoftext|>"])}))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.add_special_tokens(["<|endoftext|>"])
+    config, tensors = tiny.gpt2(core.get_vocab_size())
+    tensors["wte.weight"] -= 2
+    tensors["ln_f.bias"] += 4
+    gpt2 = tiny.write(tmp_path / "gpt2", config, tensors, core)
+    (tmp_path / "texts.txt").write_text("\n".join(" ".join(group) for group in GROUPS))
+    one = recipe("gpt").with_(start=str(gpt2), data=str(tmp_path / "texts.txt"), length=8, watch=2, dropout=0.0)
+    data = replace(one.task.found.train, marks=replace(one.task.found.train.marks, consecutive=True))
+    method = one.method.suited_to(data)
+    params = jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
+    ids = data.tokens[:9].astype(np.int32)
+    assert data.vocabulary_size == core.get_vocab_size() + 1
+    theirs = np.where(ids == core.get_vocab_size(), 0, ids)  # the first word has changed places with padding
+    scores = tiny.run_gpt2(config, tensors, theirs[:-1]) @ tensors["wte.weight"].T.astype(np.float64)
+    assert scores.max() < -20
+    wanted = logsumexp(scores, axis=1) - scores[np.arange(8), theirs[1:]]
+    found = jax.jit(method.judged, static_argnums=2)(params, ids[None], 8)
+    assert found.weight.all()
+    np.testing.assert_allclose(found.loss[0], wanted, rtol=1e-5)
+    batch = {"ids": ids[None]}
+    assert method.loss({}, params.net, params.kept, batch, jax.random.key(0)).value == pytest.approx(
+        wanted.mean(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("objective", "others"),
+    [
+        ("softmax", {"transform": False}),
+        pytest.param("adaptive_softmax", {"cutoffs": (20,)}, marks=pytest.mark.slow),
+        pytest.param("softmax", {"objective": "adaptive_softmax"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_language_model_goes_on_from_a_run_with_its_output(objective, others, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXEMBED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for name, groups in (("texts", GROUPS), ("others", GROUPS[::-2])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(" ".join(group) for group in groups))
+    small = {"length": 8, "watch": 2, "batch_size": 2, "hidden_size": 8, "depth": 1, "heads": 2, "vocab_size": 60}
+    line = [word for name, x in small.items() for word in (f"--{name.replace('_', '-')}", str(x))]
+    line = ["train", "bert", *line, "--objective", objective, "--cutoffs", "10", "--data", "texts.txt"]
+    assert main([*line, "--learning-rate", "0.1", "--output", "run"]) == 0, capsys.readouterr().err
+    there = Run.open("run/seed-1").encoder()
+    opened.cache_clear()
+    one = recipe("bert").with_(
+        start="run/seed-1", data="others.txt", length=8, watch=2, objective=objective, cutoffs=(10,), vocab_size=60
+    )
+    data = one.task.found.train
+    begun = lambda method: jax.jit(method.init)(jax.random.key(0), method.source(data).constants)
+    method = one.method.suited_to(data)
+    params = begun(method)
+    jax.tree.map(np.testing.assert_array_equal, params.net, there.net)
+    if objective == "adaptive_softmax":  # other texts, other frequencies: the clusters stay what they are
+        np.testing.assert_array_equal(params.kept["order"], there.kept["order"])
+        np.testing.assert_array_equal(params.kept["order"][params.kept["rank"]], np.arange(data.vocabulary_size))
+        assert (np.argsort(-data.counts, kind="stable") != there.kept["order"]).any()
+    # an output of another shape starts anew, and the encoder goes on
+    params = begun(one.method.with_(**others).suited_to(data))
+    jax.tree.map(np.testing.assert_array_equal, params.net["encoder"], there.net["encoder"])
+    assert not np.any(params.net["output"]["bias"])
+    parts = open_parts("run/seed-1")
+    assert method.start_fingerprint == parts.whole_fingerprint != parts.fingerprint
+    parts.output["bias"][3] += 1
+    assert method.start_fingerprint != replace(parts).whole_fingerprint
+    opened.cache_clear()
 
 
 def data_of(n, stream):
