@@ -7,7 +7,7 @@ Local folders hold `<name>/<split>.parquet`, or `<name>/<config>/<split>.parquet
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,6 +152,18 @@ def splits_of(name: str | os.PathLike, config: str | None = None, revision: str 
     with _network(name):
         splits = list(_builder(source).info.splits or ["train"])
     return tuple(sorted(splits, key=lambda split: (split != "train", split)))
+
+
+def has_part(data: str | os.PathLike, split: str, usual: str, there: Sequence[str]) -> bool:
+    """Returns whether the splits `there` of a dataset have one to judge on; if not, a part of its training split serves.
+
+    Raises ValueError where the split that is missing is not called by its usual name: "" stands for a part that is set apart.
+    """
+    if split not in (*there, usual, ""):
+        raise ValueError(
+            f"{data} has no split {split!r}: it has {', '.join(map(repr, there))}; '' sets a share of the training split apart"
+        )
+    return split in there
 
 
 def _places(name: str) -> Iterator[tuple[str, Path]]:

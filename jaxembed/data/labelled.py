@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxembed.data.columns import digest, open_split, read_labels, read_values, rows_of
-from jaxembed.data.hub import splits_of
+from jaxembed.data.hub import has_part, splits_of
 from jaxembed.data.parts import set_apart
 
 TRAIN, DEV, TEST = "train", "validation", "test"
@@ -102,13 +102,8 @@ def read_labelled_parts(
     if len(names) < 2:
         raise ValueError(f"all texts of {data} have one class, {', '.join(names)}: a classifier needs two or more")
     for part in (TEST, DEV):
-        if called[part] in there:
+        if has_part(data, called[part], part, there):
             parts[part] = read_labelled(data, called[part], names=names, **where)
-        elif called[part] not in ("", part):
-            raise ValueError(
-                f"{data} has no split {called[part]!r}: it has {', '.join(map(repr, there))}; '' sets a share of the training "
-                "split apart"
-            )
         else:
             train, apart = set_apart(len(parts[TRAIN]), share)
             if not len(apart):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 
 from jaxembed.data.cache import content_digest
-from jaxembed.data.hub import is_dataset, splits_of
+from jaxembed.data.hub import has_part, is_dataset, splits_of
 from jaxembed.data.inputs import TextInput
 from jaxembed.data.streams import (
     MADE,
@@ -99,8 +99,12 @@ class Texts(Task):
         where: dict[str, Any] = {"column": self.column, **self.origin}
         texts = open_stream(self.data, split=self.split, **where)
         there = splits_of(self.data, self.config, self.revision) if is_dataset(self.data) else ()
-        others = {"dev": self.dev_split, "test": self.test_split}
-        splits = {part: open_stream(self.data, split=name, **where) for part, name in others.items() if name in there}
+        others = {"dev": (self.dev_split, "validation"), "test": (self.test_split, "test")}
+        splits = {
+            part: open_stream(self.data, split=name, **where)
+            for part, (name, usual) in others.items()
+            if has_part(self.data, name, usual, there)
+        }
         apart = [part for part in others if part not in splits]
         n = len(texts)
         some = max(1, round(self.held_out * n))

@@ -176,3 +176,13 @@ def test_longer_rows_are_judged_with_the_parameters_of_shorter_ones(folder):
 def test_vectors_alone_judge_nothing(folder):
     with pytest.raises(ValueError, match="not by vectors"):
         replace(Texts(str(folder))).judge({})
+
+
+def test_a_split_that_is_not_there_is_refused_and_none_is_set_apart(tmp_path):
+    texts = pa.table({"text": [f"a text of number {i}" for i in range(30)]})
+    for split in ("train", "test"):
+        pq.write_table(texts, tmp_path / f"{split}.parquet")
+    with pytest.raises(ValueError, match=r"has no split 'tset': it has 'train', 'test'; '' sets a share"):
+        _ = Texts(str(tmp_path), tokenizer="word", test_split="tset").found
+    found = Texts(str(tmp_path), tokenizer="word", test_split="", held_out=0.1).found
+    assert found.rest[0]["test"].texts == 3
