@@ -1,7 +1,6 @@
 """Names that people type: each has one spelling, and an unknown one gets an error with near matches."""
 
 import difflib
-import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -66,7 +65,8 @@ def as_key(value: object) -> str:
     """How a value is written where it is a key, as it is in tables: 7 and 7.0 as "7", True as "true"."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(math.trunc(value) if isinstance(value, Real) and float(value).is_integer() else value)
+    whole = isinstance(value, Real) and float(value).is_integer()
+    return str(int(value) if whole else value)  # pyright: ignore[reportArgumentType]
 
 
 class Renamed:
