@@ -73,14 +73,15 @@ class Recipe(Chooses):
         """Returns the recipe with the task that the start of its method needs, its tokenizer and size of pictures, and a rate
         of fine-tuning where it is a Transformer or a ViT, which larger rates would make forget.
         """
-        start = self.method.start if isinstance(self.method, EncoderMethod) else None
-        if start is not None and start == getattr(before.method, "start", None):
-            if (other := getattr(self.task, "tokenizer", start)) != start:
-                raise ValueError(
-                    f"the vectors of {start} are those of its own tokens: leave the tokenizer {other!r} out"
-                )
-            return self
+        start, earlier = (one.method.start if isinstance(one.method, EncoderMethod) else None for one in (self, before))
         if start is None:
+            return self
+        if start == earlier:
+            tokenizer = settings(self.task).get("tokenizer")
+            if tokenizer and tokenizer.value != start:
+                raise ValueError(
+                    f"the vectors of {start} are those of its own tokens: leave the tokenizer {tokenizer.value!r} out"
+                )
             return self
         parts = opened(start)
         layered = any(one.encoder.kind in ("transformer", "vit") for one in parts.nets.values())

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ from jaxembed.trained_graph import KnowledgeModel, NodeModel
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors, load_vectors
 
+#: What a method makes of nets, of what is kept beside them, and of examples.
+Function = Callable[[Any, Any, Mapping[str, jax.Array]], jax.Array]
+
 
 class TrainedNet(nnx.Module):
     """A trained method as a Flax module: called with a batch, it gives the vectors, with `train=True` as in training.
@@ -57,13 +60,13 @@ class TrainedNet(nnx.Module):
             setattr(self, name, nnx.Variable(params.kept[name]))
 
     def __call__(
-        self, batch: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None, what: str = "encode"
+        self, batch: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None, function: Function | None = None
     ) -> jax.Array:
         """Vectors `[b, d]` of pixels, uint8 `[b, h, w, c]`, or of token ids, `[b, l]`, which `Model.inputs` makes.
 
         train: dropout, for which `rngs` has the stream "dropout", and statistics of the batch, which move those that are
-        kept; images are not augmented. what: the method's function whose result is wanted, such as a classifier's "logits".
-        Raises ValueError for a batch that is none of what the model takes.
+        kept; images are not augmented. function: that of the method whose result is wanted, such as a classifier's `logits`; None
+        is its `encode`. Raises ValueError for a batch that is none of what the model takes.
         """
         columns = dict(self.columns)
         if batch.ndim not in columns:
@@ -73,7 +76,7 @@ class TrainedNet(nnx.Module):
         net = {name: partial(getattr(self, name), train=train, rngs=rngs) for name in self.nets}
         net |= {name: getattr(self, name)[...] for name in self.learned}
         kept = {name: getattr(self, name)[...] for name in self.carried}
-        return getattr(self.method, what)(net, kept, {columns[batch.ndim]: batch})
+        return (function or self.method.encode)(net, kept, {columns[batch.ndim]: batch})
 
 
 class Model:
@@ -120,12 +123,18 @@ class Model:
 
         Raises ValueError for what the model does not take, a blank text, a picture that cannot be read, and no input at all.
         """
-        vectors, single = self._all("encode", self.vector_size, inputs, batch_size, show_progress_bar, truncate)
+        vectors, single = self._all(None, self.vector_size, inputs, batch_size, show_progress_bar, truncate)
         vectors = _unit(vectors) if normalize or normalize_embeddings else vectors
         return vectors[0] if single else vectors
 
     def _all(
-        self, what: str, width: int, inputs: Any, batch_size: int, show_progress_bar: bool | None, truncate: bool
+        self,
+        function: Function | None,
+        width: int,
+        inputs: Any,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        truncate: bool,
     ) -> tuple[np.ndarray, bool]:
         """What a function of the method makes of inputs, float32 `[n, width]`, and whether a single one was given."""
         things, single = listed(inputs)
@@ -139,7 +148,7 @@ class Model:
         found = np.empty((len(things), width), np.float32)
         with progress_bar(len(things), show_progress_bar) as advance:
             for places, batch in takes.batches(things, size, partial(self._too_long, takes, truncate)):
-                found[places] = np.asarray(_computed(graph, what, state, batch), np.float32)[: len(places)]
+                found[places] = np.asarray(_computed(graph, function, state, batch), np.float32)[: len(places)]
                 advance(len(places))
         return found, single
 
@@ -195,7 +204,9 @@ class ClassifierModel(Model):
         self, inputs: Any, batch_size: int = 32, show_progress_bar: bool | None = None, *, truncate: bool = True
     ) -> np.ndarray:
         """The probability of each class, float32 `[n, classes]`, or `[classes]` of one text; arguments are those of `encode`."""
-        scores, single = self._all("logits", len(self.classes), inputs, batch_size, show_progress_bar, truncate)
+        scores, single = self._all(
+            self.module.method.logits, len(self.classes), inputs, batch_size, show_progress_bar, truncate
+        )
         chances = softmax(scores, axis=1)
         return chances[0] if single else chances
 
@@ -304,8 +315,8 @@ def _shapes(tree: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _computed(graph: Any, what: str, state: Any, batch: jax.Array) -> jax.Array:
-    return nnx.merge(graph, state)(batch, what=what)
+def _computed(graph: Any, function: Function | None, state: Any, batch: jax.Array) -> jax.Array:
+    return nnx.merge(graph, state)(batch, function=function)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
