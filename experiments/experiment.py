@@ -29,7 +29,8 @@ class Preset:
     """What is compared, how far it is changed, and where it goes.
 
     contenders: RECIPE or RECIPE/OBJECTIVE, the lines of the table. changes: settings by name, of every contender that has them;
-    own: more of them for some contenders, by the name before the slash. vary: NAME=VALUE,VALUE,... of contenders.
+    own: more of them for some contenders, by the name before the slash. own_seeds: likewise, for contenders whose runs are long
+    (`--seeds` on the command line is for all). vary: NAME=VALUE,VALUE,... of contenders.
     tune: NAME=VALUE,VALUE,... that each contender is first tried with; own_tune: other values for some, by the name before the
     slash. select: the dev figure by which the best trial is picked.
     """
@@ -39,6 +40,7 @@ class Preset:
     changes: Changes = field(default_factory=dict)
     own: Mapping[str, Changes] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1, 2, 3)
+    own_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     vary: tuple[str, ...] = ()
     grid: str = "full"
     tune: tuple[str, ...] = ()
@@ -126,7 +128,7 @@ class Experiment:
         axes = {kind: read_axes(words, partial(like, recipes), "--tune") for kind, words in preset.own_tune.items()}
         variants = [
             Variant(label, one.method, one.training, factors, tasks[one.task] if several else None,
-                    axes.get(factors["method"]) if preset.tune else None)
+                    axes.get(factors["method"]) if preset.tune else None, preset.own_seeds.get(factors.get("method", label)))
             for label, (one, factors) in found.items()
         ]  # fmt: skip
         first, varied = next(iter(tasks)), " and ".join(preset.vary)
@@ -168,7 +170,7 @@ class Experiment:
             for name in ("results", "seeds", "contenders", "vary", "grid", "tune", "select")
             if getattr(asked, name) is not None
         }
-        own |= {"own_tune": {}} if "tune" in own else {}
+        own |= {f"own_{name}": {} for name in ("tune", "seeds") if name in own}
         return asked, replace(preset, **own), asked_for(asked, known, optional=True)
 
     def run(self, asked: Command, preset: Preset, changes: Changes) -> None:

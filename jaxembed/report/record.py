@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,7 @@ class Record:
     curves: Sequence[str]
     notes: Sequence[str]
     entries: Sequence[Entry]
+    own_seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of labels that are declared to have others
 
     @cached_property
     def finished(self) -> list[Entry]:
@@ -125,6 +126,7 @@ def read_study(folder: str | os.PathLike, allow_missing: bool = False) -> Record
             curves=content.get("curves", ()),
             notes=content.get("notes", ()),
             entries=[_entry(folder, each) for each in content["runs"]],
+            own_seeds=content.get("own_seeds", {}),
         )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -197,8 +199,9 @@ def _check(study: Record, allow_missing: bool) -> None:
 
 
 def same_seeds(study: Record) -> bool:
-    """Returns whether all labels have the same seeds, so that they can be paired."""
-    return len({tuple(sorted(entry.seed for entry in mine)) for mine in study.labels.values()}) == 1
+    """Returns whether all labels have the same seeds, so that they can be paired, but for those declared to have their own."""
+    seeds = {label: sorted(entry.seed for entry in mine) for label, mine in study.labels.items()}
+    return len({tuple(own) for label, own in seeds.items() if own != sorted(study.own_seeds.get(label, ()))}) <= 1
 
 
 def seeds_by_label(study: Record) -> str:

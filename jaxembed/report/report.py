@@ -146,7 +146,8 @@ def _statistics(study: Record, scores: Standings) -> list[str]:
     if len(seeds) < 2:
         sentences = [f"One seed ({seeds[0]}): no interval and no test of significance."]
     else:
-        sentences = [f"Mean ± 95 % interval (Student's t) over seeds {listed(seeds)}."]
+        own = "; ".join(f"{label}: {listed(some)}" for label, some in study.own_seeds.items())
+        sentences = [f"Mean ± 95 % interval (Student's t) over seeds {listed(seeds)}{f' ({own})' if own else ''}."]
     if any(scores.values()):
         several = " of those on the same data" if len(by_data(study.entries)) > 1 else ""
         sentences.append(f"Bold: the best mean{several}.")

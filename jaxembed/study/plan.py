@@ -35,6 +35,8 @@ class Variant:
     data: str | None = None  # the task of this variant, if a study has several
     # Values with which it is tuned, if those of the study (`Study.tune`) do not suit it.
     tune: Mapping[str, Sequence[Any]] | None = None
+    # Its seeds, if those of the study (`Study.seeds`) are too many for it.
+    seeds: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -82,14 +82,19 @@ class Study:
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"two variants of the study {self.name} are called {twice[0]!r}: a label is for one alone")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"a seed stands twice in {self.seeds}")
+        for seeds in (self.seeds, *(seeds_of(one.seeds) for one in self.variants if one.seeds is not None)):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"a seed stands twice in {seeds}")
+            if other := set(seeds) - set(self.seeds):
+                raise ValueError(
+                    f"a variant has the seeds {sorted(other)}, which the study {self.name} lacks: {self.seeds}"
+                )
         unknown = {variant.data for variant in self.variants if variant.data is not None} - set(self.tasks)
         if unknown:
             raise ValueError(
                 f"variants name the data {', '.join(sorted(unknown))}, but the tasks are {', '.join(self.tasks)}"
             )
-        lines = [self._label(run) for run in self.runs if run.seed == self.seeds[0]]
+        lines = [self._label(run) for run in {(run.variant.label, run.task): run for run in self.runs}.values()]
         if again := sorted({line for line in lines if lines.count(line) > 1}):
             raise ValueError(
                 f"two lines of the table of {self.name} would be called {again[0]!r}: change a label or a task"
@@ -111,7 +116,7 @@ class Study:
         return [
             Planned(self.folder / "runs" / place / f"seed-{seed}", variant, seed, task)
             for (variant, task), place in zip(lines, folders, strict=True)
-            for seed in self.seeds
+            for seed in (self.seeds if variant.seeds is None else variant.seeds)
         ]
 
     def _label(self, run: Planned) -> str:
@@ -201,6 +206,7 @@ class Study:
             "name": self.name, "title": self.title or self.name, "columns": dict(self.columns),
             "lower_is_better": list(self.lower_is_better), "unranked": list(self.unranked), "curves": list(self.curves),
             "notes": list(self.notes),
+            "own_seeds": {self._label(run): list(run.variant.seeds) for run in self.runs if run.variant.seeds is not None},
             "runs": [
                 {"folder": run.folder.relative_to(self.folder).as_posix(), "label": self._label(run), "seed": run.seed,
                  "factors": {"data": self._data(run), **as_json(run.variant.factors)}}

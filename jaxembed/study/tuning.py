@@ -61,7 +61,9 @@ def trials(variants: Sequence[Variant], axes: Mapping[str, Sequence[Any]]) -> li
     for variant in variants:
         for point in points(variant, axes):
             label = ", ".join([variant.label, *(f"{name}={short(value)}" for name, value in point.items())])
-            found.append(replace(applied(variant, point), label=label, factors={**variant.factors, **point}))
+            found.append(
+                replace(applied(variant, point), label=label, factors={**variant.factors, **point}, seeds=None)
+            )
     return found
 
 

@@ -363,6 +363,21 @@ def test_seeds_of_numpy_are_seeds(tmp_path):
     assert Run.open(tmp_path / "runs/wide/seed-0").settings["seed"] == 0
 
 
+def test_a_variant_has_seeds_of_its_own_and_the_table_says_so(tmp_path):
+    first, *others = study(tmp_path).variants
+    few = replace(first, seeds=(1,))
+    made = replace(study(tmp_path), variants=[few, *others])
+    made.run(QUIET)
+    assert [run.seed for run in made.runs if run.variant is few] == [1]
+    page = report(tmp_path)
+    assert f"over seeds 1, 2 ({few.label}: 1)" in page
+    assert "UNEVEN" not in page
+    study(tmp_path).run(QUIET)  # the seed that it lacked is trained
+    assert "over seeds 1, 2." in report(tmp_path)
+    with pytest.raises(ValueError, match=r"the seeds \[7\], which the study toys lacks"):
+        replace(study(tmp_path), variants=[replace(few, seeds=(1, 7))])
+
+
 def test_two_processes_do_not_train_the_same(tmp_path):
     with (
         locked(tmp_path / ".lock", "held"),
