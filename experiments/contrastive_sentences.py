@@ -64,7 +64,7 @@ PRESETS = {
         seeds=(1, 2),
     ),
     "sweep": Preset(
-        ("mean_of_skipgram", "bag/infonce"), Path("results/contrastive_sentences_sweep"), {"epochs": 2},
+        ("mean_of_skipgram", "bag/infonce"), Path("results/contrastive_sentences_sweep"), {"epochs": 2}, seeds=(1, 2, 3, 4, 5),
         vary=("batch_size=64,256,1024", "temperature=0.02,0.05,0.1"),
     ),
     "gpu": Preset(
