@@ -1,6 +1,7 @@
 """CBOW on small corpora, the default of `Word2Vec`: what do more passes do, beside gensim's?
 
-    python -m experiments.bench_passes                                  # a quarter of an hour on 2 cores; needs gensim
+    python -m experiments.bench_passes                                  # half an hour on one core; needs gensim
+    python -m experiments.bench_passes --corpora enwik8-text --words 10000000 --passes 5 50 --seeds 1      # an hour more
     python -m experiments.bench_passes --corpora ptb --words 10000 --seeds 1
     python -m experiments.bench_passes --preset smoke --results runs/bench_passes
 
@@ -11,7 +12,9 @@ words after the 30 most frequent ones. Less is better. Expect ours at any number
 Writes table.md and measurements.jsonl.
 """
 
+import itertools
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +37,9 @@ class Settings:
 
     preset: Literal["smoke", "full"] = "full"  # Where the other settings start from.
     results: Path = Path("results/bench_passes")  # Everything is written under this folder.
-    corpora: tuple[str, ...] = ("lee", "ptb", "enwik8-text")  # Datasets of texts, and lee.
-    words: tuple[int, ...] = (10_000, 100_000)  # Of each slice; a corpus that is shorter is taken whole, once.
+    corpora: tuple[str, ...] = ("lee", "ptb", "imdb", "enwik8-text")  # Datasets of texts, and lee.
+    # Of each slice; a corpus that is shorter is taken whole, once. What slices of other sizes gave in an earlier call stays.
+    words: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     passes: tuple[int, ...] = (5, 20, 50)  # Each is a training of its own.
     seeds: tuple[int, ...] = (1, 2)  # Of both sides.
     reference: str = "enwik8-text"  # What the partners come from.
@@ -106,12 +110,15 @@ def slices(settings: Settings, reference: KeyedVectors, corpus: str) -> Iterator
         done.add(size)
         for passes in settings.passes:
             for seed in settings.seeds:
+                begun = time.perf_counter()
                 ours = Word2Vec(texts, epochs=passes, seed=seed).wv
-                pairs = partners(reference, ours.index_to_key)
+                between = time.perf_counter()
                 theirs = Gensim(texts, epochs=passes, seed=seed, workers=2).wv
+                seconds = {"ours, s": between - begun, "gensim, s": time.perf_counter() - between}
+                pairs = partners(reference, ours.index_to_key)
                 about = {"words": size, "vocabulary": len(ours), "pairs": len(pairs), "passes": passes, "seed": seed}
                 same = KeyedVectors([str(key) for key in theirs.index_to_key], np.array(theirs.vectors))
-                yield about | {"ours": mean_rank(ours, pairs), "gensim": mean_rank(same, pairs)}
+                yield about | {"ours": mean_rank(ours, pairs), "gensim": mean_rank(same, pairs)} | seconds
 
 
 def table(rows: list[Row]) -> str:
@@ -123,13 +130,23 @@ def table(rows: list[Row]) -> str:
     lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for corpus, words in dict.fromkeys((row["part"], row["words"]) for row in rows):
         mine = [row for row in rows if (row["part"], row["words"]) == (corpus, words)]
-        mean = lambda side, n, mine=mine: float(np.mean([row[side] for row in mine if row["passes"] == n]))
-        means = {side: [mean(side, n) for n in passes] for side in ("ours", "gensim")}
-        cells = " | ".join(f"{value:.1f}" for side in means.values() for value in side)
-        lines.append(f"| {corpus} | {words:,} | {cells} | {max(means['ours']) / min(means['gensim']):.2f} |")
+        ranks: dict[str, list[float]] = {"ours": [], "gensim": []}
+        cells = []
+        for side, n in itertools.product(ranks, passes):
+            values = [(row[side], row[f"{side}, s"]) for row in mine if row["passes"] == n]
+            rank, seconds = np.mean(values, axis=0) if values else (np.nan, np.nan)
+            cells.append(f"{rank:.1f} ({seconds:.0f} s)" if values else "–")
+            ranks[side] += [rank] if values else []
+        ratio = max(ranks["ours"]) / min(ranks["gensim"])
+        lines.append(f"| {corpus} | {words:,} | {' | '.join(cells)} | {ratio:.2f} |")
     seeds = ", ".join(dict.fromkeys(str(row["seed"]) for row in rows))
-    lines += ["", f"Geometric mean of the rank of a word's partner; less is better. Means over seeds {seeds}. Every training: "
-              f"measurements.jsonl. {' '.join(dict.fromkeys(described(row) for row in rows))}", ""]  # fmt: skip
+    machines = " ".join(dict.fromkeys(described(row) for row in rows))
+    lines += [
+        "",
+        "Geometric mean of the rank of a word's partner, where less is better, and the seconds of the whole call beside it. "
+        f"Means over seeds {seeds}. Every training: measurements.jsonl. {machines}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -137,7 +154,13 @@ def main(settings: Settings) -> None:
     """Measures the corpora one after the other."""
     texts = sentences(settings.reference, 1 << 40 if settings.preset == "full" else 100_000)
     reference = Word2Vec(texts, sg=1, seed=0).wv
-    measure(settings.results, {name: partial(slices, settings, reference, name) for name in settings.corpora}, table)
+
+    def stays(row: Row, part: str) -> bool:
+        again = {sum(map(len, sentences(part, words))) for words in settings.words}
+        return row["part"] != part or row["words"] not in again
+
+    parts = {name: partial(slices, settings, reference, name) for name in settings.corpora}
+    measure(settings.results, parts, table, stays=stays)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxembed.data.text import Corpus
 from jaxembed.methods.words import WordMethod
 from jaxembed.ranges import Count
+from jaxembed.sampling import random, windows
 from jaxembed.scores import dot, weighted_sums
-from jaxembed.training.method import Lookups, Loss
+from jaxembed.training.method import Lookups, Loss, Shard
 from jaxembed.training.settings import Training
 
 # corpora with this many words are not repeated; the usual number of passes; the most sweeps of a pass
@@ -32,13 +33,14 @@ class CBOW(WordMethod):
     def training_for(self, corpus: Corpus, training: Training) -> Training:
         """Chooses more sweeps and more damping for small corpora, if the training leaves them open (0).
 
-        A small corpus needs more updates than a few passes bring, and steps that shrink sooner: nearly all of its words
-        are rare, and with the steps of a large corpus every further pass makes their vectors worse. The rules were
-        fitted to slices of 10 thousand to a million words and 5 to 50 passes (results/bench_passes has some).
+        A small corpus needs more updates than a few passes bring, and steps that shrink as much sooner: else further passes
+        make vectors worse. The rules were fitted to slices of 10 thousand to a million words, 5 to 50 passes
+        (results/bench_passes).
         """
-        few = min(max(1.0, LARGE / max(len(corpus.tokens), 1)) ** 0.6, MOST)
+        words = max(len(corpus.tokens), 1)
+        few = min(USUAL * (LARGE / words) ** 0.6, MOST) if words < LARGE else 1
         sweeps = training.sweeps or max(1, round(few * USUAL / max(training.epochs, USUAL)))
-        damping = training.damping or max(1.0, sweeps * training.epochs / USUAL) * min(few, 4.0)
+        damping = training.damping or max(1.0, sweeps * training.epochs / USUAL)
         return replace(training, sweeps=sweeps, damping=damping)
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:
@@ -50,12 +52,28 @@ class CBOW(WordMethod):
         centres = ("out", self.centres(batch["tokens"]))
         return {"neighbours": neighbours, "centres": centres, others: ("out", batch[others])}
 
+    def batch(self, shard: Shard, step: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Like Skip-gram's, with `reach [B, block]`: each token sees neighbours up to this distance.
+
+        word2vec draws a window for each token. Skip-gram may weigh each pair by its chance instead, since its loss is a sum
+        of pairs. CBOW may not: means over expected windows are too much alike, and small corpora are learned by heart.
+        """
+        found = super().batch(shard, step, key)
+        if not self.shrink_windows:
+            return found
+        drawn = random.uniform(jax.random.fold_in(key, 1), (len(found["tokens"]), self.block))
+        return found | {"reach": 1 + (drawn * self.window).astype(jnp.int32)}
+
     def context(self, rows: dict[str, jax.Array], batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Returns what each token is predicted from, `[B, tiles, T, d]`, and 1 for tokens that have a neighbour, else 0."""
-        weight = self.pair_weights(batch, self.band(self.cbow_mean))  # [B, tiles, L, T]
+        widest = windows.window_weights(self.tile, self.window, self.halo, shrink=False)
+        weight = self.pair_weights(batch, widest)  # [B, tiles, L, T]
+        if "reach" in batch:
+            distance = windows.distances(self.tile, self.halo).T[None, None]  # [1, 1, L, T]
+            weight = jnp.where(distance <= self.centre_tiles(batch["reach"])[:, :, None], weight, 0)
         present = (jnp.sum(weight, -2) > 0).astype(jnp.float32)
-        if self.cbow_mean:  # at the border of a document the mean is over fewer neighbours
-            weight /= jnp.maximum(jnp.sum(weight, -2, keepdims=True), 1e-9)
+        if self.cbow_mean:  # at the border of a tile or a document the mean is over fewer neighbours
+            weight = (weight > 0) / jnp.maximum(jnp.sum(weight > 0, -2, keepdims=True), 1).astype(jnp.float32)
         return weighted_sums(weight, self.halo_tiles(rows["neighbours"])), present
 
     def loss(self, rows: dict[str, jax.Array], net, kept, batch: dict[str, jax.Array], key) -> Loss:

@@ -41,7 +41,7 @@ class GraphMethod(SkipGram):
         """Like Method's: blocks and tiles follow from what is drawn."""
         return replace(self, **values)
 
-    def band(self, mean: bool = False) -> np.ndarray:
+    def band(self) -> np.ndarray:
         """As of Skip-gram; no pair is lost at the borders of what is drawn, so that none weighs more for it."""
         return windows.window_weights(self.tile, self.window, self.halo, self.shrink_windows, moving=False)
 
@@ -192,9 +192,9 @@ class LINE(GraphMethod):
         ends = links["ends"][negatives.draw(draw_key, table, (rows,))]
         return _stream(ends, jnp.broadcast_to(jnp.arange(rows, dtype=jnp.int32)[:, None], (rows, 2)), order_key)
 
-    def band(self, mean: bool = False) -> np.ndarray:
+    def band(self) -> np.ndarray:
         """As of Skip-gram; one way only the first end of a link sees the second."""
-        weights = super().band(mean)
+        weights = super().band()
         return np.triu(weights) if self.one_way else weights
 
     def lookups(self, batch: dict[str, jax.Array]) -> Lookups:

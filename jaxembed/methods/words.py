@@ -207,10 +207,9 @@ class WordMethod(Method):
         width = self.tile + 2 * self.halo
         return jnp.stack([halo[:, start : start + width] for start in range(0, self.block, self.tile)], 1)
 
-    def band(self, mean: bool = False) -> np.ndarray:
-        """Returns the weight of each pair of a tile and what it sees (of a mean): float32 `[tile, tile + 2 * halo]`."""
-        weights = windows.mean_window_weights if mean else windows.window_weights
-        return weights(self.tile, self.window, self.halo, self.shrink_windows)
+    def band(self) -> np.ndarray:
+        """Returns the weight of each pair of a tile and what it sees: float32 `[tile, tile + 2 * halo]`."""
+        return windows.window_weights(self.tile, self.window, self.halo, self.shrink_windows)
 
     def pair_weights(self, batch: dict[str, jax.Array], band: np.ndarray) -> jax.Array:
         """Returns `band.T` where neighbour and centre share a document, else 0: `[B, tiles, tile + 2 * halo, tile]`.

@@ -101,23 +101,10 @@ def window_weights(block: int, window: int, halo: int, shrink: bool = True, movi
     a pair at distance d is seen with probability `1 - (d - halo) / block`, and its weight is divided by that. Where borders are
     not `moving`, as those of walks, which no pair crosses, it is not.
     """
-    distance = _distances(block, halo)
+    distance = distances(block, halo)
     seen = 1 - np.maximum(distance - halo, 0) / block if moving else 1.0
     used = np.clip((window + 1 - distance) / window, 0, 1) if shrink else distance <= window
     return np.where(distance > 0, used / seen, 0).astype(np.float32)
-
-
-def mean_window_weights(block: int, window: int, halo: int, shrink: bool = True) -> np.ndarray:
-    """Expected weight of each neighbour in CBOW's *mean* over a shrinking window: float32 `[block, block + 2 * halo]`.
-
-    A neighbour at distance d is used when the drawn window b >= d, and is then one of 2 b: `sum_{b >= d} 1 / (2 b window)`.
-    Without `shrink` it is always one of 2 * window. A full row sums to 1.
-    """
-    distance = _distances(block, halo)
-    chances = 1 / (2 * window * np.arange(1, window + 1))
-    tail = np.cumsum(chances[::-1])[::-1] if shrink else np.full(window, 1 / (2 * window))  # tail[d - 1]
-    inside = (distance > 0) & (distance <= window)
-    return np.where(inside, tail[np.clip(distance, 1, window) - 1], 0).astype(np.float32)
 
 
 def expected_pairs(
@@ -141,7 +128,8 @@ def expected_pairs(
     return pairs
 
 
-def _distances(block: int, halo: int) -> np.ndarray:
+def distances(block: int, halo: int) -> np.ndarray:
+    """How far each token of a block is from each that the block sees: `[block, block + 2 * halo]`."""
     return np.abs(np.arange(block + 2 * halo)[None, :] - np.arange(block)[:, None] - halo)
 
 

@@ -178,11 +178,6 @@ def skipgram_step(method, name, batch, tables, counts):
     return loss, pairs, moved
 
 
-def cbow_share(window, distance):
-    """Mean over every window that may be drawn of a neighbour's share in the mean."""
-    return sum(1 / (2 * b) for b in range(distance, window + 1)) / window
-
-
 def cbow_step(method, name, batch, tables, counts):
     """`(loss, tokens with a neighbour, new tables)` of CBOW after one step of SGD."""
     vectors, outputs = tables["in"], tables["out"]
@@ -190,16 +185,12 @@ def cbow_step(method, name, batch, tables, counts):
     window, loss, centres = method.window, 0.0, 0
     tokens, documents = np.asarray(batch["tokens"]), np.asarray(batch["documents"])
     for b, i in np.ndindex(len(tokens), method.block):
-        near = list(neighbours(documents[b], i + window, window))
+        near = list(neighbours(documents[b], i + window, int(batch["reach"][b, i])))
         if not near:
             continue
         centres += 1
         centre, ids = tokens[b, i + window], tokens[b, [j for j, _ in near]]
-        if method.cbow_mean:
-            share = np.array([cbow_share(window, d) for _, d in near])
-            share /= share.sum()
-        else:
-            share = np.array([(window + 1 - d) / window for _, d in near])
+        share = np.full(len(near), 1 / len(near) if method.cbow_mean else 1.0)
         context = share @ vectors[ids]
         if name == "hierarchical_softmax":
             on = np.asarray(batch["turns"][b, i]) != 0
