@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxembed.data.inputs import TextInput
-from jaxembed.data.tokens import Tokenizer
+from jaxembed.data.tokens import Tokenizer, padding_first
 from jaxembed.encoders.positions import sinusoidal
 from jaxembed.files import write_bytes, write_text
 from jaxembed.pretrained import Part, names, open_parts
@@ -162,7 +162,7 @@ def _write(folder: Path, tensors: Mapping[str, np.ndarray], files: Mapping[str, 
 
 def _own_ids(table: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Rows in the order of the tokenizer's ids: here 0 and the id of padding have changed places."""
-    return names.words(len(table), tokenizer.pad).back(table, 1)[0]
+    return table[padding_first(len(table), tokenizer.pad)]
 
 
 def _needed(tokenizer: Tokenizer) -> int:

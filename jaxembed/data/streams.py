@@ -19,7 +19,7 @@ import numpy as np
 from jaxembed.data.cache import cached, content_digest
 from jaxembed.data.text import open_texts
 from jaxembed.data.tokenise import CHUNK_BYTES, TextColumn, TextFile, TextFolder
-from jaxembed.data.tokens import Tokenizer, read_tokenizer, train_tokenizer
+from jaxembed.data.tokens import Tokenizer, padding_first, read_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     import datasets
@@ -168,8 +168,8 @@ def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -
     """
     if tokenizer.cls is None or tokenizer.sep is None:
         raise ValueError("the tokenizer has no tokens at both ends of a text: choose them by with_ends(tokenizer)")
-    swapped: dict[Any, Any] = {0: tokenizer.pad, tokenizer.pad: 0, None: -1}
-    cls, sep, mask = (swapped.get(i, i) for i in (tokenizer.cls, tokenizer.sep, mask_of(tokenizer)))
+    order, named = padding_first(len(tokenizer), tokenizer.pad), (tokenizer.cls, tokenizer.sep, mask_of(tokenizer))
+    cls, sep, mask = (-1 if i is None else int(order[i]) for i in named)
     source = f"{texts.source.digest()} {texts.most}"
     key = content_digest(repr((FORMAT, source, tokenizer.fingerprint)))
     of: dict[str, Any] = {
@@ -184,14 +184,14 @@ def read_stream(texts: Texts, tokenizer: Tokenizer, consecutive: bool = False) -
 def _write(texts: Texts, tokenizer: Tokenizer, folder: Path) -> None:
     dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
     ends: Any = (tokenizer.cls, tokenizer.sep)
-    one_end, swap = ends[0] == ends[1], _swap(tokenizer, dtype)
+    one_end, order = ends[0] == ends[1], padding_first(len(tokenizer), tokenizer.pad).astype(dtype)
     marks, spelt = {*ends, tokenizer.pad, mask_of(tokenizer)} - {tokenizer.unk}, _spelt_unknown(tokenizer)
     checksum, lengths, words, unknown = 0, [1] if one_end else [0], [], []
     with open(folder / "tokens", "wb") as file:
 
         def write(ids: Sequence[int]) -> None:
             nonlocal checksum
-            part = swap[np.asarray(ids, np.int64)]
+            part = order[np.asarray(ids, np.int64)]
             file.write(part.data)
             checksum = zlib.crc32(part.data, checksum)
 
@@ -228,12 +228,6 @@ def _spelt_unknown(tokenizer: Tokenizer) -> str | None:
     """The word that texts may hold and that is the tokenizer's own for what it cannot spell, such as Penn Treebank's <unk>."""
     name = None if tokenizer.unk is None else tokenizer.core.id_to_token(tokenizer.unk)
     return name if name and tokenizer.core.encode(name, add_special_tokens=False).ids == [tokenizer.unk] else None
-
-
-def _swap(tokenizer: Tokenizer, dtype: Any) -> np.ndarray:
-    ids = np.arange(len(tokenizer), dtype=dtype)
-    ids[[0, tokenizer.pad]] = ids[[tokenizer.pad, 0]]
-    return ids
 
 
 def _read(folder: Path, size: int, **of: Any) -> TokenStream:

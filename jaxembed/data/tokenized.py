@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxembed.data.pairs import ImageTexts, Sentences, row_ids
-from jaxembed.data.tokens import Tokenizer, Tokens, encode
+from jaxembed.data.tokens import Tokenizer, Tokens, encode, padding_first
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,8 @@ def token_groups(
     told_apart = row_ids(ids)
     numbers[sentences.group, place] = told_apart[: len(sentences)]
     negatives, hard = (x[len(sentences) :] if sentences.negatives else None for x in (ids, told_apart))
-    swapped = {0: tokenizer.pad, tokenizer.pad: 0}  # as `padded_by_zero` does
-    named = (tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.unk)
-    special = tuple(sorted({swapped.get(i, i) for i in named if i is not None}))
+    named = {tokenizer.pad, tokenizer.cls, tokenizer.sep, tokenizer.unk} - {None}
+    special = tuple(sorted(padding_first(len(tokenizer), tokenizer.pad)[list(named)].tolist()))
     return TokenGroups(
         packed, sizes, numbers, len(tokenizer), negatives, start, tokens.truncated, max_length, special, hard
     )
@@ -115,7 +114,4 @@ def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 def padded_by_zero(tokens: Tokens, tokenizer: Tokenizer) -> np.ndarray:
     """Returns ids `[n, l]` in which 0 is padding, since encoders mask by 0; the id 0 and the padding's change places."""
-    if tokenizer.pad == 0:
-        return tokens.ids
-    swapped = np.where(tokens.ids == 0, tokenizer.pad, np.where(tokens.ids == tokenizer.pad, 0, tokens.ids))
-    return swapped.astype(np.int32)
+    return padding_first(len(tokenizer), tokenizer.pad)[tokens.ids]

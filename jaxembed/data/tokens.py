@@ -116,6 +116,16 @@ class Tokens:
         return {"texts": len(self), "longest": self.ids.shape[1], "tokens": int(self.lengths.sum()), **counts}
 
 
+def padding_first(size: int, pad: int) -> np.ndarray:
+    """The id that encoders know each of `size` ids by, int32: they mask by 0, so that 0 and `pad` change places.
+
+    The order is its own inverse, and serves for ids as for rows of a table.
+    """
+    order = np.arange(size, dtype=np.int32)
+    order[[0, pad]] = pad, 0
+    return order
+
+
 def train_tokenizer(
     texts: Iterable[str],
     *,

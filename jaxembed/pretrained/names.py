@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxembed.data.tokens import padding_first
 from jaxembed.encoders.functional import Encoder, Variables
 from jaxembed.sampling.random import key_of
 
@@ -59,24 +60,17 @@ def words(rows: int, pad: int) -> Layout:
     A `pad` behind the last row is a token more, with a vector of zeros.
     """
     size = max(rows, pad + 1)
+    order = padding_first(size, pad)
 
     def into(x: np.ndarray) -> np.ndarray:
-        return _swapped(np.concatenate([x, np.zeros((size - len(x), x.shape[1]), x.dtype)]), pad)
+        return np.concatenate([x, np.zeros((size - len(x), x.shape[1]), x.dtype)])[order]
 
-    return Layout(into, lambda x, n: [_swapped(x, pad)[:rows]])
+    return Layout(into, lambda x, n: [x[order][:rows]])
 
 
 def behind(first: int) -> Layout:
     """Rows of which theirs are preceded by `first` others, which mean nothing: RoBERTa's positions."""
     return Layout(lambda x: x[first:], lambda x, n: [np.concatenate([np.zeros((first, x.shape[1]), x.dtype), x])])
-
-
-def _swapped(x: np.ndarray, pad: int) -> np.ndarray:
-    if pad == 0:
-        return x
-    order = np.arange(len(x))
-    order[[0, pad]] = pad, 0
-    return x[order]
 
 
 def linear(*names: str, turned: bool = True) -> Names:
