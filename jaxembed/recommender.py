@@ -43,6 +43,8 @@ class Recommender:
         Raises KeyError with near matches for an unknown id; ValueError where not one of the two is given, for k below 1, and
         where a method knows its own users alone, or nothing is known of a user.
         """
+        if user is not None and not isinstance(user, str | int | np.integer):
+            raise ValueError(f"a user is one id, not a {type(user).__name__}: give items as history=[...]")
         if (user is None) == (history is None):
             raise ValueError("give a user, or a history of items, and not both")
         if k < 1:
@@ -51,10 +53,11 @@ class Recommender:
             raise ValueError(f"a history is a list of items, not {history!r}")
         seen = self._rows(user) if history is None else self._history.examples([list(history)])["items"][0]
         seen = seen[seen >= 0]
+        if not len(seen) and user is None:
+            raise ValueError("the history is empty")
         if not len(seen):
-            raise ValueError(
-                "the history is empty" if user is None else f"nothing is known of the user {user}: give a history"
-            )
+            instead = ": give a history" if self.method.from_history else f", and {self.method.needs_user()}"
+            raise ValueError(f"the user {user} has no item in the training data{instead}")
         if history is not None and not self.method.from_history:
             raise self.method.needs_user()
         if self.method.from_history:

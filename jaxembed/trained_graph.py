@@ -1,5 +1,6 @@
 """Use of a finished run of a graph: which entities complete a fact, and what are the vectors of nodes that are new?"""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,7 +63,14 @@ class KnowledgeModel:
         return [Answer(self.graph.entities[i], float(scores[i]), known.get(int(i))) for i in best]
 
     def _scores(self, asked: str, relation: str, back: bool) -> np.ndarray:
-        ids = (np.array([self._entities[asked]]), np.array([self._relations[relation]]))
+        entity, number = self._entities[asked], self._relations[relation]
+        trained = self.graph.split("train")
+        for name, known in ((asked, trained[:, [HEAD, TAIL]] == entity), (relation, trained[:, RELATION] == number)):
+            if not known.any():
+                warnings.warn(
+                    f"no fact to train on has {name!r}: its vector is random, and so are these scores", stacklevel=4
+                )
+        ids = np.array([entity]), np.array([number])
         return np.asarray(_answered(self.method, back, self.params, *map(np.int32, ids)))[0]
 
     def _known(self, asked: str, relation: str, back: bool) -> dict[int, str]:

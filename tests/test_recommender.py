@@ -9,6 +9,7 @@ from jaxembed.data.histories import HistoryInput
 from jaxembed.data.interactions import Interactions
 from jaxembed.methods.clicks import LogisticRegression
 from jaxembed.methods.closed_form import ItemCosine, Popularity
+from jaxembed.methods.recommend import MF
 from jaxembed.sampling.random import key_of
 from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
@@ -44,8 +45,9 @@ def test_an_item_never_seen_says_nothing_of_who_has_it():
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"user": "zoe"}, ValueError, "nothing is known of the user zoe: give a history"),
+        ({"user": "zoe"}, ValueError, "the user zoe has no item in the training data: give a history"),
         ({"history": []}, ValueError, "the history is empty"),
+        ({"user": ["apple"]}, ValueError, r"a user is one id, not a list: give items as history="),
         ({"user": "an"}, KeyError, "'an' is not among the 4 keys: did you mean 'ann'"),
         ({"history": ["aple"]}, KeyError, "'aple' is not among the 4 keys: did you mean 'apple'"),
         ({"user": "ann", "history": ["apple"]}, ValueError, "give a user, or a history of items, and not both"),
@@ -54,6 +56,17 @@ def test_an_item_never_seen_says_nothing_of_who_has_it():
 def test_users_and_items_that_are_not_known_are_told(given, error, message):
     with pytest.raises(error, match=message):
         model(ItemCosine(vector_size=2)).recommend(**given)
+
+
+def test_who_has_nothing_is_not_sent_for_a_history_that_would_be_refused():
+    params = Params(dict.fromkeys(("user", "item"), np.zeros((4, 4), np.float32)))
+    keys = [*(f"user/{one}" for one in IDS[0]), *(f"item/{one}" for one in IDS[1])]
+    vectors = KeyedVectors(keys, np.zeros((8, 4)))
+    found = jaxembed.Recommender(MF(), params, HistoryInput(KNOWN, np.unique(TRAIN.item)), vectors)
+    with pytest.raises(
+        ValueError, match="zoe has no item in the training data, and MF knows the users of its training data"
+    ):
+        found.recommend("zoe")
 
 
 def test_a_value_never_seen_counts_as_unknown_in_clicks():

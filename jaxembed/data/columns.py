@@ -157,7 +157,7 @@ def read_table(
     `read_delimited` and `text_of` do.
     """
     if isinstance(data, str | os.PathLike) and (file := text_of(data, split)):
-        found, lines = read_delimited(file, columns, usual)
+        found, lines = read_delimited(file, columns, usual, hint)
         return Table(found, os.fspath(file), {"file": file.name}, lines)
     opened = open_split(data, split, config, revision)
     rows = rows_of(opened, columns, hints=dict.fromkeys(columns, hint))

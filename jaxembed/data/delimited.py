@@ -52,7 +52,9 @@ def _is_text(path: Path) -> bool:
     return _ending(path) in DELIMITERS and path.is_file()
 
 
-def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequence[str] = ()) -> tuple[Any, np.ndarray]:
+def read_delimited(
+    path: str | os.PathLike, names: Sequence[str], usual: Sequence[str] = (), hint: str = ""
+) -> tuple[Any, np.ndarray]:
     """The columns called `names`, an Arrow table of texts, and the line that each row stands in, int64 [n].
 
     The first line names the columns. A file without such a line is read by the places of its columns, "0", "1" and so on, or
@@ -71,7 +73,7 @@ def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequenc
         top, first = next(rows, (0, []))
         if not first:
             raise ValueError(f"{path} has no rows")
-        places, bare = _places(path, first, names, usual)
+        places, bare = _places(path, first, names, usual, hint)
         rows = chain([(top, first)], rows) if bare else rows
         columns, lines = [[] for _ in names], []
         while part := list(islice(rows, _AT_ONCE)):
@@ -87,7 +89,9 @@ def read_delimited(path: str | os.PathLike, names: Sequence[str], usual: Sequenc
     return pa.table(dict(zip(names, map(pa.chunked_array, columns), strict=True))), np.concatenate(lines)
 
 
-def _places(path: Path, first: Sequence[str], names: Sequence[str], usual: Sequence[str]) -> tuple[list[int], bool]:
+def _places(
+    path: Path, first: Sequence[str], names: Sequence[str], usual: Sequence[str], hint: str
+) -> tuple[list[int], bool]:
     """Where the wanted columns stand, and whether the first line is a row like the others."""
     there = [field.strip() for field in first]
     if all(name.isdecimal() for name in names):
@@ -98,7 +102,7 @@ def _places(path: Path, first: Sequence[str], names: Sequence[str], usual: Seque
         parted = "" if len(first) > 1 else f" (its fields are parted by {DELIMITERS[_ending(path)]!r})"
         raise ValueError(
             f"{path} has no column {absent[0]!r}: its first line is {' | '.join(first):.60}{parted}; name columns that stand "
-            "there, or 0, 1 and so on where that line names none"
+            f"there, or 0, 1 and so on where that line names none{hint}"
         )
     return [there.index(name) for name in names], bare
 

@@ -68,6 +68,12 @@ class Fields:
         """Returns some of the rows, as a part of that name."""
         return replace(self, ids=self.ids[rows], label=self.label[rows], origin=self.origin | {"part": part})
 
+    def among(self, train: "Fields") -> "Fields":
+        """Returns the same rows with values that do not occur in `train` as unknown ones."""
+        met = np.zeros(self.rows, bool)
+        met[train.ids] = True
+        return replace(self, ids=np.where(met[self.ids], self.ids, self.offsets[:-1]).astype(np.int32))
+
     def summary(self) -> dict[str, Any]:
         """Returns what a run's environment.json records of its data."""
         sizes = {"rows": len(self), "values": self.rows, "positive": float(self.label.mean()) if len(self) else None}
@@ -88,7 +94,11 @@ def read_fields(
 
     if not fields or len({*fields, label}) < len(fields) + 1:
         raise ValueError("name one field or more, each once, and another column as the label")
-    table = read_table(data, [*fields, label], split=split, config=config, revision=revision)
+    hint = (
+        "; name the columns of your fields (--fields) and of clicks (--label). A table without clicks, where every row is a user "
+        "with an item, is for mf, lightgcn and two_tower"
+    )
+    table = read_table(data, [*fields, label], split=split, config=config, revision=revision, hint=hint)
     labels = read_numbers(table, label)
     if len(wrong := np.flatnonzero((labels != 0) & (labels != 1))):
         raise ValueError(f"{table.where(int(wrong[0]))} has the {label} {labels[wrong[0]]:g}: labels are 0 and 1")
@@ -103,8 +113,11 @@ def read_fields(
     return replace(found, ids=(np.stack(ids, 1) + found.offsets[:-1]).astype(np.int32), label=labels.astype(np.float32))
 
 
-def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
-    """Splits rows into two parts: a `share` of them is held out by a hash of their positions; None if there are none."""
+def held_out(data: Fields, share: float, name: str = "dev") -> tuple[Fields, Fields | None]:
+    """Splits rows into two parts: a `share` of them is held out by a hash of their positions; None if there are none.
+
+    `name` is that of the second part. Raises ValueError if no row is left in the first.
+    """
     x = np.arange(len(data), dtype=np.uint64)
     with np.errstate(over="ignore"):
         x = (x + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -114,7 +127,7 @@ def held_out(data: Fields, share: float) -> tuple[Fields, Fields | None]:
         return data.take(np.arange(len(data)), "train"), None
     if apart.all():
         raise ValueError("nothing is left to train on: lower validation")
-    return data.take(np.flatnonzero(~apart), "train"), data.take(np.flatnonzero(apart), "dev")
+    return data.take(np.flatnonzero(~apart), "train"), data.take(np.flatnonzero(apart), name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,7 +184,9 @@ def _read(
     **origin: Any,
 ) -> _Raw:
     columns = [user, item, *([rating] if rating else []), *([time] if time else [])]
-    table = read_table(data, columns, split=split, **origin)
+    hint = "; name those of users and items (--user, --item)"
+    hint += ", or of times (--time). A table without times is trained on with --time None --hold share" if time else ""
+    table = read_table(data, columns, split=split, hint=hint, **origin)
     ids = [read_ids(table, name) for name in (user, item)]
     times = read_times(table, time) if time else None
     kept = np.arange(len(table))
@@ -214,7 +216,10 @@ def read_interactions(
     if hold not in ("share", "last"):
         raise ValueError(f"hold must be 'share' or 'last', not {hold!r}")
     if hold == "last" and time is None:
-        raise ValueError("hold='last' takes what a user had last: name the column of times (time)")
+        raise ValueError(
+            "hold='last' takes what a user had last: name the column of times (time), or take a share of each user's items "
+            "(hold='share')"
+        )
     how: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "least": least_rating,
                            "config": config, "revision": revision}  # fmt: skip
     train = _read(data, split, **how)

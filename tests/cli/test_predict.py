@@ -87,6 +87,33 @@ def test_slips_are_told(run, capsys):
         model.predict_head("in", "lnd 0")
 
 
+def test_what_no_fact_to_train_on_has_is_told(tmp_path):
+    for split, facts in {
+        "train": "a\tlikes\tb\nb\tlikes\tc\n",
+        "validation": "a\tlikes\tc\n",
+        "test": "a\thates\td\n",
+    }.items():
+        (tmp_path / f"{split}.tsv").write_text("head\trelation\ttail\n" + facts)
+    line = [
+        "train",
+        "distmult",
+        "--data",
+        str(tmp_path),
+        "--vector-size",
+        "4",
+        "--epochs",
+        "1",
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    assert main(line) == 0
+    model = jaxembed.load(tmp_path / "o" / "seed-1")
+    for (head, relation), name in ((("a", "hates"), "hates"), (("d", "likes"), "d")):
+        with pytest.warns(UserWarning, match=f"no fact to train on has '{name}': its vector is random"):
+            model.predict_tail(head, relation)
+    model.predict_tail("a", "likes")  # without a warning
+
+
 def test_names_come_back_in_the_vectors(run, capsys):
     model = jaxembed.load(run)
     assert sorted(model.entities.index_to_key) == sorted(f"{kind} {i}" for kind in ("city", "land") for i in range(12))

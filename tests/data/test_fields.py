@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxembed.data.fields import FieldsInput, held_out, read_fields
+from jaxembed.data.fields import Fields, FieldsInput, held_out, read_fields
+from jaxembed.tasks.clicks import Clicks
 
 
 def write(folder, name, **columns):
@@ -50,6 +53,22 @@ def test_a_share_is_held_out_by_place(data):
     assert len(rest) + len(dev) == 6000
     assert abs(len(dev) - 600) < 80
     assert held_out(train, 0.0)[1] is None
+
+
+def test_a_single_table_is_divided_and_what_only_the_test_has_is_unknown(tmp_path):
+    path = tmp_path / "clicks.csv"
+    path.write_text("city,clicked\n" + "".join(f"{'abc'[i % 3]},{i % 2}\n" for i in range(299)) + "once,1\n" * 40)
+    task = Clicks(data=str(path), fields=("city",), label="clicked", test_split=None, validation=0.0)
+    found = task.read()
+    assert len(found.train) + len(found.rest) == 339
+    assert abs(len(found.rest) - 68) < 25
+    alone = Fields(("city",), (("a", "b"),), np.int32([[1], [2], [2]]), np.float32([1, 0, 1]))
+    np.testing.assert_array_equal(alone.among(alone.take(np.array([0]), "train")).ids, [[1], [0], [0]])
+    path.write_text("city,clicked\na,1\n")
+    with pytest.raises(ValueError, match="too few rows to set some apart for the test"):
+        task.read()
+    with pytest.raises(ValueError, match=r"name the columns of your fields \(--fields\) and of clicks \(--label\)"):
+        replace(task, fields=("town",)).read()
 
 
 def test_odd_rows(tmp_path):
