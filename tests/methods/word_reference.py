@@ -190,8 +190,8 @@ def cbow_step(method, name, batch, tables, counts):
             continue
         centres += 1
         centre, ids = tokens[b, i + window], tokens[b, [j for j, _ in near]]
-        share = np.full(len(near), 1 / len(near) if method.cbow_mean else 1.0)
-        context = share @ vectors[ids]
+        context = vectors[ids].mean(0) if method.cbow_mean else vectors[ids].sum(0)
+        share = 1 / (window + 1) if method.cbow_mean else 1.0  # of the gradient, for each neighbour
         if name == "hierarchical_softmax":
             on = np.asarray(batch["turns"][b, i]) != 0
             nodes, turns = np.asarray(batch["nodes"][b, i])[on], np.asarray(batch["turns"][b, i], np.float64)[on]
@@ -208,7 +208,7 @@ def cbow_step(method, name, batch, tables, counts):
             to_context = d_pos @ outputs[[centre]] + d_neg @ outputs[others]
             np.subtract.at(moved["out"], [centre], RATE * d_pos[:, None] * context)
             np.subtract.at(moved["out"], others, RATE * d_neg[:, None] * context)
-        np.subtract.at(moved["in"], ids, RATE * share[:, None] * to_context)
+        np.subtract.at(moved["in"], ids, RATE * share * to_context)
     return loss, centres, moved
 
 
