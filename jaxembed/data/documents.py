@@ -16,6 +16,7 @@ from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.tokenise import parts_of
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.files import write_text
+from jaxembed.formats import check_keys
 
 if TYPE_CHECKING:
     import os
@@ -52,12 +53,16 @@ class Documents:
 
     @classmethod
     def of(cls, corpus: Corpus, names: Sequence[str] | None = None, **known: Any) -> "Documents":
-        """Gives each document of a corpus a vector, under its name or number. Raises ValueError for a name that occurs twice."""
+        """Gives each document of a corpus a vector, under its name or number.
+
+        Raises ValueError for a name that occurs twice, or that no file could hold.
+        """
         names = tuple(map(str, range(corpus.documents))) if names is None else tuple(names)
         if len(set(names)) < len(names):
             seen: set[str] = set()
             twice = next(name for name in names if name in seen or seen.add(name))
             raise ValueError(f"two documents have the name {twice!r}: give each its own, or none")
+        check_keys(names)
         each = np.arange(corpus.documents, dtype=np.int32)
         return cls(corpus, names, each, each, **known)
 
@@ -66,7 +71,8 @@ class Documents:
         """Reads documents with tags, and gives each tag a vector; documents that share a tag train the same vector.
 
         Tags that are whole numbers are the rows of their vectors, as in gensim. `settings` are those of `read_corpus`. Raises
-        ValueError for a document without a tag, and for tags of which some are numbers and others are not.
+        ValueError for a document without a tag, and for tags of which some are numbers and others are not, or that no file
+        could hold.
         """
         tags: list[tuple[int, str | int]] = []
 
@@ -92,6 +98,7 @@ class Documents:
             place: dict[str, int] = {}
             row = np.array([place.setdefault(str(tag), len(place)) for _, tag in tags], np.int32)
             names = tuple(place)
+            check_keys(names)
         return cls(corpus, names, np.array([number for number, _ in tags], np.int32), row)
 
     @cached_property

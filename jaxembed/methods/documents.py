@@ -15,7 +15,7 @@ from jaxembed.data.text import Corpus
 from jaxembed.encoders.tables import SkipGramModel
 from jaxembed.methods.cbow import CBOW
 from jaxembed.methods.skipgram import SkipGram
-from jaxembed.methods.words import WordMethod
+from jaxembed.methods.words import FEW, WordMethod
 from jaxembed.ranges import Checked, Count, Positive, Range
 from jaxembed.sampling import negatives, random, windows
 from jaxembed.scores import weighted_sums
@@ -68,11 +68,17 @@ class DocumentMethod(WordMethod):
         return Documents.of(data) if isinstance(data, Corpus) else data
 
     def suited_to(self, documents: Documents) -> Self:
-        """Chooses steps small enough that a pass has a few hundred of them. Raises ValueError if no document has a known word."""
+        """Chooses steps small enough that a pass has hundreds. Raises ValueError if no word is left to learn from."""
         words = np.diff(documents.corpus.offsets)[documents.document]
         pieces = int((-(-words // self.block)).sum())
         if not pieces:
             raise ValueError("there is nothing to train on: no document holds a word of the vocabulary")
+        counts = documents.corpus.vocabulary.counts
+        if (left := float(counts @ windows.keep_probability(counts, self.sample))) < FEW:
+            raise ValueError(
+                f"there is nothing to train on: subsampling with sample={self.sample:g} leaves {left:.2g} words of "
+                f"{len(documents.corpus.tokens):,} in a pass. Pass sample=0, or more documents"
+            )
         return replace(self, step_tokens=self.block * max(1, min(self._blocks, pieces // 200)))
 
     def source(self, documents: Documents) -> Source:

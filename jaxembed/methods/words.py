@@ -19,7 +19,7 @@ from jaxembed.tables import lanes
 from jaxembed.training.method import Method, Params, Shard, Source, Static, share_of
 
 #: Number of pairs that a pass must have on average. With fewer, subsampling leaves nothing in most passes.
-_FEW = 0.25
+FEW = 0.25
 
 SMALLEST = 64  # number of tokens in a step if the corpus is short
 
@@ -85,8 +85,8 @@ class WordMethod(Method):
 
     def _check_pairs(self, corpus: Corpus) -> None:
         keep = windows.keep_probability(corpus.vocabulary.counts, self.sample)
-        pairs = windows.expected_pairs(corpus.tokens, corpus.offsets, keep, _FEW, min(self.shard_tokens, 1 << 16))
-        if pairs >= _FEW:
+        pairs = windows.expected_pairs(corpus.tokens, corpus.offsets, keep, FEW, min(self.shard_tokens, 1 << 16))
+        if pairs >= FEW:
             return
         if np.diff(corpus.offsets).max(initial=0) < 2:
             raise ValueError(
@@ -103,8 +103,8 @@ class WordMethod(Method):
         out = params.tables["out"]
         if not (out.any() if start is None else (out != start.tables["out"]).any()):
             raise ValueError(
-                f"nothing was trained: subsampling with sample={self.sample:g} left no pair of neighbours. Pass sample=0, "
-                "more epochs or a larger corpus"
+                f"nothing was trained: subsampling with sample={self.sample:g} left nothing to learn from. Pass sample=0, more "
+                "epochs or a larger corpus"
             )
 
     def with_(self, **values: Any) -> Self:

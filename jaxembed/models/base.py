@@ -13,6 +13,7 @@ from jaxembed import __version__
 from jaxembed.data.text import Corpus, read_corpus
 from jaxembed.data.vocabulary import Vocabulary
 from jaxembed.models.saved import Saved, read_model, write_model
+from jaxembed.ranges import Range
 from jaxembed.training.loop import Result, fit
 from jaxembed.training.method import Params
 from jaxembed.training.settings import Training
@@ -25,6 +26,16 @@ STATE = ("corpus_count", "corpus_total_words", "train_count")
 _NO_SETTINGS = {
     "self", "sentences", "corpus_file", "trim_rule", "callbacks", "hashfxn", "null_word", "sorted_vocab", "others",
 }  # fmt: skip
+
+
+_WHOLE = {
+    "min_count": 0,
+    "max_final_vocab": 1,
+    "max_vocab_size": 1,
+    "workers": 1,
+    "negative": 0,
+}  # and the least of each
+_SWITCHES = ("sg", "hs", "cbow_mean", "dm", "dm_mean", "dm_concat", "dbow_words")
 
 
 class Model:
@@ -58,6 +69,18 @@ class Model:
     def settings(cls) -> set[str]:
         """The names of the arguments that say what a model is."""
         raise NotImplementedError
+
+    def _check(self, **rates: Any) -> None:
+        """Raises ValueError for the first argument out of its range, under gensim's name; rates: the step at start and end."""
+        of = lambda name: getattr(self, name, None)
+        for name, least in _WHOLE.items():
+            if of(name) is not None:
+                Range(least=least).check(name, of(name), whole=True)
+        for name in _SWITCHES:
+            if of(name) not in (None, 0, 1):
+                raise ValueError(f"{name} must be 0 or 1, not {of(name)!r}")
+        for name, rate in rates.items():
+            (Range(least=0) if name == "min_alpha" else Range(above=0)).check(name, rate)
 
     def get_latest_training_loss(self) -> float:
         """Mean loss of the last epoch (gensim gives a sum, in float32): of all steps with `compute_loss` or callbacks."""

@@ -1,6 +1,7 @@
 """`Doc2Vec` with gensim's names: a thin front over the engine."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -193,6 +194,7 @@ class Doc2Vec(Gone, Model):
     def _training(self, epochs: int | None, start_alpha: float | None, end_alpha: float | None) -> Training:
         start = self.alpha if start_alpha is None else start_alpha
         end = self.min_alpha if end_alpha is None else end_alpha
+        self._check(alpha=start, min_alpha=end)
         usual = recipe("doc2vec_dm" if self.method and self.dm else "doc2vec").training
         epochs = self.epochs if epochs is None else epochs
         return replace(usual, epochs=epochs, learning_rate=self._rate(start), final_rate=end / start)
@@ -211,6 +213,10 @@ class Doc2Vec(Gone, Model):
             super()._put(np.asarray(params.tables["in"])[:, : self.vector_size], params)
 
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
+        try:
+            result.method.check_learned(result.params[0], start[0] if start else None)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=4)
         self._learned = {name: table for name, table in result.params[0].tables.items() if name != "document"}
 
     # -- what was learned

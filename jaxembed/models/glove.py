@@ -55,6 +55,7 @@ class GloVe(Model):
         self.epochs, self.learning_rate = epochs, learning_rate
         self.workers, self.callbacks = workers, callbacks
         self._tables: Mapping[str, jax.Array] | None = None
+        self._check()
         _ = self.method, self._training(None, None)  # settings are checked before anything is read
         if sentences is not None or corpus_file is not None:
             self.build_vocab(sentences, corpus_file)

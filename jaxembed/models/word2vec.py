@@ -149,12 +149,13 @@ class Word2Vec(Gone, Model):
         corpus_file: str | os.PathLike | None = None,
         update: bool = False,
         progress_per: int = 10_000,
+        keep_raw_vocab: bool = False,
         trim_rule: Rule | None = None,
     ) -> None:
         """Reads the corpus, which `train` then trains on, and forgets what was learned before.
 
         update: keep the words there are, and what was learned of them; words of this corpus that pass `min_count` (or
-        `trim_rule`) join them. progress_per: accepted; no progress is logged.
+        `trim_rule`) join them. progress_per, keep_raw_vocab: accepted, without effect.
         """
         source = self._source(corpus_iterable, corpus_file)
         most = self._most_words()
@@ -254,8 +255,7 @@ class Word2Vec(Gone, Model):
         epochs = self.epochs if epochs is None else epochs
         start = self.alpha if start_alpha is None else start_alpha
         end = self.min_alpha if end_alpha is None else end_alpha
-        if start <= 0:
-            raise ValueError(f"alpha must be above 0, not {start}")
+        self._check(alpha=start, min_alpha=end)
         usual = recipe(self._recipe).training
         rate = start / ALPHA * usual.learning_rate
         return replace(usual, epochs=epochs, learning_rate=rate, final_rate=end / start)

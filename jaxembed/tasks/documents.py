@@ -91,7 +91,8 @@ class Documents(Task):
         return there, documents.labels[there]
 
     def product(self, method: Any, params: Any, vectors: np.ndarray) -> KeyedVectors:
-        """Returns the vectors of the documents by their names."""
+        """Returns the vectors of the documents by their names. Raises ValueError if nothing was trained."""
+        method.check_learned(params)
         return KeyedVectors(self.found.train.names, vectors)
 
     def judge(self, vectors: dict[str, np.ndarray]) -> Figures:

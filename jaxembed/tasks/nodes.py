@@ -149,6 +149,10 @@ class Nodes(Task):
         labels, part = self._graph.labels, self._graph.part
         if labels is None or not labels.any():
             return dict.fromkeys(self.columns.values(), "the nodes have no groups")
+        if (names := labels.any(0)).sum() == 1 and labels.any(1).all():
+            return dict.fromkeys(
+                self.columns.values(), f"all nodes are of the group {int(names.argmax())}: there is no other"
+            )
         if self._by_parts:
             if (labels.sum(1) > 1).any():
                 return dict.fromkeys(self.columns.values(), "nodes have several groups: judge them by shares")

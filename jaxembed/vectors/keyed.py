@@ -29,6 +29,7 @@ class KeyedVectors(Search):
     syn0 = Renamed("vectors")
     syn0norm = Renamed("get_normed_vectors()")
     vectors_norm = Renamed("get_normed_vectors()")
+    clear_sims = Renamed("nothing: searches follow every change of the vectors")
     init_sims = Renamed("unit_normalize_all() to scale the vectors; nothing else is needed before a search")
     word_vec = Renamed("get_vector()")
     words_closer_than = Renamed("closer_than()")

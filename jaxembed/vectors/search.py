@@ -99,7 +99,9 @@ class Search(Table):
         """`most_similar` to one key."""
         return self.most_similar([key], topn=topn, restrict_vocab=restrict_vocab)
 
-    similar_by_word = similar_by_key
+    def similar_by_word(self, word: Key, topn: int | None = 10, restrict_vocab: int | None = None):
+        """`most_similar` to one word."""
+        return self.most_similar([word], topn=topn, restrict_vocab=restrict_vocab)
 
     def similar_by_vector(self, vector: np.ndarray, topn: int | None = 10, restrict_vocab: int | None = None):
         """`most_similar` to one vector [d]."""
@@ -178,7 +180,8 @@ class Search(Table):
         """The one of `keys_list` whose cosine to `key1` is highest."""
         if not len(keys_list):
             raise ValueError("keys_list is empty; give at least one key to choose from")
-        return max(keys_list, key=lambda key: self.similarity(key1, key))
+        _finite(self.get_vector(key1))
+        return max(self._known(keys_list), key=lambda key: self.similarity(key1, key))
 
     def relative_cosine_similarity(self, wa: Key, wb: Key, topn: int = 10) -> float:
         """The cosine of two keys, divided by the sum of those of `wa` and its `topn` neighbours (Leeuwenberg et al. 2016).

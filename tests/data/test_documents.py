@@ -101,7 +101,9 @@ def test_tags_are_names_or_rows():
     ("documents", "message"),
     [([["a", "b"]], "must be a TaggedDocument"), ([TaggedDocument(["a"], [])], "needs a list of tags"),
      ([TaggedDocument(["a"], "x")], "needs a list of tags"), ([TaggedDocument(["a"], [-1])], "cannot be -1"),
-     ([TaggedDocument(["a"], [1]), TaggedDocument(["a"], ["x"])], "one kind of them")],
+     ([TaggedDocument(["a"], [1]), TaggedDocument(["a"], ["x"])], "one kind of them"),
+     ([TaggedDocument(["a"], ["x\ny"])], "holds a line break"),
+     ([TaggedDocument(["a"], ["\ud800"])], "half of a surrogate pair")],
 )  # fmt: skip
 def test_bad_tags_are_errors(documents, message):
     with pytest.raises(ValueError, match=message):

@@ -236,6 +236,9 @@ def test_nothing_to_train_on_is_an_error():
     empty = replace(corpus, tokens=corpus.tokens[:0], offsets=np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="no document holds a word"):
         DBOW().suited_to(Documents.of(empty))
+    for method in (DBOW(sample=1e-9), DBOW(sample=1e-9, dbow_words=True), DM(sample=1e-9)):
+        with pytest.raises(ValueError, match=r"subsampling with sample=1e-09 leaves .* of 2 in a pass"):
+            method.suited_to(Documents.of(corpus))
 
 
 def test_windows_of_dm_are_those_of_words():

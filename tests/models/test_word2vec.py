@@ -4,7 +4,7 @@ import gensim
 import numpy as np
 import pytest
 
-from jaxembed import GloVe, Word2Vec
+from jaxembed import Doc2Vec, GloVe, Word2Vec
 from jaxembed.data import read_corpus
 from jaxembed.data.hub import BUILTIN
 from jaxembed.models import base
@@ -181,6 +181,28 @@ def test_each_call_of_train_draws_anew(few, monkeypatch):
     assert seeds[0] == (model.seed,)
     with pytest.raises(ValueError, match="alpha must be above 0"):
         model.train(few, start_alpha=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_final_vocab": 1.5}, "max_final_vocab must be a whole number at least 1, not 1.5"),
+        ({"max_vocab_size": -5}, "max_vocab_size must be at least 1, not -5"),
+        ({"min_count": 1.5}, "min_count must be a whole number"),
+        ({"negative": 1.5}, "negative must be a whole number"),
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"sg": 7}, "sg must be 0 or 1, not 7"),
+        ({"cbow_mean": 3}, "cbow_mean must be 0 or 1, not 3"),
+        ({"min_alpha": -1}, "min_alpha must be at least 0, not -1"),
+        ({"alpha": float("nan")}, "alpha must be above 0, not nan"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_by_the_names_that_gensim_gives_them(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Word2Vec(**settings)
+    if {"sg", "cbow_mean", "max_vocab_size"}.isdisjoint(settings):
+        with pytest.raises(ValueError, match=message):
+            Doc2Vec(**settings)
 
 
 @pytest.mark.slow

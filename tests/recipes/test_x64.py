@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from jaxembed.recipes import RECIPES
+
 from .contract import GROUPS
 
 SCRIPT = Path(__file__).with_name("x64_runs.py")
 KINDS = {"words": GROUPS["words"], "images": GROUPS["images"] + GROUPS["views"], "sentences": GROUPS["sentences"],
          "pairs": GROUPS["pairs"], "facts": GROUPS["facts"], "interactions": GROUPS["interactions"],
          "clicks": GROUPS["clicks"], "nodes": GROUPS["nodes"], "texts": GROUPS["texts"],
-         "classes": GROUPS["classes"]}  # fmt: skip
+         "classes": GROUPS["classes"], "documents": GROUPS["documents"]}  # fmt: skip
+
+
+def test_every_recipe_is_of_a_kind():
+    assert {name for kind in KINDS.values() for name in kind} == {*RECIPES}
 
 
 @pytest.mark.slow

@@ -100,6 +100,12 @@ def test_what_cannot_be_measured_is_said_before(table, tmp_path):
     links.write_text("source,target\na,b\nb,c\n")
     bare = Nodes(str(links), judged="parts", nodes=None)
     assert set(bare.unmeasurable().values()) == {"the nodes have no groups"}
+    known = pq.read_table(f"{table}/nodes.parquet").set_column(2, "label", pa.array([1] * 22))
+    pq.write_table(known, f"{table}/nodes.parquet")
+    alike = Nodes(table)
+    assert alike.unmeasurable() == dict.fromkeys(
+        alike.columns.values(), "all nodes are of the group 0: there is no other"
+    )
     with pytest.raises(ValueError, match="there are none: name a column"):
         _ = Nodes(str(links), judged="parts", nodes=None, inductive=True).found
     about = tmp_path / "nodes.csv"

@@ -62,6 +62,7 @@ def test_vectors_that_are_not_finite_are_never_found(pair, bad):
         assert call(with_bad) == call(good)
     words = ["w1", "w2", "w3", "w4"]
     assert with_bad.doesnt_match(["bad", *words]) == good.doesnt_match(words)
+    assert with_bad.most_similar_to_given("w1", ["bad", "w2", "w3"]) == good.most_similar_to_given("w1", ["w2", "w3"])
     assert with_bad.n_similarity(["bad", "w1"], ["w2"]) == good.n_similarity(["w1"], ["w2"])
     for call in (with_bad.most_similar, with_bad.most_similar_cosmul, lambda key: with_bad.most_similar(["w1", key])):
         with pytest.raises(ValueError, match="not finite"):
