@@ -17,8 +17,6 @@ class Gone:
     evaluate_word_analogies = Renamed("model.wv.evaluate_word_analogies()")
     evaluate_word_pairs = Renamed("model.wv.evaluate_word_pairs()")
     wmdistance = Renamed("model.wv.wmdistance()")
-        "nothing: word mover's distance is in gensim, which opens what model.wv.save_word2vec_format() writes"
-    )
     doesnt_match = Renamed("model.wv.doesnt_match()")
     index2word = Renamed("model.wv.index_to_key")
     init_sims = Renamed("nothing: vectors need no preparation before a search")
