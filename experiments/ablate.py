@@ -72,10 +72,10 @@ class Ablation(Experiment):
         """As an experiment's; `--method` is its only contender."""
         return super().parse(["--contenders" if word == "--method" else word for word in line])
 
-    def run(self, asked: Command, preset: Preset, changes: Changes) -> None:
+    def run(self, command: Command, preset: Preset, changes: Changes) -> None:
         """As an experiment's, and one table per factor."""
-        super().run(asked, preset, changes)
-        if asked.dry_run:
+        super().run(command, preset, changes)
+        if command.dry_run:
             return
         base = self.start(preset, changes)
         axes = self.axes(base, preset)

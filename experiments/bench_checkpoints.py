@@ -228,12 +228,12 @@ def speed(settings: Settings, name: str) -> Iterator[Row]:
     texts = [*pairs.a, *pairs.b][: settings.texts]
     model: Any = load(name)
     library: Any = SentenceTransformer(name, device="cpu")
-    sides: dict[str, Callable[..., Any]] = {"ours": model.encode, "sentence_transformers": library.encode}
-    for encode in sides.values():  # compiles, here, and warms up
+    libraries: dict[str, Callable[..., Any]] = {"ours": model.encode, "sentence_transformers": library.encode}
+    for encode in libraries.values():  # compiles, here, and warms up
         encode(texts, batch_size=settings.batch_size, show_progress_bar=False)
     for turn in range(settings.rounds):
         row: Row = {"turn": turn, "texts": len(texts), "batch_size": settings.batch_size}
-        for side, encode in list(sides.items())[:: 1 if turn % 2 == 0 else -1]:
+        for side, encode in list(libraries.items())[:: 1 if turn % 2 == 0 else -1]:
             begun = time.perf_counter()
             encode(texts, batch_size=settings.batch_size, show_progress_bar=False)
             row[side] = len(texts) / (time.perf_counter() - begun)

@@ -142,9 +142,9 @@ def quality(one: Recipe, vectors: np.ndarray) -> Row:
 
 def turns(part: Part, settings: Settings) -> Iterator[Row]:
     """Ours, then gensim's, and so on."""
-    asked = ", ".join(f"{name}={getattr(settings, name)!r}" for name in ("graph", "texts", "workers"))
+    arguments = ", ".join(f"{name}={getattr(settings, name)!r}" for name in ("graph", "texts", "workers"))
     for who, call in (("ours", "ours"), (PEER, "theirs")) * settings.turns:
-        code = f"from experiments.bench_gensim import *; print(json.dumps({call}({part!r}, Settings({asked}))))"
+        code = f"from experiments.bench_gensim import *; print(json.dumps({call}({part!r}, Settings({arguments}))))"
         done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
         yield {"who": who} | json.loads(done.stdout.splitlines()[-1])
 
@@ -186,8 +186,8 @@ def main(settings: Settings) -> None:
     """Measures the parts; ends with a line if gensim is not installed."""
     if importlib.util.find_spec("gensim") is None:
         sys.exit("bench_gensim: gensim is not installed: pip install .[bench]")
-    made = {part: partial(turns, part, settings) for part in settings.parts}
-    measure(settings.results, made, partial(table, settings))
+    parts = {part: partial(turns, part, settings) for part in settings.parts}
+    measure(settings.results, parts, partial(table, settings))
 
 
 if __name__ == "__main__":

@@ -126,10 +126,10 @@ def _factory(data: Triples, facts: np.ndarray, inverse: bool = False) -> Any:
 def passes(settings: Settings) -> Iterator[Row]:
     """Turns of ours and of PyKEEN's, each in a process of its own."""
     names = ("data", "rank", "batch_size", "passes")
-    asked = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
+    arguments = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
     for turn in range(settings.turns):
         for who, call in (("ours", "ours"), (PEER, "theirs")):
-            code = f"from experiments.bench_knowledge import *; print({call}(Settings({asked})))"
+            code = f"from experiments.bench_knowledge import *; print({call}(Settings({arguments})))"
             done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
             seconds = json.loads(done.stdout.splitlines()[-1])
             yield {"who": who, "turn": turn + 1, "seconds": statistics.median(seconds[1:]), "passes": seconds}
@@ -203,8 +203,8 @@ def main(settings: Settings) -> None:
     """Measures the parts; ends with a line where PyKEEN is not installed."""
     if importlib.util.find_spec("pykeen") is None:
         sys.exit("bench_knowledge: pykeen is not installed: pip install .[bench]")
-    made = {"pass": partial(passes, settings), "ranks": partial(ranks, settings)}
-    measure(settings.results, {name: made[name] for name in settings.parts}, partial(table, settings))
+    parts = {"pass": partial(passes, settings), "ranks": partial(ranks, settings)}
+    measure(settings.results, {name: parts[name] for name in settings.parts}, partial(table, settings))
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def call(who: str, kind: str, path: str, seed: int, alpha: float | None = None) 
     row |= quality(KeyedVectors([str(word) for word in model.wv.index_to_key], np.array(model.wv.vectors)))
     if kind != "glove" and alpha is None:
         start = time.perf_counter()
-        told = {"total_words": int(model.corpus_total_words or 0), "total_examples": model.corpus_count}
-        model.train(corpus_file=path, epochs=2, **told)
+        totals = {"total_words": int(model.corpus_total_words or 0), "total_examples": model.corpus_count}
+        model.train(corpus_file=path, epochs=2, **totals)
         row["two more"] = time.perf_counter() - start
     print(json.dumps(row))
 
@@ -268,12 +268,12 @@ def table(settings: Settings, rows: list[Row]) -> str:
     lines = ["# Word vectors by the calls that people make: speed, quality, memory", ""]
     peers = {"skipgram": "gensim", "cbow": "gensim", "fasttext": "gensim", "glove": STANFORD}
     for part, peer in peers.items():
-        sides = [who for who in ("ours", peer) if values(part, who, "whole")]
-        if "ours" not in sides:
+        libraries = [who for who in ("ours", peer) if values(part, who, "whole")]
+        if "ours" not in libraries:
             continue
         columns = ["", "epochs", "whole call, s", "two more, s", *BENCHMARKS, "mean", "test halves", "peak", "seeds"]
         lines += [f"## {part}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-        for who in sides:
+        for who in libraries:
             own = partial(values, part, who)
             mean = lambda name, own=own: statistics.mean(own(name))
             middle = lambda name, own=own: f"{statistics.median(own(name)):.1f}" if own(name) else ""
@@ -303,10 +303,10 @@ def table(settings: Settings, rows: list[Row]) -> str:
         "counting": "co-occurrences, window 10",
     }.items():
         times = {who: values(part, who, "seconds") for who in ("ours", "gensim", STANFORD)}
-        told = [f"{who} {statistics.median(found):.1f} s" for who, found in times.items() if found]
-        lines += [f"{part} {what}: {', '.join(told)}.", ""] if told else []
-    sides = {row["who"] for row in rows if row["part"] not in ("counting", "glove")}
-    if sides == {"ours"}:
+        medians = [f"{who} {statistics.median(found):.1f} s" for who, found in times.items() if found]
+        lines += [f"{part} {what}: {', '.join(medians)}.", ""] if medians else []
+    libraries = {row["who"] for row in rows if row["part"] not in ("counting", "glove")}
+    if libraries == {"ours"}:
         lines += [NO_GENSIM, ""]
     unique = lambda figures: "; ".join(dict.fromkeys(str(figure) for figure in figures))
     machines = [f"{row['machine']['cpu']}, {row['machine']['cores']} cores" for row in rows]

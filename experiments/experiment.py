@@ -94,17 +94,17 @@ class Experiment:
 
     def contender(self, label: str, preset: Preset, changes: Changes | None = None) -> Recipe:
         """The recipe of a label under a preset and `changes` of the command line."""
-        made = self.base(label)
+        found = self.base(label)
         for some in (preset.changes, preset.own.get(label.partition("/")[0], {}), changes or {}):
-            if not made.method.trained:  # how the others are trained is no business of what is not
-                known = settings(made)
+            if not found.method.trained:  # how the others are trained is no business of what is not
+                known = settings(found)
                 some = {
                     name: value
                     for name, value in some.items()
                     if name not in known or known[name].path[0] != "training"
                 }
-            made = changed(made, some, skip_absent=True)
-        return made
+            found = changed(found, some, skip_absent=True)
+        return found
 
     def lines(self, preset: Preset, changes: Changes) -> dict[str, tuple[Recipe, dict[str, Any]]]:
         """The lines of the table: each recipe by its label, with the factors that tell it from the others."""
@@ -160,26 +160,26 @@ class Experiment:
         for own in kinds.values():
             known = {**settings(changed(own, given, skip_absent=True)), **known}
         choice = ("preset", Literal[tuple(self.presets)], name)  # pyright: ignore[reportInvalidTypeForm]
-        made: Any = make_dataclass(
+        kind: Any = make_dataclass(
             "Experiment", [choice, *own_options(Command), *options(known, optional=True)], frozen=True
         )
         words = switched_off(line, known)
-        asked = tyro.cli(made, args=words, description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
+        command = tyro.cli(kind, args=words, description=self.about, config=(tyro.conf.FlagCreatePairsOff,))
         own = {
-            name: getattr(asked, name)
+            name: getattr(command, name)
             for name in ("results", "seeds", "contenders", "vary", "grid", "tune", "select")
-            if getattr(asked, name) is not None
+            if getattr(command, name) is not None
         }
         own |= {f"own_{name}": {} for name in ("tune", "seeds") if name in own}
-        return asked, replace(preset, **own), asked_for(asked, known, optional=True)
+        return command, replace(preset, **own), asked_for(command, known, optional=True)
 
-    def run(self, asked: Command, preset: Preset, changes: Changes) -> None:
+    def run(self, command: Command, preset: Preset, changes: Changes) -> None:
         """Trains what is missing of the study, writes its tables and plots, and prints them."""
         study = self.study(preset, changes)
-        if asked.dry_run:
+        if command.dry_run:
             print(study.dry_run())
             return
-        study.run(Options.of(asked))
+        study.run(Options.of(command))
         if not is_first():
             return
         if study.tune:
@@ -196,10 +196,10 @@ class Experiment:
         """The whole command: parses, runs, and tells errors in one line."""
         write_any_letter()
         try:
-            asked, preset, changes = self.parse(sys.argv[1:] if line is None else line)
-            start(deterministic=asked.deterministic)
+            command, preset, changes = self.parse(sys.argv[1:] if line is None else line)
+            start(deterministic=command.deterministic)
             initialize()
-            self.run(asked, preset, changes)
+            self.run(command, preset, changes)
         except Interrupted as stopped:
             sys.stderr.write(f"{self.name}: {stopped}\n")
             sys.exit(130)

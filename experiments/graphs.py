@@ -147,9 +147,9 @@ def draw_nodes(folder: Path, task: Nodes, runs: Mapping[str, Path]) -> None:
     placed = {label: in_plane(Run.open(run).vectors().vectors) for label, run in kept.items()}
     whole = task.found.rest[0]
     groups = {name: of for name, of in zip(whole.label_names, whole.labels.T, strict=True) if of.any()}
-    how = next(iter(placed.values()))[1]
+    projection = next(iter(placed.values()))[1]
     panels = {label: places for label, (places, _) in placed.items()}
-    plot_plane(folder / "nodes.png", panels, groups, f"Nodes of {task.data} by {how}; colours are groups")
+    plot_plane(folder / "nodes.png", panels, groups, f"Nodes of {task.data} by {projection}; colours are groups")
 
 
 def in_plane(vectors: np.ndarray) -> tuple[np.ndarray, str]:

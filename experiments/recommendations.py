@@ -77,8 +77,8 @@ def notes(recipes: Mapping[str, Any]) -> list[str]:
                 "part, by one to three seeds; the other contenders have not had such a search."
             )
         return lines
-    told = {"share": "a share of each user's items, by a hash", "last": "each user's last item but one"}[task.hold]
-    apart = f"set apart for validation: {told}" if task.validation else "all training items are trained on"
+    held = {"share": "a share of each user's items, by a hash", "last": "each user's last item but one"}[task.hold]
+    apart = f"set apart for validation: {held}" if task.validation else "all training items are trained on"
     return [
         f"Full ranking of all items that somebody has in training, without those of the user; {apart}. recall@{task.k}: of a "
         "user's test items; nDCG: binary gains; MRR: of the first test item. Means over the users with training items.",

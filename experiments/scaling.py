@@ -136,9 +136,9 @@ def graph(rows: int, facts: int) -> Triples:
     """A made-up graph: facts of 100 relations. There are no more than eight an entity, for real graphs are sparse."""
     count = min(facts, 8 * rows)
     ends = zipf(rows, 2 * count, 2).reshape(2, -1)
-    made = np.stack([ends[0], zipf(100, count, 3), ends[1]], 1)
+    triples = np.stack([ends[0], zipf(100, count, 3), ends[1]], 1)
     names = tuple(map(str, range(rows))), tuple(map(str, range(100)))
-    return Triples(*names, made, made[:0], made[:0], f"zipf-{rows}-{count}")
+    return Triples(*names, triples, triples[:0], triples[:0], f"zipf-{rows}-{count}")
 
 
 def links(rows: int, number: int) -> Graph:

@@ -325,8 +325,8 @@ def similarity(sources: Sources, line: Line, name: str, parts: Mapping[str, Scor
     """Spearman's rho of cosines with the scores of the test pairs."""
     known, test = parts[TRAIN], parts[TEST]
     encode = sources.encode(line, [*known.a, *known.b])
-    sides = [encode(side) for side in (test.a, test.b)]
-    a, b = (side if isinstance(side, np.ndarray) else side.toarray() for side in sides)
+    encoded = [encode(side) for side in (test.a, test.b)]
+    a, b = (side if isinstance(side, np.ndarray) else side.toarray() for side in encoded)
     yield {"data": name, "row": line.name, "how": "cosine", "spearman": sts_spearman(a, b, test.scores)}
 
 

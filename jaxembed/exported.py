@@ -84,8 +84,8 @@ def _bert(net: Part, text: TextInput) -> tuple[Mapping[str, np.ndarray], Mapping
         "sep_token": tokenizer.sep,
         "unk_token": tokenizer.unk,
     }
-    told = {name: tokenizer.core.id_to_token(i) for name, i in ends.items() if i is not None}
-    if not told.get("pad_token"):
+    special = {name: tokenizer.core.id_to_token(i) for name, i in ends.items() if i is not None}
+    if not special.get("pad_token"):
         raise ValueError("the tokenizer has no token of padding, which BERT needs")
     modules = ["Transformer", "Pooling", *["Normalize"] * spec["normalize"]]
     flags = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
@@ -94,9 +94,9 @@ def _bert(net: Part, text: TextInput) -> tuple[Mapping[str, np.ndarray], Mapping
         "config.json": config | {"pad_token_id": tokenizer.pad},
         "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
         "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, "padding_side": "right", **told,
+            "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, "padding_side": "right", **special,
         },
-        "special_tokens_map.json": told,
+        "special_tokens_map.json": special,
         "1_Pooling/config.json": {"word_embedding_dimension": width, **pooling},
         "modules.json": modules,
     }  # fmt: skip

@@ -54,18 +54,18 @@ class KnowledgeModel:
         """How well a fact suits the model, more is better; scores of one question are compared with each other."""
         return float(self._scores(head, relation, back=False)[self._entities[tail]])
 
-    def _best(self, asked: str, relation: str, k: int, back: bool) -> list[Answer]:
+    def _best(self, given: str, relation: str, k: int, back: bool) -> list[Answer]:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        scores = self._scores(asked, relation, back)
-        known = self._known(asked, relation, back)
+        scores = self._scores(given, relation, back)
+        known = self._known(given, relation, back)
         best = np.argsort(-scores, kind="stable")[:k]
         return [Answer(self.graph.entities[i], float(scores[i]), known.get(int(i))) for i in best]
 
-    def _scores(self, asked: str, relation: str, back: bool) -> np.ndarray:
-        entity, number = self._entities[asked], self._relations[relation]
+    def _scores(self, given: str, relation: str, back: bool) -> np.ndarray:
+        entity, number = self._entities[given], self._relations[relation]
         trained = self.graph.split("train")
-        for name, known in ((asked, trained[:, [HEAD, TAIL]] == entity), (relation, trained[:, RELATION] == number)):
+        for name, known in ((given, trained[:, [HEAD, TAIL]] == entity), (relation, trained[:, RELATION] == number)):
             if not known.any():
                 warnings.warn(
                     f"no fact to train on has {name!r}: its vector is random, and so are these scores", stacklevel=4
@@ -73,20 +73,20 @@ class KnowledgeModel:
         ids = np.array([entity]), np.array([number])
         return np.asarray(_answered(self.method, back, self.params, *map(np.int32, ids)))[0]
 
-    def _known(self, asked: str, relation: str, back: bool) -> dict[int, str]:
+    def _known(self, given: str, relation: str, back: bool) -> dict[int, str]:
         """The splits of the facts that answer a question, by the answer; of several the first."""
         key, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
         found: dict[int, str] = {}
         for split in reversed(SPLITS):
             facts = self.graph.split(split)
-            same = (facts[:, key] == self._entities[asked]) & (facts[:, RELATION] == self._relations[relation])
+            same = (facts[:, key] == self._entities[given]) & (facts[:, RELATION] == self._relations[relation])
             found |= dict.fromkeys(facts[same, answer].tolist(), split)
         return found
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _answered(method: Any, back: bool, params: Params, asked: jax.Array, relation: jax.Array) -> jax.Array:
-    return method.answer(params, asked, relation, back)
+def _answered(method: Any, back: bool, params: Params, given: jax.Array, relation: jax.Array) -> jax.Array:
+    return method.answer(params, given, relation, back)
 
 
 class NodeModel:

@@ -125,9 +125,11 @@ class Graph:
             source = np.repeat(np.arange(len(self)), self.degrees)
             once = np.ones(len(source), bool) if self.directed else source < self.neighbours
             weight = self.weights[once][kept]
-        made = Graph.build(self.nodes, ends[:, 0], ends[:, 1], weight, self.directed)
+        rebuilt = Graph.build(self.nodes, ends[:, 0], ends[:, 1], weight, self.directed)
         origin = self.origin | {"removed": len(links) - len(kept)}
-        return replace(self, offsets=made.offsets, neighbours=made.neighbours, weights=made.weights, origin=origin)
+        return replace(
+            self, offsets=rebuilt.offsets, neighbours=rebuilt.neighbours, weights=rebuilt.weights, origin=origin
+        )
 
     def summary(self) -> dict[str, Any]:
         """Returns what a run's environment.json records of its data."""

@@ -220,10 +220,10 @@ def read_interactions(
             "hold='last' takes what a user had last: name the column of times (time), or take a share of each user's items "
             "(hold='share')"
         )
-    how: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "least": least_rating,
+    reading: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "least": least_rating,
                            "config": config, "revision": revision}  # fmt: skip
-    train = _read(data, split, **how)
-    published = _read(data, test_split, **how) if test_split else None
+    train = _read(data, split, **reading)
+    published = _read(data, test_split, **reading) if test_split else None
     users, items, parts = _numbered([train] + ([published] if published else []))
     record = {**train.record, "hold": hold, "validation": validation, "columns": [user, item, rating, time]}
     whole = _sorted(users, items, *parts[0], record)

@@ -198,15 +198,15 @@ def read_scored_pairs(
         raise ValueError(
             f"row {wrong[0]} of {opened.title} has the {score} {scores[wrong[0]]}: drop the row or mend it"
         )
-    sides = []
+    columns = []
     for name in pair:
         texts = [_single(row, name) for row in _texts(dataset, name, opened.title)]
         if "" in texts:
             raise ValueError(
                 f"row {texts.index('')} of {opened.title} has no text in {name!r}: drop the row or mend it"
             )
-        sides.append(tuple(texts))
-    a, b = sides
+        columns.append(tuple(texts))
+    a, b = columns
     origin = opened.record | {"columns": list(pair), "score": score}
     return ScoredPairs(a, b, scores, digest(scores.tolist(), a, b), origin)
 

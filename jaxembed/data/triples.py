@@ -170,11 +170,11 @@ def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.nd
     their number, int32 [q]. A question with more answers occurs several times. Unused places of the answers repeat the
     first.
     """
-    asked, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
-    order = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, asked]))
+    given, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
+    order = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, given]))
     rows = facts[order]
     new = np.ones(len(rows), bool)
-    new[1:] = (rows[1:, [asked, RELATION]] != rows[:-1, [asked, RELATION]]).any(1)
+    new[1:] = (rows[1:, [given, RELATION]] != rows[:-1, [given, RELATION]]).any(1)
     starts = np.flatnonzero(new)
     place = np.arange(len(rows)) - starts[np.cumsum(new) - 1]  # of an answer among those to its question
     first = np.flatnonzero(place % most == 0)
@@ -182,7 +182,7 @@ def queries(facts: np.ndarray, back: bool, most: int) -> tuple[np.ndarray, np.nd
     count = np.bincount(row, minlength=len(first)).astype(np.int32)
     answers = np.repeat(rows[first, answer][:, None], most, 1)
     answers[row, place % most] = rows[:, answer]
-    return np.ascontiguousarray(rows[first][:, [asked, RELATION]]), answers, count
+    return np.ascontiguousarray(rows[first][:, [given, RELATION]]), answers, count
 
 
 def _has_splits(data: Any) -> bool:

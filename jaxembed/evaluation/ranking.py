@@ -26,8 +26,8 @@ _MOST = 512  # questions that are
 class Answers(Protocol):
     """A method that scores all entities; it has a hash."""
 
-    def answer(self, params: Any, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
-        """Scores `[q, E]` of all entities as tails of (asked, relation), or `back` as heads; ids `[q]`."""
+    def answer(self, params: Any, given: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
+        """Scores `[q, E]` of all entities as tails of (given, relation), or `back` as heads; ids `[q]`."""
         ...
 
 
@@ -42,11 +42,11 @@ class Ranks(NamedTuple):
 class _Side:
     """The questions for one side of some facts, in chunks of as many.
 
-    asked, relation: int32 [chunks, C]. answers: int32 [chunks, C, T]. place: of each answer among the facts, or -1 for padding.
+    given, relation: int32 [chunks, C]. answers: int32 [chunks, C, T]. place: of each answer among the facts, or -1 for padding.
     starts: where the known answers of a chunk's questions begin in `known`, [chunks + 1]; known: entity and row, int32 [k, 2].
     """
 
-    asked: np.ndarray
+    given: np.ndarray
     relation: np.ndarray
     answers: np.ndarray
     place: np.ndarray
@@ -75,12 +75,12 @@ class Ranker:
 
     def _ranked(self, side: _Side, method: Answers, params: Any, back: bool) -> np.ndarray:
         most = int(np.diff(side.starts).max())
-        found, chunks = [], len(side.asked)
+        found, chunks = [], len(side.given)
         for i in range(chunks):
-            known = np.full((most, 2), len(side.asked[i]), np.int32)  # a row behind the last is none
+            known = np.full((most, 2), len(side.given[i]), np.int32)  # a row behind the last is none
             part = side.known[side.starts[i] : side.starts[i + 1]]
             known[: len(part)] = part
-            found.append(_ranks(method, back, params, side.asked[i], side.relation[i], side.answers[i], known))
+            found.append(_ranks(method, back, params, side.given[i], side.relation[i], side.answers[i], known))
         ranks, places = np.stack(jax.device_get(found)), side.place
         ordered = np.zeros(len(self.facts), np.float32)
         ordered[places[places >= 0]] = ranks[places >= 0]
@@ -101,19 +101,19 @@ def figures(ranks: Ranks) -> dict[str, float]:
 def _side(known: np.ndarray, facts: np.ndarray, back: bool, chunk: int) -> _Side:
     """The questions for one side, shuffled, so that all chunks have about as many known answers."""
     key, answer = (TAIL, HEAD) if back else (HEAD, TAIL)
-    asked, answers, count = queries(facts, back, _ANSWERS)
+    given, answers, count = queries(facts, back, _ANSWERS)
     place = np.full(answers.shape, -1)
     # Where the answers come from: `queries` has them in this order.
     place[np.arange(_ANSWERS) < count[:, None]] = np.lexsort((facts[:, answer], facts[:, RELATION], facts[:, key]))
-    order = np.random.default_rng(0).permutation(len(asked))
-    asked, answers, place = asked[order], answers[order], place[order]
+    order = np.random.default_rng(0).permutation(len(given))
+    given, answers, place = given[order], answers[order], place[order]
     # Known answers by question, one after the other.
     size = np.int64(max(known[:, RELATION].max(), facts[:, RELATION].max()) + 1)
     question = lambda entity, relation: np.int64(entity) * size + relation
     known = known[np.lexsort((known[:, answer], known[:, RELATION], known[:, key]))]
     known = known[np.append(True, (known[1:] != known[:-1]).any(1))]  # a fact may stand in several splits
     of_known = question(known[:, key], known[:, RELATION])
-    ours = question(asked[:, 0], asked[:, 1])
+    ours = question(given[:, 0], given[:, 1])
     begin, end = np.searchsorted(of_known, ours), np.searchsorted(of_known, ours, side="right")
     lengths = end - begin
     ends = np.cumsum(lengths)
@@ -127,15 +127,15 @@ def _side(known: np.ndarray, facts: np.ndarray, back: bool, chunk: int) -> _Side
         chunks, chunk, *x.shape[1:]
     )
     return _Side(
-        cut(asked[:, 0], 0), cut(asked[:, 1], 0), cut(answers, 0), cut(place, -1), starts,
+        cut(given[:, 0], 0), cut(given[:, 1], 0), cut(answers, 0), cut(place, -1), starts,
         np.stack([known[at, answer], rows % chunk], 1).astype(np.int32),
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _ranks(method: Answers, back: bool, params: Any, asked, relation, answers, known) -> jax.Array:
+def _ranks(method: Answers, back: bool, params: Any, given, relation, answers, known) -> jax.Array:
     """Ranks [C, T] of the answers to C questions."""
-    scores = method.answer(params, asked, relation, back)
+    scores = method.answer(params, given, relation, back)
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     right = jnp.take_along_axis(scores, answers, -1)  # [C, T]
     entity, row = known[:, 0], known[:, 1]

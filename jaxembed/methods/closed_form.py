@@ -178,9 +178,9 @@ class IALS(Recommender):
     def source(self, data: Interactions) -> Source:
         """Returns the pairs by user and by item, in blocks that are packed into equal chunks."""
         had = matrix(data)
-        sides = {"user": _packed(had, self.rows), "item": _packed(had.T.tocsr(), self.rows)}
+        packed = {"user": _packed(had, self.rows), "item": _packed(had.T.tocsr(), self.rows)}
         sizes = {"users": Static(len(data.users)), "items": Static(len(data.items))}
-        return Source.cut({"user": data.user[:1]}, constants={**sides, **sizes}, size=len(data))
+        return Source.cut({"user": data.user[:1]}, constants={**packed, **sizes}, size=len(data))
 
     def init(self, key: jax.Array, constants: Mapping[str, Any]) -> Params:
         """Starts with normal entries, which are solved for and have no gradient."""

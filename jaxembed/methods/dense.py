@@ -167,8 +167,10 @@ class EncoderMethod(DenseMethod):
         for name, one in self.started_nets(opened(self.start)).items():
             ours = self.nets()[name]
             if shapes_of(ours) != shapes_of(one.encoder):
-                how = _differences(ours, one.encoder)
-                raise ValueError(f"the {name} is not that of {self.start}: leave its sizes as they are there ({how})")
+                differences = _differences(ours, one.encoder)
+                raise ValueError(
+                    f"the {name} is not that of {self.start}: leave its sizes as they are there ({differences})"
+                )
             weights[name] = (one.params, one.kept)
         return replace(source, constants={**source.constants, "start_weights": weights})
 

@@ -102,12 +102,12 @@ class KnowledgeMethod(ExampleMethod):
         drawn = CORRUPTIONS[self.corruption](data.train, entities, relations)
         columns = []
         for back in (False, True):
-            asked, answers, count = queries(data.train, back, self.answers)
-            weight = drawn.sides[int(back), asked[:, 1]].astype(np.float32)
+            given, answers, count = queries(data.train, back, self.answers)
+            weight = drawn.weights[int(back), given[:, 1]].astype(np.float32)
             if back and self.reciprocal:
-                asked = asked + np.array([0, relations], np.int32)
-            columns.append({"query": asked, "answers": answers, "count": count, "weight": weight,
-                            "back": np.full(len(asked), back)})  # fmt: skip
+                given = given + np.array([0, relations], np.int32)
+            columns.append({"query": given, "answers": answers, "count": count, "weight": weight,
+                            "back": np.full(len(given), back)})  # fmt: skip
         both = {name: np.concatenate([side[name] for side in columns]) for name in columns[0]}
         sizes = {"entities": Static(entities), "relations": Static(relations * (1 + self.reciprocal))}
         sampled = self.objective.negatives != "everybody"
@@ -172,25 +172,25 @@ class KnowledgeMethod(ExampleMethod):
 
     def loss(self, rows: dict[str, jax.Array], net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Returns the sum of the objective over the questions of the batch; `weight` is the sum of the answers' weights."""
-        asked, answers, candidates = (self._entities(rows[name]) for name in ("asked", "answers", "candidates"))
+        given, answers, candidates = (self._entities(rows[name]) for name in ("asked", "answers", "candidates"))
         place = jnp.arange(answers.shape[1], dtype=jnp.int32)[None, :]
         weight = batch["weight"][:, None] * (place < batch["count"][:, None])  # [B, T]
-        query = self._query(asked, rows["relation"], batch["back"])
+        query = self._query(given, rows["relation"], batch["back"])
         pos = self.gamma + self.score.compare(query[:, None, :], answers)[:, 0]
         neg = self.gamma + self.score.compare(query, candidates)
         loss = self.objective(pos, weight, neg, self._weights(batch, neg, jnp.sum(weight, -1, keepdims=True)))
         total = jnp.sum(loss) + self._regularization(rows, weight)
         if self.relation_weight:
-            total += self.relation_weight * self._relation_loss(asked, answers, rows["relations"], batch, weight, key)
+            total += self.relation_weight * self._relation_loss(given, answers, rows["relations"], batch, weight, key)
         return Loss(total, {"loss": total, "weight": jnp.sum(weight)})
 
     def _entities(self, rows: jax.Array) -> jax.Array:
         return normalized(rows) if self.normalize else rows
 
-    def _query(self, asked: jax.Array, relation: jax.Array, back: jax.Array) -> jax.Array:
+    def _query(self, given: jax.Array, relation: jax.Array, back: jax.Array) -> jax.Array:
         """Returns the entities after the relations have moved them, `[B, d]`."""
-        there = self.score.move(asked, relation, False)
-        return there if self.reciprocal else jnp.where(back[:, None], self.score.move(asked, relation, True), there)
+        there = self.score.move(given, relation, False)
+        return there if self.reciprocal else jnp.where(back[:, None], self.score.move(given, relation, True), there)
 
     def _weights(self, batch: Batch, neg: jax.Array, positives: jax.Array) -> Any:
         """Returns the weights of the wrong answers, `[B, N]` or broadcastable to it; `positives [B, 1]`."""
@@ -216,16 +216,16 @@ class KnowledgeMethod(ExampleMethod):
         square = sum(half * half for half in jnp.split(rows, 2, -1)) if self.score.is_complex else rows * rows
         return jnp.sum(square * square * jax.lax.rsqrt(jnp.maximum(square, 1e-24)), -1)
 
-    def _relation_loss(self, asked, answers, relations, batch, weight, key):
+    def _relation_loss(self, given, answers, relations, batch, weight, key):
         """Cross-entropy of a question's relation among all of them, given one of its answers; summed, all answers counting.
 
         The answer is drawn: most questions have one alone, and places for more would be compared with all relations for nothing.
         """
         assert self.score.between is not None
         one = jnp.take_along_axis(answers, one_of(key, batch["count"])[:, None, None], 1)[:, 0]
-        led = self.score.between(asked, one)
+        led = self.score.between(given, one)
         if not self.reciprocal:
-            led = jnp.where(batch["back"][:, None], self.score.between(one, asked), led)
+            led = jnp.where(batch["back"][:, None], self.score.between(one, given), led)
         scores = self.score.compare(led, relations)
         found = jnp.take_along_axis(jax.nn.log_softmax(scores, -1), batch["query"][:, 1:2], -1)[:, 0]
         return -jnp.sum(jnp.sum(weight, -1) * found)
@@ -234,13 +234,13 @@ class KnowledgeMethod(ExampleMethod):
         """Returns the entities, `[E, vector_size]`; of complex numbers first all real parts, then all imaginary ones."""
         return self._entities(params.tables["entity"][:, np.flatnonzero(self.stored(self.vector_size))])
 
-    def answer(self, params: Params, asked: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
-        """Returns the scores `[q, E]` of all entities as tails of (asked, relation) or as heads of (relation, asked) (`back`)."""
+    def answer(self, params: Params, given: jax.Array, relations: jax.Array, back: bool) -> jax.Array:
+        """Returns the scores `[q, E]` of all entities as tails of (given, relation) or as heads of (relation, given) (`back`)."""
         everybody = self._entities(params.tables["entity"])
         if back and self.reciprocal:
             relations = relations + params.tables["relation"].shape[0] // 2
         relation = gather(params.tables["relation"], relations)
-        query = self.score.move(gather(everybody, asked), relation, back and not self.reciprocal)
+        query = self.score.move(gather(everybody, given), relation, back and not self.reciprocal)
         return self.gamma + self.score.compare(query, everybody)
 
 

@@ -333,38 +333,38 @@ class MaskedLanguageModel(LanguageModel):
     def loss(self, rows: Any, net: Any, kept: Any, batch: Batch, key: jax.Array) -> Loss:
         """Returns the mean cross-entropy of the hidden tokens, and that of the pairs if there are any."""
         hide_key, drop, drawn, pair = jax.random.split(key, 4)
-        ids, told = batch["ids"], None
+        ids, pairs = batch["ids"], None
         if self.next_sentence:
             follow = random.uniform(pair, (len(ids),)) < 0.5
-            told = paired(follow, ids, jnp.roll(ids, 1, axis=0), self.ends)
-            ids = told.ids
+            pairs = paired(follow, ids, jnp.roll(ids, 1, axis=0), self.ends)
+            ids = pairs.ids
         hidden = self.hide(hide_key, ids)
-        read, at = self._read(net, kept, ids, hidden, told, drop)
+        read, at = self._read(net, kept, ids, hidden, pairs, drop)
         weight = hidden.weight.reshape(-1)
         count = jnp.maximum(jnp.sum(weight), 1.0)
         value = self.cross_entropy(net, kept, at, hidden.target.reshape(-1), weight / count, drawn)
         metrics = {"loss": value * count, "weight": jnp.sum(weight)}
-        if told is not None:
-            scores, right = self._follow(net, kept, read, told)
-            losses = optax.softmax_cross_entropy_with_integer_labels(scores, told.follows)
-            value += jnp.sum(losses * told.weight) / jnp.maximum(jnp.sum(told.weight), 1.0)
-            metrics |= {"pairs": jnp.sum(told.weight), "pairs_right": jnp.sum(right * told.weight)}
+        if pairs is not None:
+            scores, right = self._follow(net, kept, read, pairs)
+            losses = optax.softmax_cross_entropy_with_integer_labels(scores, pairs.follows)
+            value += jnp.sum(losses * pairs.weight) / jnp.maximum(jnp.sum(pairs.weight), 1.0)
+            metrics |= {"pairs": jnp.sum(pairs.weight), "pairs_right": jnp.sum(right * pairs.weight)}
         return Loss(value, metrics, kept)
 
     def _read(
-        self, net: Any, kept: Any, ids: jax.Array, hidden: Hidden, told: Pairs | None, drop: jax.Array | None = None
+        self, net: Any, kept: Any, ids: jax.Array, hidden: Hidden, pairs: Pairs | None, drop: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Returns the vectors of all tokens, `[b, l, d]`, and those of the hidden ones, `[b * m, d]`."""
         # A token that stands for a hidden one may be an end, but no text ends there.
-        more = {"documents": self.documents(ids)} if told is None else {"segments": told.segments}
+        more = {"documents": self.documents(ids)} if pairs is None else {"segments": pairs.segments}
         read = self.read_ids(net, kept, hidden.ids, drop, **more)
         at = jnp.take_along_axis(read, hidden.places[..., None], axis=1)
         return read, at.reshape(-1, read.shape[-1])
 
-    def _follow(self, net: Any, kept: Any, read: jax.Array, told: Pairs) -> tuple[jax.Array, jax.Array]:
+    def _follow(self, net: Any, kept: Any, read: jax.Array, pairs: Pairs) -> tuple[jax.Array, jax.Array]:
         """Returns the scores of "does not follow" and "follows", `[b, 2]`, and whether the higher one is right, bool `[b]`."""
         scores = self.run("output", net, kept, read[:, 0], call="follow")[0]
-        return scores, jnp.argmax(scores, axis=1) == told.follows
+        return scores, jnp.argmax(scores, axis=1) == pairs.follows
 
     def hide(self, key: jax.Array, ids: jax.Array) -> Hidden:
         """Hides tokens of rows `[b, l]`."""
@@ -380,18 +380,20 @@ class MaskedLanguageModel(LanguageModel):
 
         others: `[b, l]`, for pairs: the rows of which half the rows, as the keys have it, take what does not follow them.
         """
-        net, kept, told = params.net, params.kept, None
+        net, kept, pairs = params.net, params.kept, None
         if self.next_sentence:
             if others is None:
                 raise ValueError("pairs need other rows, for what does not follow")
             follow = jax.vmap(lambda key: random.uniform(jax.random.fold_in(key, 0), ()) < 0.5)(keys)
-            told = paired(follow, ids, others, self.ends)
-            ids = told.ids
+            pairs = paired(follow, ids, others, self.ends)
+            ids = pairs.ids
         hidden = self.hide_each(keys, ids)
-        read, at = self._read(net, kept, ids, hidden, told)
+        read, at = self._read(net, kept, ids, hidden, pairs)
         loss, first = self.scored(net, kept, at, hidden.target.reshape(-1))
         shape = hidden.target.shape
         found = Judged(loss.reshape(shape), first.reshape(shape), hidden.weight)
         return (
-            found if told is None else found._replace(right=self._follow(net, kept, read, told)[1], pairs=told.weight)
+            found
+            if pairs is None
+            else found._replace(right=self._follow(net, kept, read, pairs)[1], pairs=pairs.weight)
         )

@@ -28,14 +28,14 @@ def hide(
     that are hidden of a row without padding, so that shapes do not depend on what is drawn; the weight of those that a row does
     not need is 0. Devlin et al. 2019, appendix A.1.
     """
-    which, how, other = jax.random.split(key, 3)
+    which, kind, other = jax.random.split(key, 3)
     apart = jnp.isin(ids, jnp.asarray(marks.apart))
     drawn = jnp.where(apart, -1.0, random.uniform(which, ids.shape))
     counts = np.array([max(1, round(share * tokens)) for tokens in range(ids.shape[1] + 1)])
     most = jnp.asarray(counts)[jnp.count_nonzero(ids, axis=1)]
     found, places = jax.lax.top_k(drawn, int(counts[-1]))
     target = jnp.take_along_axis(ids, places, axis=1)
-    turn = random.uniform(how, places.shape)
+    turn = random.uniform(kind, places.shape)
     words = 1 + (random.bits(other, places.shape) % jnp.uint32(vocabulary_size - 1)).astype(jnp.int32)
     shown = jnp.where(turn < as_mask, marks.mask, jnp.where(turn < as_mask + as_random, words, target))
     weight = ((found >= 0) & (jnp.arange(int(counts[-1]))[None] < most[:, None])).astype(jnp.float32)

@@ -76,10 +76,10 @@ class FastText(Word2Vec):
         It holds a vector for each of the `bucket` n-grams: 800 MB for 2 million. Raises RuntimeError where there is no vocabulary
         yet, and ValueError where not all words were trained.
         """
-        told = {"ws": self.window, "epoch": self.epochs, "minCount": self.min_count, "neg": int(self.negative),
+        arguments = {"ws": self.window, "epoch": self.epochs, "minCount": self.min_count, "neg": int(self.negative),
                 "loss": 1 if self._by_tree() else 2, "model": 2, "t": self.sample}  # fmt: skip
         known = self._known_vocabulary()
-        write_facebook(fname, known.words, known.counts, self.wv.subwords, self._output_vectors(), told)
+        write_facebook(fname, known.words, known.counts, self.wv.subwords, self._output_vectors(), arguments)
 
     def _keyed(self, vectors: np.ndarray, params: Params | None = None) -> SubwordVectors:
         vocabulary = self._known_vocabulary()

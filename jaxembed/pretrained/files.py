@@ -107,8 +107,8 @@ def find(name: str | os.PathLike) -> Checkpoint:
         return Checkpoint(folder, os.fspath(name))
     if not on_hub(name):
         raise FileNotFoundError(f"there is no folder {folder}, and a model of the hub is called OWNER/MODEL")
-    model, _, asked = os.fspath(name).partition("@")
-    return _fetched(model, asked or REVISIONS.get(model))
+    model, _, revision = os.fspath(name).partition("@")
+    return _fetched(model, revision or REVISIONS.get(model))
 
 
 _ADVICE = f"name a folder with its config.json, {WEIGHTS} and tokenizer.json"

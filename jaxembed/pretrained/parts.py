@@ -235,9 +235,9 @@ def _tokenizer(inner: Checkpoint, found: Checkpoint) -> Tokenizer:
     if max(map(len, ends)) > 1:
         raise ValueError(f"the tokenizer of {found.name} puts several tokens at an end of a text, and one is supported")
     cls, sep = (core.id_to_token(end[0]) if end else "" for end in ends)
-    told = _told(inner.folder)
-    pad = told.get("pad_token") or ""
-    pad = "" if pad in (cls, sep, told.get("unk_token")) or core.token_to_id(pad) is None else pad
+    config = _told(inner.folder)
+    pad = config.get("pad_token") or ""
+    pad = "" if pad in (cls, sep, config.get("unk_token")) or core.token_to_id(pad) is None else pad
     tokenizer = read_tokenizer(folder, pad=pad, cls=cls, sep=sep)
     path = inner.folder / "sentence_bert_config.json"
     if path.is_file() and read_json(path).get("do_lower_case"):
@@ -272,10 +272,10 @@ def _vocabulary(rows: int, tokenizer: Tokenizer | None) -> Vocabulary:
 
 def _max_length(found: Checkpoint, most: int) -> int:
     """How many tokens of a text are encoded: what the checkpoint says, as far as it has positions."""
-    told = [_told(found.folder).get("model_max_length")]
+    lengths = [_told(found.folder).get("model_max_length")]
     if (found.folder / "sentence_bert_config.json").is_file():
-        told.insert(0, read_json(found.folder / "sentence_bert_config.json").get("max_seq_length"))
-    return min([most, *[int(one) for one in told if one][:1]])
+        lengths.insert(0, read_json(found.folder / "sentence_bert_config.json").get("max_seq_length"))
+    return min([most, *[int(one) for one in lengths if one][:1]])
 
 
 def _pictures(
@@ -283,16 +283,16 @@ def _pictures(
 ) -> tuple[ImageInput, tuple[float, ...], tuple[float, ...]]:
     """How pictures become pixels, and the mean and standard deviation of these."""
     path = found.folder / "preprocessor_config.json"
-    told = read_json(path) if path.is_file() else {}
+    config = read_json(path) if path.is_file() else {}
     side = net["image_size"] if net.kind == "vit" else 224
-    size = told.get("size", {"height": side, "width": side})
-    size = {"shortest_edge": size} if isinstance(size, int) and told.get("do_center_crop") else size
+    size = config.get("size", {"height": side, "width": side})
+    size = {"shortest_edge": size} if isinstance(size, int) and config.get("do_center_crop") else size
     size = {"height": size, "width": size} if isinstance(size, int) else size
     shortest = size.get("shortest_edge")
-    crop = told.get("crop_size", {"height": shortest, "width": shortest})
-    if shortest and told.get("crop_pct"):  # a ResNet's pictures: small ones are cut out of larger ones
+    crop = config.get("crop_size", {"height": shortest, "width": shortest})
+    if shortest and config.get("crop_pct"):  # a ResNet's pictures: small ones are cut out of larger ones
         size = crop = {"height": shortest, "width": shortest}
-        shortest = int(shortest / told["crop_pct"]) if shortest < 384 else None
+        shortest = int(shortest / config["crop_pct"]) if shortest < 384 else None
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
     final = crop if shortest else size
     pictures = ImageInput(
@@ -300,9 +300,9 @@ def _pictures(
         final["width"],
         net["channels"],
         shortest or 0,
-        _RESAMPLING.get(told.get("resample", 2), "bilinear"),
+        _RESAMPLING.get(config.get("resample", 2), "bilinear"),
     )
-    return pictures, tuple(told.get("image_mean", mean)), tuple(told.get("image_std", std))
+    return pictures, tuple(config.get("image_mean", mean)), tuple(config.get("image_std", std))
 
 
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -314,23 +314,23 @@ def _of_run(folder: Path) -> Parts:
         raise ValueError(f"{folder} is not finished: the command that began it goes on with it")
     if not (folder / "encoder.safetensors").is_file():
         raise FileNotFoundError(f"{folder} has no encoder.safetensors, its weights: train it again")
-    told = read_json(folder / "model.json")
-    inputs = read_inputs(folder, {kind: one for kind, one in told["inputs"].items() if kind in ("text", "image")})
+    record = read_json(folder / "model.json")
+    inputs = read_inputs(folder, {kind: one for kind, one in record["inputs"].items() if kind in ("text", "image")})
     path = folder / "encoder.safetensors"
     weights = {name: read_numbers(path, entry) for name, entry in entries_of(path).items()}
     nets = {}
-    for place, net, spec in _encoders(told["method"]):
+    for place, net, spec in _encoders(record["method"]):
         nets[place] = Part(spec, _below(weights, f"net/{net}/"), _below(weights, f"kept/{net}/"))
     if "text" in nets and isinstance(text := inputs.get("text"), TextInput):
         inputs["text"] = text.within(nets["text"].encoder.longest)
     if not nets:
-        raise ValueError(f"{folder} has no encoder of texts or pictures: it is a {told['method'].get('class')}")
+        raise ValueError(f"{folder} has no encoder of texts or pictures: it is a {record['method'].get('class')}")
     for side in ("text", "image"):
         if head := _below(weights, f"net/{side}_head/"):
-            sizes = (nets[side].encoder.vector_size, told["method"]["vector_size"])
-            bias = told["method"].get("projection_bias", True)
+            sizes = (nets[side].encoder.vector_size, record["method"]["vector_size"])
+            bias = record["method"].get("projection_bias", True)
             nets[f"{side}_head"] = Part(Encoder("head", (("sizes", sizes), ("norm", "none"), ("bias", bias))), head, {})
-    views = told["method"].get("augmentation", {})
+    views = record["method"].get("augmentation", {})
     mean, std = (tuple(x) if isinstance(x := views.get(name, 0.5), list) else x for name in ("mean", "std"))
     scale = float(np.exp(weights["net/log_scale"])) if "net/log_scale" in weights else None
     output = _below(weights, "net/output/")

@@ -10,10 +10,10 @@ import numpy as np
 
 
 class Corruption(NamedTuple):
-    """Candidates are drawn in proportion to `entities [E]`; a question counts `sides [2, R]`: for tails, for heads."""
+    """Candidates are drawn in proportion to `entities [E]`; a question counts `weights [2, R]`: for tails, for heads."""
 
     entities: np.ndarray
-    sides: np.ndarray
+    weights: np.ndarray
 
 
 def uniform(facts: np.ndarray, entities: int, relations: int) -> Corruption:

@@ -92,8 +92,8 @@ class Sentences(Task):
         splits = dict(zip(self.splits, self.splits, strict=True)) or {WHOLE: None}
         pairs = {name: read_scored_pairs(self.sts, split=one) for name, one in splits.items()} if self.sts else {}
         about |= {name: scored.summary() for name, scored in pairs.items()}
-        sides = {f"{name}/{side}": getattr(scored, side) for name, scored in pairs.items() for side in "ab"}
-        parts = sides or {"train": sentences.texts[:_SHOWN]}
+        scored_texts = {f"{name}/{side}": getattr(scored, side) for name, scored in pairs.items() for side in "ab"}
+        parts = scored_texts or {"train": sentences.texts[:_SHOWN]}
         text = TextInput(tokenizer, 0 if self.whole else self.max_length)
         # The first text of a pair is the query, for methods that encode queries differently from what they find.
         judged = {

@@ -88,10 +88,10 @@ def test_without_facts_there_is_an_error():
 def test_memory_is_that_of_a_chunk():
     graph = made()
     side = Ranker(graph, graph.test)._sides[0]
-    shapes = (side.asked[0], side.relation[0], side.answers[0], np.zeros((50, 2), np.int32))
+    shapes = (side.given[0], side.relation[0], side.answers[0], np.zeros((50, 2), np.int32))
     scores = jnp.zeros((2, 3, 23, 23))
     compiled = ranking._ranks.lower(Table(), True, scores, *shapes).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 20 * 4 * side.asked[0].size * 23
+    assert compiled.memory_analysis().temp_size_in_bytes < 20 * 4 * side.given[0].size * 23
 
 
 @pytest.mark.slow
