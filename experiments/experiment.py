@@ -193,7 +193,7 @@ class Experiment:
         print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {study.folder}/runs")
 
     def main(self, line: Sequence[str] | None = None) -> None:
-        """The whole command: parses, runs, and tells errors in one line."""
+        """The whole command: parses, runs, and prints errors in one line."""
         write_any_letter()
         try:
             command, preset, changes = self.parse(sys.argv[1:] if line is None else line)

@@ -9,8 +9,8 @@
 
     python -m experiments.language --data my-texts.txt --tokenizer tokenizer.json --results runs/mine
 
-Perplexity is told of tokens and of words. That of a word is exp(loss / words), where the end of each text counts as a word; it is
-left out where a tokenizer does not know more than 1% of the tokens, since "some unknown word" is easily predicted. On Penn
+Perplexity is reported for tokens and for words. That of a word is exp(loss / words), where the end of each text counts as a word;
+it is left out where a tokenizer does not know more than 1% of the tokens, since "some unknown word" is easily predicted. On Penn
 Treebank, whose 10,000 words are the tokens, both are the figure that papers give (a 5-gram with Kneser-Ney smoothing has 141.2:
 Mikolov et al. 2011). Models are small, for an hour of two cores; `accelerator` has larger ones.
 

@@ -24,7 +24,7 @@ Frozen: logistic regression, its penalty chosen by the accuracy on the dataset's
 2018); where there is none, on a tenth of the train split, and all of that split is fitted then. Of pairs with human scores,
 Spearman's rho of cosines. Labels: 10, 30, 100, 300 and 1,000 rows of the train split, as many of each class, in five draws, the
 same for all rows; the penalty is chosen by a cross-validation of these rows alone, so that a figure needs no other label. One-hot
-vectors of words are all equally far from each other: a word that those labels do not show tells it nothing.
+vectors of words are all equally far from each other: a word that those labels do not show says nothing.
 
     python -m experiments.transfer --rows minilm=all_minilm_l6_v2 --data sst2 --sts "" --tune minilm --tune-options train_layers=2
     python -m experiments.transfer --rows bert=RUN --data sst2 --sts "" --tune bert bert:scratch

@@ -153,13 +153,13 @@ class Model:
         return found, single
 
     def _too_long(self, takes: Any, truncate: bool, texts: int) -> None:
-        """Refuses texts that are longer than the model takes, or tells once that they are cut."""
+        """Refuses texts that are longer than the model takes, or warns once that they are cut."""
         verb = "is" if texts == 1 else "are"
         what = f"{texts} of the texts {verb} longer than the {takes.max_length} tokens that this model takes"
         if not truncate:
             raise ValueError(f"{what}: shorten them, or leave truncate=True, which cuts them")
         if not self._told:
-            warnings.warn(f"{what}, and cut to these (this is told once)", stacklevel=4)
+            warnings.warn(f"{what}, and cut to these (this warning comes once)", stacklevel=4)
             self._told = True
 
     def similarity(self, a: Any, b: Any) -> np.ndarray:
@@ -183,7 +183,7 @@ class Model:
 
 
 class ClassifierModel(Model):
-    """A trained classifier of texts: `predict` gives their classes, and `encode` the vectors by which it tells these."""
+    """A trained classifier of texts: `predict` gives their classes, and `encode` the vectors that they are predicted from."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def _answered(method: Any, back: bool, params: Params, given: jax.Array, relatio
 class NodeModel:
     """A trained encoder of nodes: `encode` gives the vectors of the nodes of any graph, and `predict` their groups.
 
-    vectors: those of the nodes of the run's own data, by id. groups: the names of the groups that `predict` tells; none if the
+    vectors: those of the nodes of the run's own data, by id. groups: the names of the groups that `predict` knows; none if the
     method was trained without.
     """
 
@@ -137,7 +137,7 @@ class NodeModel:
     def named(self, probabilities: np.ndarray | None) -> list[tuple[str, float]]:
         """The most likely group of each row `[n, groups]`, and its probability. Raises ValueError where there are none."""
         if probabilities is None:
-            raise ValueError("this run was trained without groups: train graphsage, which tells them")
+            raise ValueError("this run was trained without groups: train graphsage, which predicts them")
         best = probabilities.argmax(1)
         return [(self.groups[group], float(row[group])) for group, row in zip(best, probabilities, strict=True)]
 

@@ -1,4 +1,4 @@
-"""`jaxembed classify`: a trained classifier tells the classes of texts."""
+"""`jaxembed classify`: a trained classifier predicts the classes of texts."""
 
 from dataclasses import dataclass
 from pathlib import Path

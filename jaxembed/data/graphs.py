@@ -69,7 +69,7 @@ class Graph:
         used = (source != target) & (value > 0)
         counted = {"loops": int((source == target).sum()), "weightless": int(((source != target) & (value <= 0)).sum())}
         source, target, value = source[used], target[used], value[used]
-        if not directed:  # a link is told by its smaller end
+        if not directed:  # a link is known by its smaller end
             source, target = np.minimum(source, target), np.maximum(source, target)
         keys, place = np.unique(source * n + target, return_inverse=True)
         counted["repeated"] = len(source) - len(keys)

@@ -50,7 +50,7 @@ class Transformer(nnx.Module):
         if vocab_size < 1 or max_length < 1 or depth < 0:
             raise ValueError("vocab_size and max_length must be at least 1, and depth 0 (a bag of words) or more")
         if positions == "sinusoidal":
-            sinusoidal(1, hidden_size)  # tells a width that it cannot have
+            sinusoidal(1, hidden_size)  # raises for a width that it cannot have
         if positions == "rotary":
             rotary(1, hidden_size // heads)
         table = lambda rows, size: nnx.Param(EMBEDDING(rngs.params(), (rows, size), jnp.float32))

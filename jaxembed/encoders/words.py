@@ -58,5 +58,5 @@ class Words(nnx.Module):
     def follow(self, x: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Scores of "does not follow" and "follows", float32 `[n, 2]`, of the vectors of texts' first places."""
         if self.follows is None:
-            raise ValueError("this output tells no pairs: build it with pairs=True")
+            raise ValueError("this output predicts no pairs: build it with pairs=True")
         return self.follows(x).astype(jnp.float32)

@@ -57,10 +57,10 @@ L2 = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
 def probed_groups(vectors: ArrayLike, labels: np.ndarray, part: np.ndarray, l2: Sequence[float] = L2) -> np.ndarray:
-    """The group that a linear probe tells of each of `vectors` [n, d], int [n]; it is fitted to the training part.
+    """The group that a linear probe predicts for each of `vectors` [n, d], int [n]; it is fitted to the training part.
 
     labels: bool [n, groups], one for each node of a part at most; part: [n], "train", "validation", "test", or anything else.
-    Of the penalties the one is taken that tells most groups of the validation part, the larger of equals; without that part,
+    Of the penalties the one is taken that predicts most groups of the validation part, the larger of equals; without that part,
     the first of them. Vectors are centred and divided by their mean length, all by the same number. Raises what `fit_probe`
     raises.
     """
@@ -76,7 +76,7 @@ def probed_groups(vectors: ArrayLike, labels: np.ndarray, part: np.ndarray, l2: 
 
 
 def part_accuracy(groups: np.ndarray, labels: np.ndarray, part: np.ndarray) -> dict[str, float]:
-    """The share of nodes whose group is told right: `accuracy` of the test part and `accuracy-dev` of the validation part.
+    """The share of nodes whose group is predicted right: `accuracy` of the test part and `accuracy-dev` of the validation part.
 
     groups: int [n]; labels and part as in `probed_groups`. Nodes without a group take no part; where all are, the share is NaN.
     """

@@ -26,7 +26,7 @@ _WORTH = 4096  # texts from which on it is worthwhile to compile a program for e
 
 @dataclass(frozen=True)
 class Classifier(EncoderMethod):
-    """A text's class is told by an encoder and a linear map of its vector; with `start`, a trained encoder is fine-tuned."""
+    """A text's class is predicted by an encoder and a linear map of its vector; with `start`, a trained encoder is fine-tuned."""
 
     encoder: Encoder = field(
         default_factory=lambda: encoder("transformer")

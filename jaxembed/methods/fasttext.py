@@ -39,7 +39,7 @@ class FastText(SkipGram):
 
     min_n: CountOrZero = 3  # Number of characters of the shortest n-grams; the two ends of a word count as characters.
     max_n: CountOrZero = 6  # Number of characters of the longest n-grams; 0 for none, which is Skip-gram.
-    # Number of n-grams that are told apart, by their hash modulo this; 0 for none. Those that do not occur take no memory.
+    # Number of n-grams that are distinguished, by their hash modulo this; 0 for none. Those that do not occur take no memory.
     bucket: CountOrZero = 2_000_000
 
     def __post_init__(self):

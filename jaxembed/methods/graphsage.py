@@ -61,7 +61,7 @@ class NodeMethod(Method):
         return {"encoder": self.encoder}
 
     def groups(self, net: Any, vectors: jax.Array) -> jax.Array | None:
-        """Returns the logits of groups `[n, groups]` of vectors `[n, d]`; None if the method tells no groups."""
+        """Returns the logits of groups `[n, groups]` of vectors `[n, d]`; None if the method predicts no groups."""
         return None
 
     # The engine's contract.
@@ -133,7 +133,7 @@ class NodeMethod(Method):
 
 @dataclass(frozen=True)
 class GraphSAGE(NodeMethod):
-    """GraphSAGE: a node's group is told by its features and those of nodes around it (Hamilton et al. 2017)."""
+    """GraphSAGE: a node's group is predicted from its features and those of nodes around it (Hamilton et al. 2017)."""
 
     classes: Count = 2  # Number of groups, which comes from the data.
 
@@ -172,7 +172,7 @@ class GraphSAGEUnsupervised(NodeMethod, Drawn):
     """GraphSAGE without groups: a node is near to those that random walks from it meet (Hamilton et al. 2017, eq. 1).
 
     A walk starts at each node of a batch, and one of the nodes that it meets, other than the first, is the positive. Any pairwise
-    objective but hierarchical softmax tells it from nodes drawn by their number of links.
+    objective but hierarchical softmax distinguishes it from nodes drawn by their number of links.
     """
 
     walk_length: Annotated[int, Range(least=2)] = 5  # Number of nodes in a walk.
@@ -262,7 +262,7 @@ def check_groups(data: Graph) -> tuple[np.ndarray, np.ndarray]:
             "called train"
         )
     if (labels[nodes].sum(1) > 1).any():
-        raise ValueError("nodes have several groups, and graphsage tells one of each: train graphsage_unsupervised")
+        raise ValueError("nodes have several groups, and graphsage predicts one for each: train graphsage_unsupervised")
     if len(without := nodes[~labels[nodes].any(1)]):
         raise ValueError(
             f"the node {data.nodes[without[0]]} is of the training part and has no group: give it one, or take it out of the part"
@@ -308,7 +308,7 @@ def features_of(
 def embed_nodes(
     method: NodeMethod, params: Params, data: Graph, ids: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vectors of all nodes of a graph, float32 `[n, d]`, and the probabilities of groups `[n, groups]`, if the method tells any.
+    """Vectors of all nodes of a graph, float32 `[n, d]`, and probabilities of groups, `[n, groups]`, if the method predicts any.
 
     `ids` are those of the nodes that were trained on, if these are of another graph. Raises ValueError for features of another
     width than those that were trained on, or none.

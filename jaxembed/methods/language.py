@@ -1,4 +1,4 @@
-"""Language models: a Transformer reads a stream of tokens and tells the next ones (GPT), or those that are hidden (BERT)."""
+"""Language models: a Transformer reads a stream of tokens and predicts the next ones (GPT), or those that are hidden (BERT)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ _NEVER = -1e9  # the score of what is never predicted
 class Judged(NamedTuple):
     """How predictions turn out: `loss` and `first` as `LanguageModel.scored` has them, and weights, each `[b, m]`.
 
-    right, pairs: of a model that tells which pieces of texts follow each other whether it is right, and weights, each `[b]`.
+    right, pairs: of a model that predicts which pieces of texts follow each other whether it is right, and weights, each `[b]`.
     """
 
     loss: jax.Array
@@ -155,7 +155,7 @@ class LanguageModel(EncoderMethod):
 
     @property
     def pairs(self) -> bool:
-        """Whether pairs of texts are told from others."""
+        """Whether pairs of texts are distinguished from others."""
         return False
 
     @property
@@ -293,7 +293,7 @@ class CausalLanguageModel(LanguageModel):
 
 @dataclass(frozen=True)
 class MaskedLanguageModel(LanguageModel):
-    """BERT: a Transformer tells the tokens that are hidden in a text, by those on both sides (Devlin et al. 2019).
+    """BERT: a Transformer predicts the tokens that are hidden in a text, by those on both sides (Devlin et al. 2019).
 
     Every batch is masked anew.
     """
@@ -303,7 +303,7 @@ class MaskedLanguageModel(LanguageModel):
     share: Annotated[float, Range(above=0, below=1)] = 0.15
     as_mask: Share = 0.8  # Share of the hidden tokens in whose place the mask stands.
     as_random: Share = 0.1  # Share in whose place any token stands; in the place of the rest they stand themselves.
-    # Whether a row is two pieces of a text, of which the second follows the first or is another row's, and the model tells which.
+    # Whether a row is two pieces of a text, of which the second follows the first or not, and the model predicts which.
     next_sentence: bool = False
 
     causal: ClassVar[bool] = False
@@ -319,7 +319,7 @@ class MaskedLanguageModel(LanguageModel):
 
     @property
     def pairs(self) -> bool:
-        """Whether pairs of texts are told from others."""
+        """Whether pairs of texts are distinguished from others."""
         return self.next_sentence
 
     def suited_to(self, data: TokenStream) -> Self:

@@ -21,7 +21,7 @@ class FastText(Word2Vec):
     """fastText with gensim's parameters: Skip-gram whose words are the mean of their own vector and those of their n-grams.
 
     min_n, max_n: how long n-grams are, in characters, of which the two ends of a word are some. max_n=0: no n-grams, which is
-    Skip-gram. bucket: how many n-grams are told apart; 0 is for none. All others are those of `Word2Vec`.
+    Skip-gram. bucket: how many n-grams are distinguished; 0 is for none. All others are those of `Word2Vec`.
     sg: 1, the default; gensim's is 0, CBOW, which this model does not have.
 
     `wv` also has vectors of words that were never seen (`jaxembed.vectors.SubwordVectors`). They are made from the parts of

@@ -47,7 +47,7 @@ def page(results: Path, changed: Callable[[str, str], str]) -> str:
 
 
 def row(folder: Path, changed: Callable[[str, str], str]) -> str:
-    """Returns the line of a folder. `changed` tells how much code has changed, given a command and a commit."""
+    """Returns the line of a folder. `changed` returns how much code has changed, given a command and a commit."""
     environments = recorded(folder)
     command = lambda about: about["command"].replace("|", r"\|")
     days = sorted(about["started"][:10] for about in environments)

@@ -64,7 +64,7 @@ class Clicks(Task):
         return dict.fromkeys(self.columns.values(), why) if why else {}
 
     def probes(self) -> tuple[Any, Any]:
-        """Measures the geometry of the vectors of some values. The held-out loss tells the rest."""
+        """Measures the geometry of the vectors of some values. The held-out loss shows the rest."""
         return lambda vectors: shape_of_vectors(vectors[:, :_SHOWN]), lambda vectors: {}
 
     def examine(self, method: Any, params: Params) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Texts with classes as a task: a classifier learns from some, is chosen by others, and tells the classes of the test split."""
+"""Texts with classes: a classifier learns from some, is chosen by others, and predicts the classes of the test split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ class Labelled(Task):
         )  # fmt: skip
 
     def accuracy(self, method: Any, params: Params, part: str) -> float:
-        """Returns the share of the texts of a part whose class the method tells."""
+        """Returns the share of the texts of a part whose class the method predicts."""
         scores = embed(method, params, self.found.judged[part], encode=method.logits)
         return float(np.mean(scores.argmax(1) == self.found.rest[0][part].labels))
 

@@ -47,7 +47,7 @@ class Nodes(Task):
     # Column of the nodes' parts: train, validation, test, or another word for none of these; None takes "split" or "part".
     part: str | None = None
     # How groups are judged: by shares, at random divisions of the nodes and with several groups a node; or by parts, as the
-    # accuracy on the test part. There, a method that tells groups is taken at its word; the vectors of others are judged by a
+    # accuracy on the test part. There, a method that predicts groups is taken at its word; the vectors of others are judged by a
     # linear probe, fitted to the training part, with the penalty that is best on the validation part.
     judged: Literal["shares", "parts"] = "shares"
     # Where parts are wanted and there is no column of them: the shares of each group's nodes that are trained on, and that
@@ -197,7 +197,7 @@ class Nodes(Task):
         return part_accuracy(groups, labels, part)
 
     def figures(self, trained: Trained) -> Figures:
-        """Like `judge`; a method that tells groups is judged by these."""
+        """Like `judge`; a method that predicts groups is judged by these."""
         if not self._by_parts:
             return self.judge(self.parts(trained.product))
         return self._judged(trained.product.vectors, trained.product.expandos.get("group"))

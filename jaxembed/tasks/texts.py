@@ -32,7 +32,7 @@ from jaxembed.training.method import Params
 from jaxembed.vectors import KeyedVectors
 
 _SHOWN = 500  # number of texts of the test part whose vectors a run keeps
-_FEW = 0.01  # share of unknown tokens up to which words are told apart well enough to count their perplexity
+_FEW = 0.01  # share of unknown tokens up to which words are distinguished well enough to count their perplexity
 PERPLEXITY, OF_WORDS, ACCURACY, LIKELIHOOD, UNKNOWN, PAIRS = (
     f"language/{name}"
     for name in ("perplexity", "word_perplexity", "accuracy", "log_likelihood", "unknown", "pair_accuracy")
@@ -165,7 +165,7 @@ class Texts(Task):
         """Returns `language/perplexity` of a token of the test part, and of a word, `language/accuracy`, and all with `-dev`.
 
         The perplexity of a masked model is that of the hidden tokens by both sides of the text, and compares with no other
-        model's. Where it is trained on pairs, `language/pair_accuracy` is the share of which it tells rightly whether the
+        model's. Where it is trained on pairs, `language/pair_accuracy` is the share for which it predicts rightly whether the
         second piece of text follows the first. The perplexity of a word is `exp(loss / words)` of all tokens of the texts, where
         the end of each text counts as a word, as in Penn Treebank. How words are cut into tokens makes no difference to what it
         means, as long as the tokens spell them: it is not measured if more than 1% of the tokens stand for what the tokenizer

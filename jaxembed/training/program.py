@@ -109,7 +109,7 @@ class Program:
     def _make_lanes(self, numbers: dict[str, np.ndarray]) -> None:
         """What each lane trains: its keys and its numbers. With threads each run has a lane; otherwise there is one lane.
 
-        How many steps there are is not known yet: preparing the data tells.
+        How many steps there are is known only when the data are prepared.
         """
         numbers = numbers | {"total_steps": np.zeros_like(numbers["learning_rate"])}
         keys, put = [key_of(seed) for seed in self.seeds], self.layout.put

@@ -50,7 +50,7 @@ class SubwordVectors(KeyedVectors):
 
     @property
     def bucket(self) -> int:
-        """Number of n-grams that are told apart."""
+        """Number of n-grams that are distinguished."""
         return self.subwords.bucket
 
     @property
