@@ -8,7 +8,7 @@
 Each slice of a corpus is trained with default arguments and 5, 20 and 50 passes. Where `lee` is named, it is the Lee background
 corpus among gensim's own test data. A figure is the geometric mean of the rank at which a word finds its partner among all words
 of the slice: partners are the nearest neighbours that Skip-gram, trained on the whole of `--reference`, gives to up to 2,000
-words after the 30 most frequent ones. Less is better. Expect ours at any number of passes near gensim's best, or below it.
+words after the 30 most frequent ones. Less is better. Expect ours at any number of passes below the best of gensim's.
 Writes table.md and measurements.jsonl.
 """
 

@@ -190,7 +190,7 @@ class _Position:
 
     piece: counted over all passes; place: the next batch of it; since: steps since the last report.
     best: the figure of each run's best pass, and best_pass: which it was; empty where none is kept.
-    reported: whether `recent` has been reported, so that the next losses start a new mean.
+    told: whether `recent` has been reported, so that the next losses start a new mean.
     """
 
     piece: int = 0
@@ -198,7 +198,7 @@ class _Position:
     since: int = 0
     done: int = 0
     seconds: float = 0.0
-    reported: bool = False
+    told: bool = False  # a name on disk
     epoch_sums: _Mean = field(default_factory=_Mean)
     recent: _Mean = field(default_factory=_Mean)
     losses: list[np.ndarray] = field(default_factory=list)
@@ -273,14 +273,14 @@ class _Session:
             if at.since >= self.every or program.done == program.total_steps:
                 if self.report:
                     self.report(_progress(program, at.recent), Snapshot(program))
-                at.since, at.reported = 0, True
+                at.since, at.told = 0, True
             self._save(stop_wanted)
 
     def _count(self, metrics: dict[str, np.ndarray]) -> None:
         if not metrics:  # losses are counted now and then: what was reported last stands until there are others
             return
-        if self.at.reported:
-            self.at.recent, self.at.reported = _Mean(), False
+        if self.at.told:
+            self.at.recent, self.at.told = _Mean(), False
         self.at.epoch_sums.add(metrics)
         self.at.recent.add(metrics)
         _check(self.program, self.at.recent.loss)
