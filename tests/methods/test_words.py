@@ -157,7 +157,7 @@ def test_training_on_nothing_is_refused(method, documents, settings, message):
 def test_pairs_that_are_all_lost_by_chance_are_told():
     zeros, ones = (Params({"in": np.ones((3, 2)), "out": np.full((3, 2), value)}) for value in (0.0, 1.0))
     for params, start in ((zeros, None), (ones, ones)):
-        with pytest.raises(ValueError, match=r"nothing was trained: .*sample=0\.001 left no pair"):
+        with pytest.raises(ValueError, match=r"nothing was trained: .*sample=0\.001 left nothing to learn from"):
             SkipGram().check_learned(params, start)
     SkipGram().check_learned(ones)
     SkipGram().check_learned(ones, zeros)
