@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,14 @@ class Model:
                 raise ValueError(f"{name} must be 0 or 1, not {of(name)!r}")
         for name, rate in rates.items():
             (Range(least=0) if name == "min_alpha" else Range(above=0)).check(name, rate)
+
+    @staticmethod
+    def _warn_unless_learned(result: Result, start: Sequence[Params] | None) -> None:
+        """Warns where training has changed nothing, as with examples of a few lines; gensim goes on, too."""
+        try:
+            result.method.check_learned(result.params[0], start[0] if start else None)
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=5)
 
     def get_latest_training_loss(self) -> float:
         """Mean loss of the last epoch (gensim gives a sum, in float32): of all steps with `compute_loss` or callbacks."""

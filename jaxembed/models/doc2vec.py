@@ -1,7 +1,6 @@
 """`Doc2Vec` with gensim's names: a thin front over the engine."""
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -213,10 +212,7 @@ class Doc2Vec(Gone, Model):
             super()._put(np.asarray(params.tables["in"])[:, : self.vector_size], params)
 
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
-        try:
-            result.method.check_learned(result.params[0], start[0] if start else None)
-        except ValueError as error:
-            warnings.warn(str(error), stacklevel=4)
+        self._warn_unless_learned(result, start)
         self._learned = {name: table for name, table in result.params[0].tables.items() if name != "document"}
 
     # -- what was learned

@@ -277,10 +277,7 @@ class Word2Vec(Gone, Model):
         return [Params({"in": table, "out": jnp.zeros_like(table) if outputs is None else outputs})]
 
     def _keep(self, result: Result, start: Sequence[Params] | None) -> None:
-        try:
-            result.method.check_learned(result.params[0], start[0] if start else None)
-        except ValueError as error:  # bad luck with a text of a few lines, as examples have it: gensim goes on, too
-            warnings.warn(str(error), stacklevel=4)
+        self._warn_unless_learned(result, start)
         self._outputs = result.params[0].tables["out"]
 
     # -- what was learned
